@@ -1,0 +1,49 @@
+"""The one door for money: exact decimals in, exact decimals out, no float.
+
+Sums and products are exact: the context has room for far more digits than any accepted input can produce, and an
+operation that would lose a digit raises instead of rounding. Rounding happens only where a price asks for it, by name.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, ROUND_UP, Context, Decimal, Inexact, InvalidOperation, Overflow, Underflow, setcontext
+
+__all__ = ["EXACT", "ROUNDING_MODES", "ZERO", "money", "plain", "round_to", "use_exact_arithmetic"]
+
+# 300 digits hold a sum of 10^18 products of the largest accepted quantity and price (60 digits each) without loss.
+EXACT = Context(prec=300, Emax=999_999, Emin=-999_999, traps=[Inexact, InvalidOperation, Overflow, Underflow])
+
+ZERO = Decimal(0)
+
+ROUNDING_MODES = {"half_even": ROUND_HALF_EVEN, "half_up": ROUND_HALF_UP, "up": ROUND_UP, "down": ROUND_DOWN}
+
+
+def use_exact_arithmetic() -> None:
+    """Make the exact context the current one of this thread or task; call once where a process starts computing money."""
+    setcontext(EXACT.copy())
+
+
+def money(text: str | int) -> Decimal:
+    """Exact decimal from digits. Raises ValueError for anything else, floats, NaN and infinities included."""
+    if isinstance(text, bool) or not isinstance(text, (str, int)):
+        raise ValueError(f"{text!r} is not a decimal written in digits")
+    try:
+        value = Decimal(text)
+    except InvalidOperation as error:
+        raise ValueError(f"{text!r} is not a decimal number") from error
+    if not value.is_finite():
+        raise ValueError(f"{text!r} is not a finite number")
+    return value
+
+
+def plain(value: Decimal) -> str:
+    """The one text of an amount: no exponent, no trailing zeros, no negative zero ("1.50" -> "1.5", "1E+2" -> "100")."""
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
+
+
+def round_to(value: Decimal, digits: int, mode: str) -> Decimal:
+    """`value` rounded to `digits` after the point, by a named mode of ROUNDING_MODES."""
+    return value.quantize(Decimal(1).scaleb(-digits), rounding=ROUNDING_MODES[mode], context=Context(prec=300))

@@ -1,0 +1,81 @@
+"""Every error of Ratemill has one root, and every rejected event is a record with a reason.
+
+    RatemillError                 what went wrong, where, and what to do (one line)
+    ├── BadInput                  a file, record or argument that cannot be used        exit status 2
+    │   ├── BadPriceBook          every mistake of a price book, with file and line
+    │   └── BadConfig             every mistake of the configuration, at once
+    ├── Rejection                 one event (or record) that goes to the dead letters
+    └── Unavailable               Kafka, Elasticsearch or a file is not there (retriable)  exit status 1
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+__all__ = ["BadConfig", "BadInput", "BadPriceBook", "RatemillError", "Reason", "Rejection", "Unavailable"]
+
+
+class RatemillError(Exception):
+    """Root of all errors; its text is one line: what, where, what to do."""
+
+    retriable: ClassVar[bool] = False
+    exit_status: ClassVar[int] = 1
+
+
+class BadInput(RatemillError):
+    """Input from a person or a file that cannot be used as it is."""
+
+    exit_status: ClassVar[int] = 2
+
+
+class BadConfig(BadInput):
+    """All mistakes of a configuration at once, one line each."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+class BadPriceBook(BadInput):
+    """All mistakes of a price book at once, each `file:line: what; what to do`."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+class Unavailable(RatemillError):
+    """A service that is not there now and may be later."""
+
+    retriable: ClassVar[bool] = True
+
+
+class Reason(StrEnum):
+    """Why an event went to the dead letters. Stable: scripts and dashboards group by it."""
+
+    NOT_DECODABLE = "not_decodable"  # not JSON, not UTF-8, truncated, nested too deep
+    TOO_LARGE = "too_large"  # the record exceeds max_record_bytes
+    TOO_DEEP = "too_deep"  # JSON nested deeper than max_depth
+    NOT_SUPPORTED = "not_supported"  # well-formed, but of a kind that carries no usage we know
+    MISSING_FIELD = "missing_field"  # id, source, account, sku, quantity, unit or time is absent or empty
+    BAD_FIELD = "bad_field"  # a field has the wrong type, is too long, or holds control characters
+    BAD_QUANTITY = "bad_quantity"  # NaN, infinite, or out of the range that is kept exactly
+    BAD_TIME = "bad_time"  # not an RFC 3339 time with a zone, or outside the years that are accepted
+    TOO_OLD = "too_old"  # older than max_event_age and not a declared backfill
+    IN_THE_FUTURE = "in_the_future"  # further ahead than max_clock_skew
+    CONFLICT = "conflict"  # same id as a counted event, other payload
+    MISPLACED = "misplaced"  # a topic keyed by account holds an account in a partition that is not its own
+    BAD_LINE_ITEM = "bad_line_item"  # Elasticsearch refused a line item (mapping, size): kept for repair
+
+
+class Rejection(RatemillError):
+    """One event or record that cannot count: raised by decoders, written to the dead letters by their callers.
+
+    `reason` is the stable code, `detail` one line for a person.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
