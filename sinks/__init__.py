@@ -1,0 +1,1 @@
+"""Where rated line items go to be looked at: Elasticsearch, and exact totals read back from it."""
