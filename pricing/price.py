@@ -9,7 +9,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
-__all__ = ["Component", "Price", "Rounding", "Tier"]
+from .money import ZERO, money
+
+__all__ = ["SINCE_ALWAYS", "Component", "Price", "Rounding", "Tier"]
+
+# effective_from of a price that names none: before any time a usage event can carry.
+SINCE_ALWAYS = -(2**63)
 
 
 class Tier(NamedTuple):
@@ -41,17 +46,18 @@ class Price(NamedTuple):
     unit: str
     model: str  # unit | graduated | volume | package
     currency: str
-    effective_from: int  # nanoseconds since 1970, inclusive
-    effective_to: int | None  # exclusive; None: until the next price of the SKU, if any
+    effective_from: int  # nanoseconds since 1970, inclusive; SINCE_ALWAYS when the book names none
+    effective_to: int | None  # exclusive; in a price book already the next price's effective_from, None only for the last
     tiers: tuple[Tier, ...]
     version: str
     accumulate: str = "month"  # month | day | hour: what a tier's cumulative quantity counts over
     inclusive: bool = True  # a quantity equal to a bound still belongs to the tier below it
     flat_at_zero: bool = False  # the first tier's flat price is due even when the quantity is 0
-    free_quantity: Decimal = Decimal(0)  # volume and package: quantity not charged
-    package_size: Decimal = Decimal(1)
-    package_price: Decimal = Decimal(0)
+    free_quantity: Decimal = ZERO  # not charged; unit and graduated: tiers[0] is this allowance when it is above 0
+    package_size: Decimal = money(1)
+    package_price: Decimal = ZERO
     minimum: Decimal | None = None
+    minimum_at_close: bool = False  # the minimum is due when the period ends, not while it runs
     maximum: Decimal | None = None
     rounding: Rounding | None = None
     description: str = ""
@@ -67,8 +73,9 @@ class Price(NamedTuple):
 class Component(NamedTuple):
     """One charge of a whole accumulation period: quantity x unit_price = cost, exactly.
 
-    key names the component within its price, stable while usage grows: "flat-1", "volume", "package", "minimum",
-    "maximum", "rounding".
+    key names the component within its price, stable while usage grows: "flat-1" (graduated, one per tier), "volume" and
+    "flat" (volume), "package", "minimum", "maximum", "rounding". sku_price_id is "" where no price of the SKU applies:
+    minimum, maximum and rounding.
     """
 
     key: str
