@@ -20,10 +20,10 @@ __all__ = ["FRACTION_DIGITS", "LIMBS", "MAX_ADDENDS", "WHOLE_DIGITS", "BadAmount
 _BASE_DIGITS = 9
 _BASE = 10**_BASE_DIGITS
 
-# Quantities and prices can each have dozens of digits (bytes to GiB alone gives 30); 72 hold any product of the accepted
-# ones that a price book can sensibly produce. More is refused, never cut. An unused limb costs nothing in the index.
-WHOLE_DIGITS = 27
-FRACTION_DIGITS = 72
+# An accepted quantity has up to 61 digits before or 60 after the point, and a price may have dozens of its own: 126 hold
+# their product. More is refused, never cut. A limb that no line item uses costs nothing in the index.
+WHOLE_DIGITS = 126
+FRACTION_DIGITS = 126
 
 _WHOLE_LIMBS = tuple(f"e{exponent}" for exponent in range(0, WHOLE_DIGITS, _BASE_DIGITS))  # least significant first
 _FRACTION_LIMBS = tuple(f"m{exponent}" for exponent in range(_BASE_DIGITS, FRACTION_DIGITS + 1, _BASE_DIGITS))  # most significant first

@@ -36,7 +36,7 @@ _TEXT_ONLY = (
 )  # fmt: skip
 _DATES = ("BillingPeriodStart", "BillingPeriodEnd", "ChargePeriodStart", "ChargePeriodEnd")
 
-_PREFIX = re.compile(r"[a-z0-9][a-z0-9_.]*(?:-[a-z0-9_.]+)*")
+_PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,60}")
 
 
 class IndexConflict(RatemillError):
@@ -47,8 +47,8 @@ class Names:
     """Every name that depends on the prefix. Raises BadInput for a prefix that Elasticsearch would not take."""
 
     def __init__(self, prefix: str = "ratemill") -> None:
-        if not _PREFIX.fullmatch(prefix) or len(prefix) > 100:
-            raise BadInput(f"elasticsearch index prefix {prefix!r}: use lower-case letters, digits, '_', '.' and single '-', at most 100")
+        if not _PREFIX.fullmatch(prefix):
+            raise BadInput(f"elasticsearch index prefix {prefix!r}: use at most 61 of a-z, 0-9, '.', '_' and '-', a letter or digit first")
         self.prefix = prefix
         self.alias = f"{prefix}-line-items"
         self.template = f"{prefix}-line-items"

@@ -1,0 +1,210 @@
+"""`ratemill costs`: live totals from Elasticsearch, in a table or as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..pricing.money import ZERO, money, plain, round_to, use_exact_arithmetic
+from ..schemas.errors import BadInput, Unavailable
+from ..sinks.costs import DIMENSIONS, CostRow, costs
+from ..sinks.elasticsearch import connect
+
+__all__ = ["command"]
+
+_SHOWN_DIGITS = 6  # after the point, unless --exact
+_NAME_WIDTH = 10  # characters that a name column gets before digits after the point are given up
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    url: str
+    prefix: str
+    account: str | None
+    by: tuple[str, ...]
+    period: str | None
+    access: Mapping[str, Any]  # how to log in, as `connect` takes it
+
+
+@click.command("costs")
+@click.option("--account", metavar="ID", help="Only this account.")
+@click.option("--by", default="account,sku", show_default=True, metavar="DIM,…", help=f"Group by: {', '.join(DIMENSIONS)}. Empty: totals only.")
+@click.option("--period", metavar="YYYY-MM", help="Only this billing period.")
+@click.option("--elasticsearch", "url", metavar="URL", help="Elasticsearch to ask, instead of the configured one.")
+@click.option("--prefix", metavar="NAME", help="Index prefix, instead of the configured one.")
+@click.option("--config", "config_path", metavar="FILE", help="Configuration file.")
+@click.option("--json", "as_json", is_flag=True, help="Exact amounts as one JSON document.")
+@click.option("--exact", is_flag=True, help=f"Every digit; otherwise amounts are shown rounded to {_SHOWN_DIGITS} digits after the point.")
+@click.option("--watch", is_flag=True, help="Keep the table up to date until interrupted.")
+@click.option("--every", default=2.0, show_default=True, type=click.FloatRange(min=0.2), metavar="SECONDS", help="Pause of --watch.")
+def command(
+    account: str | None, by: str, period: str | None, url: str | None, prefix: str | None, config_path: str | None,
+    as_json: bool, exact: bool, watch: bool, every: float,
+) -> None:  # fmt: skip
+    """Show live costs: exact totals of the line items in Elasticsearch, seconds after the usage.
+
+    Costs of line items without a price are zero; the column "unpriced" counts them.
+    """
+    if watch and as_json:
+        raise click.UsageError("--watch shows a table; leave out --json")
+    use_exact_arithmetic()
+    dimensions = tuple(name.strip() for name in by.split(",") if name.strip())
+    request = _settings(_Request(url or "", prefix or "", account, dimensions, period, {}), config_path)
+    if watch:
+        asyncio.run(_watch(request, exact, every))
+        return
+    rows = asyncio.run(_read(request))
+    if as_json:
+        click.echo(msgspec.json.encode({"rows": rows, "totals": _totals(rows)}).decode())
+    else:
+        console = Console()
+        console.print(_view(rows, request, exact, console.width, None))
+
+
+def _settings(request: _Request, config_path: str | None) -> _Request:
+    """Fill in what the options leave open from the configuration; with --elasticsearch no configuration is needed."""
+    if request.url and not config_path:
+        return replace(request, prefix=request.prefix or "ratemill")
+    config = importlib.import_module("..streams.config", __package__).load_config(config_path)
+    found: Any = config.elasticsearch
+    access: dict[str, Any] = {}
+    if key := found.api_key.get_secret_value():
+        access["api_key"] = key
+    elif found.username:
+        access["basic_auth"] = (found.username, found.password.get_secret_value())
+    if found.ca_file:
+        access["ca_certs"] = found.ca_file
+    return replace(request, url=request.url or found.url, prefix=request.prefix or found.index_prefix, access=access)
+
+
+async def _read(request: _Request) -> list[CostRow]:
+    try:
+        client = connect(request.url, **request.access)
+    except ValueError as error:  # without scheme or port
+        raise BadInput(f"Elasticsearch address {request.url!r}: {error}") from error
+    try:
+        return await costs(client, request.prefix, account=request.account, by=request.by, period=request.period)
+    except Unavailable as error:
+        address = urlsplit(request.url)  # shown without what may be a password in it
+        raise Unavailable(f"{error} (at {address.hostname}:{address.port}); is it running? see `ratemill doctor`") from error
+    finally:
+        await client.close()
+
+
+async def _watch(request: _Request, exact: bool, every: float) -> None:
+    console = Console()
+    rows, note = await _read(request), ""  # not there at the start: an error, as without --watch
+    with Live(console=console, screen=True, auto_refresh=False) if console.is_terminal else nullcontext() as live:
+        while True:
+            if live is None:
+                console.print(_view(rows, request, exact, console.width, None, note))
+            else:
+                live.update(_view(rows, request, exact, console.width, max(console.height - 10, 3), note), refresh=True)
+            await asyncio.sleep(every)
+            try:
+                rows, note = await _read(request), ""
+            except Unavailable as error:
+                note = f"not up to date: {error}"
+
+
+@dataclass
+class _Total:
+    currency: str
+    billed_cost: str
+    effective_cost: str
+    line_items: int
+    unpriced: int
+
+
+def _totals(rows: Sequence[CostRow]) -> list[_Total]:
+    """One exact total per currency; currencies are never added to each other."""
+    totals = []
+    for currency in sorted({row.currency for row in rows}):
+        own = [row for row in rows if row.currency == currency]
+        totals.append(
+            _Total(
+                currency,
+                plain(sum((money(row.billed_cost) for row in own), ZERO)),
+                plain(sum((money(row.effective_cost) for row in own), ZERO)),
+                sum(row.line_items for row in own),
+                sum(row.unpriced for row in own),
+            )
+        )
+    return totals
+
+
+def _view(rows: Sequence[CostRow], request: _Request, exact: bool, width: int, room: int | None, note: str = "") -> Group:
+    """The table, largest amounts first, at most `room` groups, with the totals of all of them; `width` in characters."""
+    totals = _totals(rows)
+    ranked = sorted(rows, key=lambda row: (row.currency, -money(row.billed_cost)))
+    shown = (ranked if room is None else ranked[:room]) if request.by else []
+    lines: list[Any] = [_table(shown, totals, request, exact, width, len(ranked) - len(shown) if request.by else 0)]
+    if not rows:
+        lines = [Text(f"{_title(request)}: no line items")]
+    if note:
+        lines.append(Text(note, style="red"))
+    return Group(*lines)
+
+
+def _table(shown: Sequence[CostRow], totals: Sequence[_Total], request: _Request, exact: bool, width: int, left_out: int) -> Table:
+    every: list[CostRow | _Total] = [*shown, *totals]
+    with_effective = any(row.effective_cost != row.billed_cost for row in every)
+    with_unpriced = any(row.unpriced for row in every)
+    headers = ["currency", "billed", *(["effective"] if with_effective else []), "items", *(["unpriced"] if with_unpriced else [])]
+
+    def numbers(row: CostRow | _Total, digits: int) -> list[str]:
+        effective = [_shown(row.effective_cost, digits)] if with_effective else []
+        unpriced = [f"{row.unpriced:,}" if row.unpriced else ""] if with_unpriced else []
+        return [row.currency, _shown(row.billed_cost, digits), *effective, f"{row.line_items:,}", *unpriced]
+
+    # In a narrow terminal digits after the point go first, then names are cut; an amount may wrap but is never cut.
+    digits = max((len(amount.partition(".")[2]) for row in every for amount in (row.billed_cost, row.effective_cost)), default=0)
+    digits = max(2, digits if exact else min(digits, _SHOWN_DIGITS))
+    names = request.by or ("",)
+    while True:
+        widths = [max(map(len, column)) for column in zip(headers, *(numbers(row, digits) for row in every), strict=True)]
+        fits = sum(widths) + 3 * (len(widths) + len(names)) + _NAME_WIDTH * len(names) <= width
+        if fits or exact or digits == 2:
+            break
+        digits -= 1
+
+    table = Table(title=_title(request), title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        table.add_column(name, overflow="ellipsis", min_width=min(_NAME_WIDTH, max(len(name), 5)))
+    for header, column in zip(headers, widths, strict=True):
+        table.add_column(header, justify="left" if header == "currency" else "right", min_width=column if fits else None, overflow="fold")
+    for row in shown:
+        table.add_row(*(Text(_printable(row.group[name])) for name in request.by), *numbers(row, digits))
+    if left_out:
+        table.add_row(f"… {left_out:,} more", *[""] * (len(table.columns) - 1), style="dim")
+    table.add_section()
+    for total in totals:
+        table.add_row("total", *[""] * (len(names) - 1), *numbers(total, digits), style="bold")
+    return table
+
+
+def _title(request: _Request) -> str:
+    parts = ["Costs", *([f"of {request.account}"] if request.account else []), *([f"in {request.period}"] if request.period else [])]
+    return _printable(" ".join(parts))
+
+
+def _shown(amount: str, digits: int) -> str:
+    return f"{round_to(money(amount), digits, 'half_even'):,f}"
+
+
+def _printable(value: str | None) -> str:
+    """A value for the terminal: control characters of foreign data must not reach it."""
+    return "-" if value is None else "".join(character if character.isprintable() else "�" for character in value)

@@ -1,0 +1,303 @@
+"""Exact totals, counts and line items read back from Elasticsearch.
+
+A total is read as sums of integer limbs (limbs.py) per group of a composite aggregation, page by page, all of one point in
+time. A group with more line items than a limb sum stays exact for is read again in finer groups. Nothing is ever partial:
+a shard that does not answer makes the whole read fail.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from elasticsearch import ApiError, AsyncElasticsearch, TransportError
+
+from ..schemas.errors import BadInput, RatemillError, Unavailable
+from .bulk import describe
+from .limbs import LIMBS, MAX_ADDENDS, exact_integer, join
+from .templates import Names
+
+__all__ = ["DIMENSIONS", "CostRow", "costs", "count_line_items", "fetch_line_items", "iter_costs"]
+
+_PIT_KEEP_ALIVE = "2m"  # between two pages, not for the whole read
+_PERIOD = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
+_INSTANT = "yyyy-MM-dd'T'HH:mm:ss'Z'"
+
+# dimension -> (field, calendar interval, format of the key); times are UTC
+_TIMES = {
+    "day": ("ChargePeriodStart", "day", "yyyy-MM-dd"),
+    "hour": ("ChargePeriodStart", "hour", _INSTANT),
+    "period": ("BillingPeriodStart", "month", "yyyy-MM"),
+}
+_TERMS = {
+    "account": "BillingAccountId",
+    "sku": "SkuId",
+    "service": "ServiceName",
+    "region": "RegionId",
+    "provider": "x_UsageProvider",
+    "resource": "ResourceId",
+    "meter": "SkuMeter",
+    "category": "ChargeCategory",
+    "component": "x_Component",
+    "price": "x_PriceId",
+    "unit": "PricingUnit",
+    "consumed_unit": "ConsumedUnit",
+    "currency": "BillingCurrency",
+}
+DIMENSIONS = (*_TERMS, *_TIMES)
+
+# What a group that is too large for exact sums is split by, in this order.
+_SPLIT_BY = ("day", "sku", "hour", "resource", "component")
+
+
+class CostRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Total of one group in one currency. Amounts are exact plain decimals.
+
+    `group` maps each asked dimension to its value (None: the line items have none). `line_items` leaves out withdrawn ones.
+    Quantities are given only where the group has one unit: `pricing_quantity` when "unit" is asked for, `consumed_quantity`
+    when "consumed_unit" is.
+    """
+
+    group: dict[str, str | None]
+    currency: str
+    billed_cost: str
+    effective_cost: str
+    line_items: int
+    unpriced: int
+    pricing_quantity: str | None = None
+    consumed_quantity: str | None = None
+
+
+@dataclass
+class _Sums:
+    """What one group adds up to, in Python integers."""
+
+    line_items: int = 0
+    unpriced: int = 0
+    limbs: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def add(self, other: _Sums) -> None:
+        self.line_items += other.line_items
+        self.unpriced += other.unpriced
+        for key, value in other.limbs.items():
+            self.limbs[key] = self.limbs.get(key, 0) + value
+
+    def total(self, amount: str) -> str:
+        return join((limb, value) for (name, limb), value in self.limbs.items() if name == amount)
+
+
+async def costs(
+    client: AsyncElasticsearch,
+    prefix: str = "ratemill",
+    *,
+    account: str | None = None,
+    by: Sequence[str] = ("account", "sku"),
+    period: str | None = None,
+    page_size: int = 1000,
+    max_addends: int = MAX_ADDENDS,
+) -> list[CostRow]:
+    """All rows of `iter_costs`, ordered by currency and group."""
+    rows = [row async for row in iter_costs(client, prefix, account=account, by=by, period=period, page_size=page_size, max_addends=max_addends)]
+    return sorted(rows, key=lambda row: (row.currency, [(value is None, value or "") for value in row.group.values()]))
+
+
+async def iter_costs(
+    client: AsyncElasticsearch,
+    prefix: str = "ratemill",
+    *,
+    account: str | None = None,
+    by: Sequence[str] = ("account", "sku"),
+    period: str | None = None,
+    page_size: int = 1000,
+    max_addends: int = MAX_ADDENDS,
+) -> AsyncIterator[CostRow]:
+    """Exact totals per group and currency, of one point in time, holding one page of groups in memory.
+
+    `by` names DIMENSIONS; `period` is a billing period "YYYY-MM". Groups of withdrawn line items alone are left out.
+    Raises BadInput for an unknown dimension or period, Unavailable when Elasticsearch cannot give the whole answer.
+    """
+    by = tuple(dict.fromkeys(by))
+    if unknown := [name for name in by if name not in DIMENSIONS]:
+        raise BadInput(f"unknown dimension {', '.join(map(repr, unknown))}; use {', '.join(DIMENSIONS)}")
+    wanted = {"billed", "effective"} | {amount for amount, unit in (("pricing", "unit"), ("consumed", "consumed_unit")) if unit in by}
+    filters = _filters(account, period)
+    async with _reading(client, Names(prefix)) as reader:
+        limbs = await reader.limbs_in_use(wanted, filters)
+        async for key, sums in _groups(reader, filters, (*by, "currency"), limbs, page_size, max_addends):
+            if not sums.line_items and not any(sums.limbs.values()):
+                continue
+            yield CostRow(
+                group={name: key[name] for name in by},
+                currency=key["currency"] or "",
+                billed_cost=sums.total("billed"),
+                effective_cost=sums.total("effective"),
+                line_items=sums.line_items,
+                unpriced=sums.unpriced,
+                pricing_quantity=sums.total("pricing") if "unit" in by else None,
+                consumed_quantity=sums.total("consumed") if "consumed_unit" in by else None,
+            )
+
+
+async def count_line_items(
+    client: AsyncElasticsearch, prefix: str = "ratemill", *, account: str | None = None, period: str | None = None, withdrawn: bool = True
+) -> int:
+    """How many line items the index shows (one per id), with or without the withdrawn ones. Raises Unavailable."""
+    query: dict[str, Any] = {"bool": {"filter": _filters(account, period)}}
+    if not withdrawn:
+        query["bool"]["must_not"] = [{"term": {"x_Withdrawn": True}}]
+    try:
+        answer = await client.count(index=Names(prefix).alias, query=query, ignore_unavailable=True)
+    except (ApiError, TransportError, OSError) as error:
+        raise Unavailable(f"Elasticsearch cannot count line items: {describe(error)[1]}") from error
+    _whole(answer.body)
+    return int(answer["count"])
+
+
+async def fetch_line_items(
+    client: AsyncElasticsearch,
+    prefix: str = "ratemill",
+    *,
+    account: str | None = None,
+    period: str | None = None,
+    page_size: int = 1000,
+) -> AsyncIterator[dict[str, Any]]:
+    """Every line item as it was written (its JSON fields, without the limbs), of one point in time, in no order.
+
+    Withdrawn ones are included: reconciliation compares revisions. Raises Unavailable.
+    """
+    query = {"bool": {"filter": _filters(account, period)}}
+    async with _reading(client, Names(prefix)) as reader:
+        after: list[Any] | None = None
+        while True:
+            answer = await reader.search(
+                size=page_size, query=query, sort=[{"_shard_doc": "asc"}], source_excludes=["x_Limbs"], **({"search_after": after} if after else {})
+            )
+            hits = answer["hits"]["hits"]
+            for hit in hits:
+                yield hit["_source"]
+            if len(hits) < page_size:
+                return
+            after = hits[-1]["sort"]
+
+
+class _Reader:
+    """Searches of one point in time."""
+
+    def __init__(self, client: AsyncElasticsearch, pit: str) -> None:
+        self.client = client
+        self.pit = pit
+
+    async def search(self, **request: Any) -> Any:
+        try:
+            answer = await self.client.search(
+                pit={"id": self.pit, "keep_alive": _PIT_KEEP_ALIVE}, track_total_hits=False, allow_partial_search_results=False, **request
+            )
+        except (ApiError, TransportError, OSError) as error:
+            raise Unavailable(f"Elasticsearch cannot read line items: {describe(error)[1]}") from error
+        _whole(answer.body)
+        self.pit = answer.get("pit_id", self.pit)
+        return answer.body
+
+    async def limbs_in_use(self, amounts: set[str], filters: list[dict[str, Any]]) -> list[tuple[str, str]]:
+        """(amount, limb) of every limb that some line item has: usually three or four of the 28, so the sums stay few."""
+        candidates = {f"{amount}.{limb}": (amount, limb) for amount in sorted(amounts) for limb in LIMBS}
+        tests = {name: {"exists": {"field": f"x_Limbs.{name}"}} for name in candidates}
+        answer = await self.search(size=0, query={"bool": {"filter": filters}}, aggs={"limbs": {"filters": {"filters": tests}}})
+        found = answer.get("aggregations", {}).get("limbs", {}).get("buckets", {})
+        return [candidates[name] for name, bucket in found.items() if bucket["doc_count"]]
+
+
+@asynccontextmanager
+async def _reading(client: AsyncElasticsearch, names: Names) -> AsyncIterator[_Reader]:
+    try:
+        # No line items yet is an empty answer, not an error.
+        opened = await client.open_point_in_time(index=names.alias, keep_alive=_PIT_KEEP_ALIVE, ignore_unavailable=True)
+    except (ApiError, TransportError, OSError) as error:
+        raise Unavailable(f"Elasticsearch cannot read {names.alias}: {describe(error)[1]}") from error
+    reader = _Reader(client, opened["id"])
+    try:
+        yield reader
+    finally:
+        try:
+            await client.close_point_in_time(id=reader.pit)
+        except (ApiError, TransportError, OSError):
+            pass  # it ends by itself after the keep-alive
+
+
+def _whole(answer: Mapping[str, Any]) -> None:
+    """Refuse an answer that leaves something out."""
+    if answer.get("timed_out") or answer.get("_shards", {}).get("failed"):
+        raise Unavailable("Elasticsearch answered for a part of its shards only; try again when the cluster is healthy")
+
+
+async def _groups(
+    reader: _Reader, filters: list[dict[str, Any]], by: tuple[str, ...], limbs: list[tuple[str, str]], page_size: int, max_addends: int
+) -> AsyncIterator[tuple[dict[str, str | None], _Sums]]:
+    """(key, sums) of every group, in the order of the keys."""
+    aggregations: dict[str, Any] = {f"{amount}.{limb}": {"sum": {"field": f"x_Limbs.{amount}.{limb}"}} for amount, limb in limbs}
+    aggregations["withdrawn"] = {"filter": {"term": {"x_Withdrawn": True}}}
+    aggregations["unpriced"] = {"filter": {"bool": {"filter": [{"term": {"x_Unpriced": True}}], "must_not": [{"term": {"x_Withdrawn": True}}]}}}
+    composite: dict[str, Any] = {"size": page_size, "sources": [{name: _source(name)} for name in by]}
+    while True:
+        answer = await reader.search(
+            size=0, query={"bool": {"filter": filters}}, aggs={"groups": {"composite": composite, "aggs": aggregations}}
+        )
+        page = answer.get("aggregations", {}).get("groups", {"buckets": []})
+        for bucket in page["buckets"]:
+            key = bucket["key"]
+            if bucket["doc_count"] <= max_addends:
+                yield key, _sums(bucket, limbs)
+                continue
+            finer = next((name for name in _SPLIT_BY if name not in by), None)
+            if finer is None:
+                raise RatemillError(f"the group {key} has {bucket['doc_count']} line items, too many to add exactly; ask for a narrower group")
+            total = _Sums()
+            within = [*filters, *(_equals(name, key[name]) for name in by)]
+            async for _, sums in _groups(reader, within, (*by, finer), limbs, page_size, max_addends):
+                total.add(sums)
+            yield key, total
+        if "after_key" not in page:
+            return  # only an empty page has none; a short one proves nothing
+        composite["after"] = page["after_key"]
+
+
+def _sums(bucket: Mapping[str, Any], limbs: list[tuple[str, str]]) -> _Sums:
+    return _Sums(
+        line_items=bucket["doc_count"] - bucket["withdrawn"]["doc_count"],
+        unpriced=bucket["unpriced"]["doc_count"],
+        limbs={(amount, limb): exact_integer(bucket[f"{amount}.{limb}"]["value"]) for amount, limb in limbs},
+    )
+
+
+def _source(dimension: str) -> dict[str, Any]:
+    """Composite source of a dimension; line items without a value form a group too, so nothing falls out of a total."""
+    if dimension in _TIMES:
+        name, interval, text = _TIMES[dimension]
+        return {"date_histogram": {"field": name, "calendar_interval": interval, "format": text, "missing_bucket": True}}
+    return {"terms": {"field": _TERMS[dimension], "missing_bucket": True}}
+
+
+def _equals(dimension: str, value: str | None) -> dict[str, Any]:
+    """Filter for one value of a dimension, as a composite key gives it."""
+    name = _TIMES[dimension][0] if dimension in _TIMES else _TERMS[dimension]
+    if value is None:
+        return {"bool": {"must_not": [{"exists": {"field": name}}]}}
+    if dimension in _TIMES:
+        _, interval, text = _TIMES[dimension]
+        return {"range": {name: {"gte": value, "lt": f"{value}||+1{interval[0].replace('m', 'M')}", "format": text}}}
+    return {"term": {name: value}}
+
+
+def _filters(account: str | None, period: str | None) -> list[dict[str, Any]]:
+    filters = []
+    if account is not None:
+        filters.append({"term": {"BillingAccountId": account}})
+    if period is not None:
+        if not _PERIOD.fullmatch(period):
+            raise BadInput(f"period {period[:40]!r} is not a billing period like 2026-01")
+        filters.append(_equals("period", period))
+    return filters
