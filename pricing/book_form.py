@@ -33,7 +33,9 @@ def quoted(text: str) -> str:
 
 
 class Form:
-    """The fields of one map. `what` names it in messages ("price `storage-2026`"); allowed: every key it may have."""
+    """The fields of one map. `what` names it in messages, such as "price `storage-2026`"."""
+
+    __slots__ = ("mistakes", "table", "what")
 
     def __init__(self, table: Table, what: str, mistakes: Mistakes) -> None:
         self.table = table
@@ -55,7 +57,9 @@ class Form:
 
     def check_keys(self, allowed: Iterable[str], elsewhere: dict[str, str] | None = None) -> None:
         """Refuse every key that is not allowed; elsewhere: why a known key does not go here."""
-        names = tuple(allowed)
+        if self.table.entries.keys() <= frozenset(allowed):
+            return
+        names = sorted(allowed)
         for key, (line, _) in self.table.entries.items():
             if key in names:
                 continue
@@ -99,6 +103,8 @@ class Form:
 
     def choice(self, key: str, values: Iterable[str], default: str) -> str:
         """One of a few words."""
+        if key not in self.table.entries:
+            return default
         known = tuple(values)
         text = self.scalar(key, known[0])
         if text is None:

@@ -32,6 +32,12 @@ KEYS = {
     "volume": TIERED_KEYS,
     "package": ("package_size", "package_price", "free_units"),
 }
+ALLOWED = {model: frozenset(COMMON_KEYS + keys) for model, keys in KEYS.items()}
+ANY_KEY = frozenset().union(*ALLOWED.values())
+# Why a key that some model has does not go with another one.
+ELSEWHERE = {
+    key: f"it belongs to {' and '.join(model for model in MODELS if key in KEYS[model])}" for keys in KEYS.values() for key in keys
+}
 TIER_KEYS = ("up_to", "unit_price", "flat_price", "sku_price_id")
 ROUNDING_KEYS = ("digits", "mode", "scope")
 OPTIONAL_KEYS = {"bounds", "tier_bounds", "charge_flat_at_zero", "free_units"}
@@ -85,11 +91,10 @@ def _read_definition(form: Form, price_id: str, sku: str, unit: str, currency: s
     """Everything of a price that its model decides; None when the model is not known."""
     model = form.choice("model", MODELS, "")
     if not model:
-        form.check_keys({*COMMON_KEYS, *(key for keys in KEYS.values() for key in keys)})
+        form.check_keys(ANY_KEY)
         return None
-    elsewhere = {key: f"it belongs to {' and '.join(m for m in MODELS if key in KEYS[m])}" for keys in KEYS.values() for key in keys}
     what, form.what = form.what, f"model {model}"
-    form.check_keys(COMMON_KEYS + KEYS[model], elsewhere)
+    form.check_keys(ALLOWED[model], ELSEWHERE)
     form.what = what
     if form.has("currency") and (own := form.text("currency", currency)) != currency:
         form.wrong("currency", f"`currency` is {quoted(own)}, and the book's is {currency}; put prices of another currency in a book of their own")
@@ -226,12 +231,14 @@ def _read_limits(form: Form, rounding: Rounding | None) -> tuple[Decimal | None,
     return minimum, maximum
 
 
+DEFAULTS: dict[str, Any] = Price._field_defaults
+CANONICAL = json.JSONEncoder(default=plain, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
+
+
 def _version(price: Price) -> str:
     """12 hex digits over the definition as it is written.
 
     Fields at their default are left out, so that a later Ratemill with more options still finds the same versions.
     """
-    defaults: dict[str, Any] = Price._field_defaults
-    definition = {key: value for key, value in price._asdict().items() if key not in defaults or value != defaults[key]}
-    text = json.dumps(definition, default=plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    definition = {key: value for key, value in zip(Price._fields, price, strict=True) if key not in DEFAULTS or value != DEFAULTS[key]}
+    return hashlib.sha256(CANONICAL(definition).encode()).hexdigest()[:12]

@@ -128,7 +128,7 @@ def _compose(events: Iterator[Any], mistakes: Mistakes) -> Node | None:
         kind = type(event)
         line = event.start_mark.line + 1
         if kind is yaml.ScalarEvent:
-            node: Node = Scalar(line, event.value, event.style is None)
+            node: Node = Scalar(line, event.value, not event.style)  # "" from the parser in C, None from the other
         elif kind is yaml.MappingStartEvent:
             node = Table(line, {})
         elif kind is yaml.SequenceStartEvent:

@@ -1,0 +1,150 @@
+"""`ratemill prices`: look at a price book before it takes effect."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..pricing.book import PriceBook, parse_price_book
+from ..pricing.book_yaml import MAX_BOOK_BYTES
+from ..pricing.models import tier_name
+from ..pricing.money import plain
+from ..pricing.price import SINCE_ALWAYS, Price
+from ..schemas.errors import BadInput, BadPriceBook
+
+__all__ = ["command", "read_book"]
+
+ROWS_SHOWN = 200  # a table of more is not read by anybody, and takes long to lay out
+
+
+@click.group()
+def command() -> None:
+    """Check and publish price books."""
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the book, or its mistakes, as JSON.")
+def check(file: Path, as_json: bool) -> None:
+    """Read the price book FILE and show its prices, or every mistake as `file:line: what; what to do`.
+
+    Exit status 0: it can be published. 2: it has mistakes, or cannot be read.
+    """
+    try:
+        book = read_book(file)
+    except BadPriceBook as error:
+        for mistake in error.mistakes:
+            click.echo(mistake, err=True)
+        if as_json:
+            click.echo(json.dumps({"valid": False, "mistakes": error.mistakes}, ensure_ascii=False, indent=2))
+        sys.exit(error.exit_status)
+    if as_json:
+        click.echo(json.dumps(book_as_json(book), ensure_ascii=False, indent=2))
+    else:
+        show(book, Console())
+
+
+def read_book(file: Path) -> PriceBook:
+    """The price book of a file. Raises BadInput when it cannot be read, BadPriceBook when it has mistakes."""
+    try:
+        with file.open("rb") as opened:
+            # One byte more than allowed is enough for the parser to refuse the file.
+            return parse_price_book(opened.read(MAX_BOOK_BYTES + 1), str(file))
+    except OSError as error:
+        raise BadInput(f"{file}: {(error.strerror or 'cannot be read').lower()}; give the path of a price book in YAML") from error
+
+
+def show(book: PriceBook, console: Console) -> None:
+    """Print a book as a table that fits the terminal: long names are folded, never cut."""
+    table = Table(title=f"{len(book.prices)} prices in {book.currency}, digest {book.digest[:12]}", title_justify="left", expand=False)
+    table.add_column("SKU", overflow="fold", ratio=3)
+    table.add_column("Unit", overflow="fold", ratio=1)
+    table.add_column("Model", overflow="fold", ratio=1, min_width=9)
+    table.add_column("In effect", overflow="fold", ratio=2, min_width=10)
+    table.add_column("Price", overflow="fold", ratio=4)
+    for price in book.prices[:ROWS_SHOWN]:
+        # Text, not str: brackets in a name are no markup.
+        table.add_row(*(Text(cell) for cell in (price.sku, price.unit, price.model, in_effect(price), in_words(price))))
+    console.print(table)
+    if len(book.prices) > ROWS_SHOWN:
+        console.print(f"and {len(book.prices) - ROWS_SHOWN} more; --json lists all of them")
+
+
+def in_words(price: Price) -> str:
+    """The amounts of a price, one line per tier."""
+    lines: list[str] = []
+    if price.model == "package":
+        lines.append(f"{plain(price.package_price)} per started {plain(price.package_size)}")
+    for index, tier in enumerate(price.tiers if price.model != "package" else ()):
+        amount = plain(tier.unit_price) + (f" + {plain(tier.flat_price)} flat" if tier.flat_price else "")
+        amount = "free" if tier_name(price, index) == "free" else amount
+        bounded = "" if len(price.tiers) == 1 else " beyond" if tier.upper is None else f" up to {plain(tier.upper)}"
+        lines.append(amount + bounded)
+    if not price.by_window and price.free_quantity:
+        lines.append(f"after {plain(price.free_quantity)} free")
+    if price.minimum is not None:
+        lines.append(f"minimum {plain(price.minimum)}" + (" at period end" if price.minimum_at_close else ""))
+    if price.maximum is not None:
+        lines.append(f"maximum {plain(price.maximum)}")
+    if price.rounding is not None:
+        lines.append(f"rounded to {price.rounding.digits} digits ({price.rounding.mode}, {price.rounding.scope})")
+    if price.accumulate != "month":
+        lines.append(f"counted per {price.accumulate}")
+    return "\n".join(lines)
+
+
+def in_effect(price: Price) -> str:
+    """From when to when a price applies."""
+    since = "always" if price.effective_from == SINCE_ALWAYS else f"from {time_text(price.effective_from)}"
+    return since if price.effective_to is None else f"{since}\nto {time_text(price.effective_to)}"
+
+
+def time_text(time_ns: int) -> str:
+    """A time as it is written in a price book."""
+    seconds, fraction = divmod(time_ns, 1_000_000_000)
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    digits = f".{fraction:09d}".rstrip("0").rstrip(".") if fraction else ""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}{digits}Z"
+
+
+def book_as_json(book: PriceBook) -> dict[str, Any]:
+    """A valid book as JSON: numbers as decimal strings, tiers with their cumulative bounds and SKU price ids."""
+    return {
+        "valid": True,
+        "currency": book.currency,
+        "provider_name": book.provider_name,
+        "publisher_name": book.publisher_name,
+        "invoice_issuer_name": book.invoice_issuer_name,
+        "digest": book.digest,
+        "prices": [price_as_json(price) for price in book.prices],
+    }
+
+
+def price_as_json(price: Price) -> dict[str, Any]:
+    """One price as JSON; fields without a value are null."""
+    shown = {
+        key: plain(value) if key in ("free_quantity", "package_size", "package_price", "minimum", "maximum") and value is not None else value
+        for key, value in price._asdict().items()
+    }
+    shown["effective_from"] = None if price.effective_from == SINCE_ALWAYS else time_text(price.effective_from)
+    shown["effective_to"] = None if price.effective_to is None else time_text(price.effective_to)
+    shown["rounding"] = price.rounding._asdict() if price.rounding else None
+    shown["tiers"] = [
+        {
+            "name": tier_name(price, index),
+            "up_to": None if tier.upper is None else plain(tier.upper),
+            "unit_price": plain(tier.unit_price),
+            "flat_price": plain(tier.flat_price),
+            "sku_price_id": tier.sku_price_id,
+        }
+        for index, tier in enumerate(price.tiers)
+    ]
+    return shown
