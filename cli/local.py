@@ -77,8 +77,7 @@ def down(folder: Path, wipe: bool) -> None:
 @command.command()
 @directory
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.pass_context
-def status(ctx: click.Context, folder: Path, as_json: bool) -> None:
+def status(folder: Path, as_json: bool) -> None:
     """Say what runs and answers. Exit status 0 if everything does, 1 if not."""
     now = Stack(folder).status()
     if as_json:
@@ -86,7 +85,7 @@ def status(ctx: click.Context, folder: Path, as_json: bool) -> None:
     else:
         show(now)
     if not now.running:
-        ctx.exit(1)
+        sys.exit(1)
 
 
 def show(now: StackStatus) -> None:

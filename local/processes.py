@@ -77,7 +77,7 @@ def find(process: Process) -> psutil.Process | None:
         return None
 
 
-def terminate(processes: Iterable[Process], patience: float = 20.0) -> list[str]:
+def terminate(processes: Iterable[Process], patience: float) -> list[str]:
     """End these processes and what they started: politely, then not. Returns the names of those that ran."""
     ours = [(p.name, found) for p in processes if (found := find(p))]
     everything = [found for _, found in ours]

@@ -29,11 +29,20 @@ __all__ = ["DEFAULT_DIR", "Addresses", "Stack", "read_stack"]
 DEFAULT_DIR = Path(".ratemill/local")
 LOCK = ".lock"
 READY_TIMEOUT = 120.0
+RELEASE_TIMEOUT = 5.0
 POLL = 0.2
+
+# A broker hands over its partitions before it ends. The last of several has no quorum left that could acknowledge that and
+# would wait for minutes; what it has acknowledged is in its log either way.
+PATIENCE_ONE_BROKER, PATIENCE_SEVERAL = 20.0, 5.0
 
 
 def _quiet(line: str) -> None:
     """Progress for callers who do not care."""
+
+
+def _patience(state: State) -> float:
+    return PATIENCE_ONE_BROKER if len(state.brokers) == 1 else PATIENCE_SEVERAL
 
 
 class Stack:
@@ -90,7 +99,7 @@ class Stack:
                     started.append(self._start(name, state, jars))
                 self._wait(state, list(state.ports), progress)
             except BaseException:  # an interrupt too must leave nothing behind
-                terminate(started)
+                terminate(started, _patience(state))
                 if len(started) == len(state.ports):
                     (self.dir / FILE).unlink(missing_ok=True)
                 raise
@@ -102,7 +111,7 @@ class Stack:
             return []
         with exclusive(self.dir / LOCK, lambda: None):
             state = State.load(self.dir)
-            ended = terminate(state.processes.values()) if state else []
+            ended = terminate(state.processes.values(), _patience(state)) if state else []
             (self.dir / FILE).unlink(missing_ok=True)
             if wipe:
                 self._wipe()
@@ -148,7 +157,7 @@ class Stack:
         jars = ensure_jars(progress)
         with exclusive(self.dir / LOCK, lambda: progress(f"waiting for another command in {self.dir}")):
             state = self._known()
-            terminate([process])
+            terminate([process], PATIENCE_ONE_BROKER)
             self._check_ports(state, [name])
             self._start(name, state, jars)
             self._wait(state, [name], progress)
@@ -195,8 +204,12 @@ class Stack:
 
     def _check_ports(self, state: State, names: list[str]) -> None:
         for name in names:
+            # The last threads of a killed server can hold its port a moment longer than its pid is seen.
+            deadline = time.monotonic() + (RELEASE_TIMEOUT if name in state.processes else 0)
             for port in state.ports[name]:
-                if not is_free(port):
+                while not (free := is_free(port)) and time.monotonic() < deadline:
+                    time.sleep(POLL)
+                if not free:
                     option = "--elasticsearch-port" if name == "elasticsearch" else "--kafka-port"
                     raise Unavailable(f"port {port} for {name} is taken by another program; end that program, or pass {option} N (0: any free one)")
 

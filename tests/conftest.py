@@ -1,0 +1,20 @@
+"""Fixtures for every test: one embedded Kafka and Elasticsearch per session, started only if a test asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from ratemill.local.stack import Stack
+
+# Whatever happens to pytest, no server outlives this.
+MAX_LIFETIME = 1500.0
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A running stack on free ports; mark the test with `pytest.mark.integration`, and choose names nobody else uses."""
+    running = Stack(tmp_path_factory.mktemp("stack"), max_lifetime=MAX_LIFETIME)
+    running.up()
+    yield running
+    running.down(wipe=True)
