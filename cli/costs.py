@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -151,9 +151,9 @@ def _view(rows: Sequence[CostRow], request: _Request, exact: bool, width: int, r
     totals = _totals(rows)
     ranked = sorted(rows, key=lambda row: (row.currency, -money(row.billed_cost)))
     shown = (ranked if room is None else ranked[:room]) if request.by else []
-    lines: list[Any] = [_table(shown, totals, request, exact, width, len(ranked) - len(shown) if request.by else 0)]
-    if not rows:
-        lines = [Text(f"{_title(request)}: no line items")]
+    lines: list[Any] = [Text(f"{_title(request)}: no line items")]
+    if rows:
+        lines = [_table(shown, totals, request, exact, width, len(ranked) - len(shown) if request.by else 0)]
     if note:
         lines.append(Text(note, style="red"))
     return Group(*lines)
@@ -161,39 +161,47 @@ def _view(rows: Sequence[CostRow], request: _Request, exact: bool, width: int, r
 
 def _table(shown: Sequence[CostRow], totals: Sequence[_Total], request: _Request, exact: bool, width: int, left_out: int) -> Table:
     every: list[CostRow | _Total] = [*shown, *totals]
-    with_effective = any(row.effective_cost != row.billed_cost for row in every)
-    with_unpriced = any(row.unpriced for row in every)
-    headers = ["currency", "billed", *(["effective"] if with_effective else []), "items", *(["unpriced"] if with_unpriced else [])]
-
-    def numbers(row: CostRow | _Total, digits: int) -> list[str]:
-        effective = [_shown(row.effective_cost, digits)] if with_effective else []
-        unpriced = [f"{row.unpriced:,}" if row.unpriced else ""] if with_unpriced else []
-        return [row.currency, _shown(row.billed_cost, digits), *effective, f"{row.line_items:,}", *unpriced]
-
-    # In a narrow terminal digits after the point go first, then names are cut; an amount may wrap but is never cut.
-    digits = max((len(amount.partition(".")[2]) for row in every for amount in (row.billed_cost, row.effective_cost)), default=0)
-    digits = max(2, digits if exact else min(digits, _SHOWN_DIGITS))
     names = request.by or ("",)
-    while True:
-        widths = [max(map(len, column)) for column in zip(headers, *(numbers(row, digits) for row in every), strict=True)]
-        fits = sum(widths) + 3 * (len(widths) + len(names)) + _NAME_WIDTH * len(names) <= width
-        if fits or exact or digits == 2:
+    for digits, with_effective in _layouts(every, exact):  # the last one is taken if none fits
+        columns = _numbers(every, digits, with_effective)
+        if sum(max(map(len, (header, *column))) + 3 for header, column in columns.items()) + (_NAME_WIDTH + 3) * len(names) <= width:
             break
-        digits -= 1
 
     table = Table(title=_title(request), title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for name in names:
-        table.add_column(name, overflow="ellipsis", min_width=min(_NAME_WIDTH, max(len(name), 5)))
-    for header, column in zip(headers, widths, strict=True):
-        table.add_column(header, justify="left" if header == "currency" else "right", min_width=column if fits else None, overflow="fold")
-    for row in shown:
-        table.add_row(*(Text(_printable(row.group[name])) for name in request.by), *numbers(row, digits))
+        table.add_column(name, overflow="ellipsis", min_width=5)
+    for header, column in columns.items():
+        # Names are cut in a narrow terminal; an amount never is.
+        table.add_column(header, justify="left" if header == "currency" else "right", no_wrap=True, min_width=max(map(len, (header, *column))))
+    lines = list(zip(*columns.values(), strict=True))
+    for row, cells in zip(shown, lines, strict=False):
+        table.add_row(*(Text(_printable(row.group[name])) for name in request.by), *cells)
     if left_out:
-        table.add_row(f"… {left_out:,} more", *[""] * (len(table.columns) - 1), style="dim")
+        table.add_row(f"+{left_out:,}", style="dim")
     table.add_section()
-    for total in totals:
-        table.add_row("total", *[""] * (len(names) - 1), *numbers(total, digits), style="bold")
+    for cells in lines[len(shown) :]:
+        table.add_row("total", *[""] * (len(names) - 1), *cells, style="bold")
     return table
+
+
+def _layouts(rows: Sequence[CostRow | _Total], exact: bool) -> Iterator[tuple[int, bool]]:
+    """(digits after the point, whether to show effective costs) from the most to the least telling."""
+    digits = max((len(amount.partition(".")[2]) for row in rows for amount in (row.billed_cost, row.effective_cost)), default=0)
+    digits = max(2, digits if exact else min(digits, _SHOWN_DIGITS))
+    differs = any(row.effective_cost != row.billed_cost for row in rows)
+    for with_effective in (True, False) if differs else (False,):
+        yield from ((number, with_effective) for number in range(digits, (digits if exact else 2) - 1, -1))
+
+
+def _numbers(rows: Sequence[CostRow | _Total], digits: int, with_effective: bool) -> dict[str, list[str]]:
+    """Column title -> cells."""
+    columns = {"currency": [row.currency for row in rows], "billed": [_shown(row.billed_cost, digits) for row in rows]}
+    if with_effective:
+        columns["effective"] = [_shown(row.effective_cost, digits) for row in rows]
+    columns["items"] = [f"{row.line_items:,}" for row in rows]
+    if any(row.unpriced for row in rows):
+        columns["unpriced"] = [f"{row.unpriced:,}" if row.unpriced else "" for row in rows]
+    return columns
 
 
 def _title(request: _Request) -> str:

@@ -1,0 +1,273 @@
+"""The sink and its totals against a real Elasticsearch."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from decimal import Context, Decimal, localcontext
+from typing import Any
+
+import orjson
+import pytest
+from elasticsearch import BadRequestError
+from ratemill.local.stack import Stack
+from ratemill.schemas.errors import RatemillError
+from ratemill.schemas.line_item import RatedLineItem, encode_line_item
+from ratemill.sinks.costs import CostRow, costs, count_line_items, fetch_line_items
+from ratemill.sinks.elasticsearch import ElasticsearchSink
+from ratemill.sinks.metrics import CountingMetrics
+from ratemill.sinks.templates import IndexConflict
+
+pytestmark = pytest.mark.integration
+
+
+def line_item(number: int, revision: int = 1, billed: str = "1.5", day: int = 14, **changes: Any) -> RatedLineItem:
+    fields: dict[str, Any] = {
+        "x_line_item_id": f"li-{number}",
+        "x_revision": revision,
+        "billing_account_id": f"acct-{number % 5}",
+        "billing_currency": "USD",
+        "billing_period_start": "2026-09-01T00:00:00Z",
+        "billing_period_end": "2026-10-01T00:00:00Z",
+        "charge_period_start": f"2026-09-{day:02d}T05:00:00Z",
+        "charge_period_end": f"2026-09-{day:02d}T06:00:00Z",
+        "sku_id": f"sku-{number % 3}",
+        "billed_cost": billed,
+        "effective_cost": billed,
+        "list_cost": billed,
+        "contracted_cost": billed,
+        "charge_category": "Usage",
+        "charge_class": None,
+        "charge_description": None,
+        "pricing_quantity": "0.000000000000000000001",
+        "pricing_unit": "GB-Hours",
+        "service_name": "Search",
+        "service_category": "Databases",
+        "provider_name": "Example",
+        "publisher_name": "Example",
+        "invoice_issuer_name": "Example",
+    }
+    return RatedLineItem(**{**fields, **changes})
+
+
+@pytest.fixture
+async def sink(stack: Stack) -> AsyncIterator[ElasticsearchSink]:
+    """A sink with a prefix that nobody else uses."""
+    async with ElasticsearchSink(stack.elasticsearch, prefix=f"sink-{uuid.uuid4().hex[:8]}", metrics=CountingMetrics()) as made:
+        yield made
+        for index in await made.client.indices.get(index=made.names.pattern):
+            await made.client.indices.delete(index=index)
+        await made.client.indices.delete_index_template(name=made.names.template)
+
+
+def counts(sink: ElasticsearchSink) -> dict[str, int]:
+    assert isinstance(sink.metrics, CountingMetrics)
+    return {name: sink.metrics.counts[name] for name in ("indexed", "already_there")}
+
+
+async def visible(sink: ElasticsearchSink) -> dict[str, dict[str, Any]]:
+    await sink.client.indices.refresh(index=sink.names.alias)
+    return {item["x_LineItemId"]: item async for item in fetch_line_items(sink.client, sink.names.prefix, page_size=7)}
+
+
+async def total(sink: ElasticsearchSink) -> str:
+    await sink.client.indices.refresh(index=sink.names.alias)
+    (row,) = await costs(sink.client, sink.names.prefix, by=())
+    return row.billed_cost
+
+
+def expected(items: Sequence[RatedLineItem], *fields: str) -> dict[tuple[str | None, ...], Decimal]:
+    """Totals by struct fields, added with Decimal."""
+    totals: dict[tuple[str | None, ...], Decimal] = defaultdict(Decimal)
+    with localcontext(Context(prec=300)):
+        for item in items:
+            totals[(*(getattr(item, name) for name in fields), item.billing_currency)] += Decimal(item.billed_cost)
+    return dict(totals)
+
+
+def got(rows: Sequence[CostRow]) -> dict[tuple[str | None, ...], Decimal]:
+    return {(*row.group.values(), row.currency): Decimal(row.billed_cost) for row in rows}
+
+
+async def test_a_document_is_the_line_item_as_it_was_written(sink: ElasticsearchSink) -> None:
+    items = [line_item(n, charge_description='quote " and\nbreak', x_dimensions='{"tier":"hot"}') for n in range(20)]
+    assert await sink.write([encode_line_item(item) for item in items]) == []
+    documents = await visible(sink)
+    assert [documents[f"li-{n}"] for n in range(20)] == [orjson.loads(encode_line_item(item)) for item in items]
+
+
+async def test_a_replay_changes_nothing(sink: ElasticsearchSink) -> None:
+    items = [line_item(n, billed="0.1") for n in range(100)]
+    for _ in range(3):
+        assert await sink.write(items) == []
+    assert await total(sink) == "10"
+    assert counts(sink) == {"indexed": 100, "already_there": 200}
+
+
+async def test_with_random_ids_the_replay_check_sees_the_doubled_total(sink: ElasticsearchSink) -> None:
+    """Negative control of the test above."""
+    for _ in range(2):
+        await sink.write([line_item(n, billed="0.1", x_line_item_id=uuid.uuid4().hex) for n in range(100)])
+    assert await total(sink) == "20"
+
+
+async def test_a_stale_revision_is_refused_silently(sink: ElasticsearchSink) -> None:
+    assert await sink.write([line_item(1, 5, "5")]) == []
+    assert await sink.write([line_item(1, 4, "4"), line_item(1, 3, "3")]) == []
+    assert await total(sink) == "5"
+    assert counts(sink) == {"indexed": 1, "already_there": 1}
+
+
+async def test_without_external_versions_a_stale_item_would_overwrite(sink: ElasticsearchSink) -> None:
+    """Negative control of the test above."""
+    await sink.write([line_item(1, 5, "5")])
+    stale = {"index": {"_index": sink.names.write_alias("2026.09"), "_id": "li-1"}}
+    document = {"x_LineItemId": "li-1", "BillingCurrency": "USD", "BilledCost": "4", "x_Limbs": {"billed": {"e0": 4}}}
+    await sink.client.bulk(operations=[stale, document])
+    assert await total(sink) == "4"
+
+
+async def test_revisions_in_any_order_end_with_the_highest(sink: ElasticsearchSink) -> None:
+    rng = random.Random(7)
+    revisions = [(number, revision) for number in range(40) for revision in range(1, 6)]
+    rng.shuffle(revisions)
+    writes = [[line_item(n, revision, str(revision)) for n, revision in revisions[start : start + 30]] for start in range(0, len(revisions), 30)]
+    await asyncio.gather(*(sink.write(items) for items in writes))
+    assert {(item["x_Revision"], item["BilledCost"]) for item in (await visible(sink)).values()} == {(5, "5")}
+    assert await total(sink) == "200"
+
+
+async def test_withdrawn_line_items_stay_and_count_nothing(sink: ElasticsearchSink) -> None:
+    await sink.write([line_item(n) for n in range(4)])
+    nothing = {"billed": "0", "pricing_quantity": "0", "x_withdrawn": True}
+    await sink.write([line_item(0, 2, **nothing), line_item(3, 2, **nothing)])
+    assert await total(sink) == "3"
+    prefix = sink.names.prefix
+    assert (await count_line_items(sink.client, prefix), await count_line_items(sink.client, prefix, withdrawn=False)) == (4, 2)
+    rows = await costs(sink.client, prefix, by=["account"])
+    assert [(row.group["account"], row.line_items) for row in rows] == [("acct-1", 1), ("acct-2", 1)]
+
+
+async def test_one_bad_document_is_refused_and_the_others_are_there(sink: ElasticsearchSink) -> None:
+    items = [encode_line_item(line_item(n)) for n in range(9)]
+    items[2] = items[2].replace(b'"SkuId":', b'"Surprise":1,"SkuId":')  # strict mapping
+    items[4] = items[4].replace(b"2026-09-14T05", b"2026-09-40T05")
+    items[6] = items[6].replace(b'"acct-1"', b'"' + b"a" * 40_000 + b'"')  # longer than a keyword may be
+    refused = await sink.write(items)
+    assert [(one.line_item_id, one.status, one.item) for one in refused] == [(f"li-{n}", 400, items[n]) for n in (2, 4, 6)]
+    assert ["Surprise" in refused[0].reason, "ChargePeriodStart" in refused[1].reason, "immense" in refused[2].reason] == [True] * 3
+    assert set(await visible(sink)) == {f"li-{n}" for n in (0, 1, 3, 5, 7, 8)}
+
+
+async def test_totals_are_exact_by_every_dimension(sink: ElasticsearchSink) -> None:
+    rng = random.Random(11)
+
+    def amount() -> str:
+        return f"{rng.choice(['', '-'])}{rng.randrange(10 ** rng.randrange(1, 25))}.{rng.randrange(10**40):0{rng.randrange(40, 60)}d}"
+
+    items = [
+        line_item(n, billed=amount(), day=rng.randrange(1, 29), region_id=rng.choice([None, "eu-1", "us-1"]), billing_currency=rng.choice(["USD", "EUR"]))
+        for n in range(1_500)
+    ]
+    items += [line_item(9_000 + n, billed="0.1", billing_period_start="2026-10-01T00:00:00Z", x_unpriced=True) for n in range(10)]
+    assert await sink.write(items) == []
+    await sink.client.indices.refresh(index=sink.names.alias)
+    prefix = sink.names.prefix
+    for by, fields in ([], []), (["account"], ["billing_account_id"]), (["sku", "region"], ["sku_id", "region_id"]):
+        assert got(await costs(sink.client, prefix, by=by, page_size=3)) == expected(items, *fields)
+    # Too many line items for exact limb sums: the group is read in parts. A bound of 20 stands for the real one of 9 million.
+    assert got(await costs(sink.client, prefix, by=["account"], max_addends=20)) == expected(items, "billing_account_id")
+    hours = await costs(sink.client, prefix, by=["hour"], period="2026-09", account="acct-2")
+    mine = [item for item in items if item.billing_account_id == "acct-2" and item.billing_period_start.startswith("2026-09")]
+    assert got(hours) == expected(mine, "charge_period_start")
+    (october,) = await costs(sink.client, prefix, by=["period", "unit"], period="2026-10")
+    assert october.group == {"period": "2026-10", "unit": "GB-Hours"}
+    assert (october.billed_cost, october.line_items, october.unpriced, october.pricing_quantity) == ("1", 10, 10, "0.00000000000000000001")
+
+
+async def test_a_group_that_cannot_be_added_exactly_is_an_error_not_a_wrong_number(sink: ElasticsearchSink) -> None:
+    await sink.write([line_item(n * 15) for n in range(5)])  # alike in everything that groups are split by
+    await sink.client.indices.refresh(index=sink.names.alias)
+    with pytest.raises(RatemillError, match="too many to add exactly"):
+        await costs(sink.client, sink.names.prefix, by=["account"], max_addends=4)
+
+
+async def test_doubles_alone_would_give_another_total(sink: ElasticsearchSink) -> None:
+    """Negative control of the limbs: one `double` for each amount does not add up."""
+    amounts = ["12345678901.123456789012345678", "-12345678901.123456789012345677"]
+    await sink.write([line_item(n, billed=amount) for n, amount in enumerate(amounts)])
+    assert await total(sink) == "0.000000000000000001"
+    assert sum(map(float, amounts)) != 1e-18
+
+
+async def test_a_read_only_index_is_waited_for(sink: ElasticsearchSink) -> None:
+    await sink.write([line_item(1)])
+    index = sink.names.index("2026.09")
+    await sink.client.indices.put_settings(index=index, settings={"index.blocks.read_only_allow_delete": True})
+    writing = asyncio.create_task(sink.write([line_item(2), line_item(3)]))
+    await asyncio.sleep(1)
+    assert not writing.done()
+    assert isinstance(sink.metrics, CountingMetrics)
+    assert sum(sink.metrics.retries.values()) >= 2
+    await sink.client.indices.put_settings(index=index, settings={"index.blocks.read_only_allow_delete": None})
+    assert await asyncio.wait_for(writing, 10) == []
+    assert set(await visible(sink)) == {"li-1", "li-2", "li-3"}
+
+
+async def test_a_closed_index_is_waited_for(sink: ElasticsearchSink) -> None:
+    await sink.write([line_item(1)])
+    index = sink.names.index("2026.09")
+    await sink.client.indices.close(index=index)
+    writing = asyncio.create_task(sink.write([line_item(2)]))
+    await asyncio.sleep(0.5)
+    assert not writing.done()
+    await sink.client.indices.open(index=index)
+    assert await asyncio.wait_for(writing, 10) == []
+    assert set(await visible(sink)) == {"li-1", "li-2"}
+
+
+async def test_an_index_that_was_deleted_comes_back_with_the_strict_mapping(sink: ElasticsearchSink) -> None:
+    await sink.write([line_item(1)])
+    await sink.client.indices.delete(index=sink.names.index("2026.09"))
+    await sink.client.indices.delete_index_template(name=sink.names.template)
+    assert await sink.write([line_item(2)]) == []
+    mapping = await sink.client.indices.get_mapping(index=sink.names.index("2026.09"))
+    assert mapping[sink.names.index("2026.09")]["mappings"]["dynamic"] == "strict"
+    assert set(await visible(sink)) == {"li-2"}
+    await sink.start()
+
+
+async def test_an_index_of_another_make_is_a_clear_error(sink: ElasticsearchSink) -> None:
+    await sink.client.indices.delete_index_template(name=sink.names.template)
+    await sink.client.indices.create(index=sink.names.index("2026.09"))
+    with pytest.raises(IndexConflict, match="another mapping"):
+        await sink.write([line_item(1)])
+    await sink.start()
+
+
+async def test_an_index_made_by_the_template_only_lacks_the_write_alias(sink: ElasticsearchSink) -> None:
+    await sink.client.indices.create(index=sink.names.index("2026.09"))
+    assert await sink.write([line_item(1)]) == []
+    assert set(await visible(sink)) == {"li-1"}
+
+
+async def test_several_sinks_may_start_and_write_at_once(sink: ElasticsearchSink, stack: Stack) -> None:
+    others = [ElasticsearchSink(stack.elasticsearch, prefix=sink.names.prefix) for _ in range(4)]
+    await asyncio.gather(*(other.start() for other in others))
+    await asyncio.gather(*(other.write([line_item(n) for n in range(50)]) for other in others))
+    await asyncio.gather(*(other.close() for other in others))
+    assert await total(sink) == "75"
+
+
+async def test_before_the_first_line_item_everything_is_empty(stack: Stack) -> None:
+    async with ElasticsearchSink(stack.elasticsearch, prefix=f"empty-{uuid.uuid4().hex[:8]}") as empty:
+        assert await costs(empty.client, empty.names.prefix) == []
+        assert await count_line_items(empty.client, empty.names.prefix) == 0
+        assert [item async for item in fetch_line_items(empty.client, empty.names.prefix)] == []
+        with pytest.raises(BadRequestError):  # strict: the sink is not the only one that cannot guess mappings
+            await empty.client.index(index=empty.names.index("2026.09"), document={"Surprise": 1})
+        await empty.client.indices.delete(index=empty.names.index("2026.09"), ignore_unavailable=True)
+        await empty.client.indices.delete_index_template(name=empty.names.template)
