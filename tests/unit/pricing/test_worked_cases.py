@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from ratemill.pricing import parse_price_book, period_components, period_cost, tier_quantities
 from ratemill.pricing.money import ZERO, money
 from ratemill.pricing.price import Price
@@ -58,7 +57,8 @@ def test_rating_again_charges_the_difference(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
 def test_windows_and_components_make_up_the_cost(case: dict[str, Any]) -> None:
     price, total = price_of(case), money(case["quantity"])
-    windows = sum((q * tier.unit_price for q, tier in zip(tier_quantities(price, total), price.tiers, strict=True)), ZERO) if price.by_window else ZERO
+    by_tier = zip(tier_quantities(price, total), price.tiers, strict=True) if price.by_window else ()
+    windows = sum((quantity * tier.unit_price for quantity, tier in by_tier), ZERO)
     components = period_components(price, total, True)
     assert windows + sum((component.cost for component in components), ZERO) == money(case["expected"])
     assert all(component.quantity * component.unit_price == component.cost for component in components)
