@@ -65,11 +65,11 @@ def read_book(file: Path) -> PriceBook:
 def show(book: PriceBook, console: Console) -> None:
     """Print a book as a table that fits the terminal: long names are folded, never cut."""
     table = Table(title=f"{len(book.prices)} prices in {book.currency}, digest {book.digest[:12]}", title_justify="left", expand=False)
-    table.add_column("SKU", overflow="fold", ratio=3)
-    table.add_column("Unit", overflow="fold", ratio=1)
-    table.add_column("Model", overflow="fold", ratio=1, min_width=9)
-    table.add_column("In effect", overflow="fold", ratio=2, min_width=10)
-    table.add_column("Price", overflow="fold", ratio=4)
+    table.add_column("SKU", overflow="fold")
+    table.add_column("Unit", overflow="fold")
+    table.add_column("Model", overflow="fold")
+    table.add_column("In effect (UTC)", overflow="fold")
+    table.add_column("Price", overflow="fold")
     for price in book.prices[:ROWS_SHOWN]:
         # Text, not str: brackets in a name are no markup.
         table.add_row(*(Text(cell) for cell in (price.sku, price.unit, price.model, in_effect(price), in_words(price))))
@@ -102,9 +102,9 @@ def in_words(price: Price) -> str:
 
 
 def in_effect(price: Price) -> str:
-    """From when to when a price applies."""
-    since = "always" if price.effective_from == SINCE_ALWAYS else f"from {time_text(price.effective_from)}"
-    return since if price.effective_to is None else f"{since}\nto {time_text(price.effective_to)}"
+    """From when to when a price applies, in UTC; midnight is written as the day alone."""
+    since = "always" if price.effective_from == SINCE_ALWAYS else f"from {time_text(price.effective_from).removesuffix('T00:00:00Z')}"
+    return since if price.effective_to is None else f"{since}\nto {time_text(price.effective_to).removesuffix('T00:00:00Z')}"
 
 
 def time_text(time_ns: int) -> str:
