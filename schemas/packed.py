@@ -1,0 +1,55 @@
+"""Many usage events in one Kafka record: the wire format of `usage.events`.
+
+MessagePack arrays, with the origin of each event (raw topic, partition, offset), so that a dead letter or an explanation
+can name the record that a collector published, whichever way it came.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from .times import format_time
+from .usage_event import UsageEvent
+
+__all__ = ["PackedEvents", "as_cloudevent", "pack", "unpack"]
+
+
+class PackedEvents(msgspec.Struct, array_like=True, gc=False):
+    """Events of one raw topic-partition, in log order; `offsets` runs beside `events`."""
+
+    version: int
+    topic: str
+    partition: int
+    offsets: list[int]
+    events: list[UsageEvent]
+
+
+_encode = msgspec.msgpack.Encoder(decimal_format="string").encode
+_decode = msgspec.msgpack.Decoder(PackedEvents).decode
+
+
+def pack(topic: str, partition: int, offsets: list[int], events: list[UsageEvent]) -> bytes:
+    """One record's value."""
+    return _encode(PackedEvents(1, topic, partition, offsets, events))
+
+
+def unpack(value: bytes) -> PackedEvents:
+    """Inverse of `pack`. Raises msgspec.MsgspecError for anything else."""
+    packed = _decode(value)
+    if packed.version != 1 or len(packed.events) != len(packed.offsets):
+        raise msgspec.ValidationError(f"packed events of version {packed.version} are not known here")
+    return packed
+
+
+def as_cloudevent(event: UsageEvent) -> bytes:
+    """The plain form of an event: what a dead letter holds when the raw record is one hop away. Decodes to the same event."""
+    data: dict[str, object] = {"sku": event.sku, "quantity": f"{event.quantity:f}", "unit": event.unit}
+    data |= {k: v for k in ("provider", "region", "resource") if (v := getattr(event, k))}
+    data |= {k: msgspec.Raw(v.encode()) for k in ("dimensions", "tags") if (v := getattr(event, k))}
+    seconds, fraction = divmod(event.time, 1_000_000_000)
+    time = format_time(seconds * 1_000_000_000)
+    if fraction:
+        time = f"{time[:-1]}.{fraction:09d}Z"
+    return msgspec.json.encode(
+        {"specversion": "1.0", "type": "ratemill.usage", "source": event.source, "id": event.id, "subject": event.account, "time": time, "data": data}
+    )

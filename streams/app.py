@@ -1,0 +1,201 @@
+"""Wiring: the Faust app, its three agents, and the lanes they feed.
+
+Faust keeps the worker: group membership, assignment, fetching, the agents' life. A lane keeps the money: see lanes/base.py
+and the commit protocol in ledger.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Any
+
+import faust
+import structlog
+from aiokafka import TopicPartition
+from faust.types import TP
+
+from ..schemas.limits import Limits
+from ..sinks.elasticsearch import ElasticsearchSink
+from .config import Config
+from .lanes.base import Batch, Context, Lane
+from .lanes.index import IndexLane
+from .lanes.normalize import NormalizeLane
+from .lanes.rate import RateLane
+from .metrics import Metrics
+from .prices_topic import Books
+from .sink_metrics import PrometheusSinkMetrics
+from .topics import Topics
+
+__all__ = ["RatemillWorker"]
+
+
+class RatemillWorker:
+    """One worker process: a Faust app and the lanes of the partitions it holds now."""
+
+    def __init__(self, config: Config, partitions: dict[str, int]) -> None:
+        self.config = config
+        self.topics = Topics.of(config.kafka)
+        self.folder = Path(config.worker.data_dir)
+        self.name = config.worker.name or f"{socket.gethostname()}:{self.folder.resolve()}"
+        self.metrics = Metrics()
+        self.books = Books(config)
+        rating = config.rating
+        limits = Limits(max_record_bytes=rating.max_record_bytes, max_clock_skew_s=rating.max_clock_skew_s, max_event_age_s=rating.event_age_s)
+        self.context = Context(config, self.topics, partitions, limits, self.metrics, self._seek)
+        self.log = structlog.get_logger("ratemill.worker")
+        self._lanes: dict[TP, Lane] = {}
+        self._kept: dict[str, Lane] = {}  # by name, over rebalances
+        self._sink: ElasticsearchSink | None = None
+        self._changing = asyncio.Lock()
+        self.app = self._faust_app()
+
+    def _faust_app(self) -> Any:
+        kafka = self.config.kafka
+        app = faust.App(
+            kafka.group_id,
+            broker=f"ratemill://{kafka.bootstrap.split(',')[0]}",
+            autodiscover=False,
+            web_enabled=False,
+            topic_allow_declare=False,
+            datadir=str(self.folder / "faust"),
+            store="memory://",
+            table_standby_replicas=0,
+            stream_buffer_maxsize=4,
+            # Lanes wait for nothing on a rebalance: what is not committed is read again.
+            stream_wait_empty=False,
+            broker_session_timeout=kafka.session_timeout_s,
+            broker_request_timeout=max(40.0, kafka.session_timeout_s + 1),
+            broker_heartbeat_interval=kafka.session_timeout_s / 5,
+            broker_commit_interval=3.0,
+            stream_publish_on_commit=False,
+        )
+        app.ratemill = self
+        self._add_agents(app)
+        app.on_partitions_revoked.connect(self._on_revoked)
+        app.on_partitions_assigned.connect(self._on_assigned)
+        return app
+
+    def _add_agents(self, app: Any) -> None:
+        wanted = {"normalize": self.topics.hopped, "rate": self.topics.rate_sources, "index": [self.topics.rated]}
+        for name in self.config.worker.agents:
+            if wanted[name]:
+                # Names are pinned: they would otherwise follow module paths.
+                app.agent(app.topic(*wanted[name], value_serializer="raw", key_serializer="raw"), name=name, concurrency=1)(_feed)
+
+    # -- what the transport asks -------------------------------------------------------------------------------------
+
+    def lane_of(self, tp: TP) -> Lane | None:
+        """The lane that a topic-partition belongs to, while it is assigned."""
+        return self._lanes.get(tp)
+
+    async def _seek(self, tp: TopicPartition, offset: int) -> None:
+        await self.app.consumer.seek(TP(tp.topic, tp.partition), offset)
+
+    # -- rebalances --------------------------------------------------------------------------------------------------
+
+    async def _on_revoked(self, _app: Any, revoked: set[TP], **_: Any) -> None:
+        async with self._changing:
+            await self._stop_lanes()
+
+    async def _on_assigned(self, _app: Any, assigned: set[TP], **_: Any) -> None:
+        async with self._changing:
+            await self._stop_lanes()
+            for name, (kind, number, tps) in self._plan(assigned).items():
+                lane = self._kept.get(name)
+                if lane is None or set(lane.sources) != set(tps):
+                    lane = self._kept[name] = self._new_lane(kind, number, tps)
+                for tp in tps:
+                    self._lanes[TP(tp.topic, tp.partition)] = lane
+                lane.start()
+        self.log.info("assigned", partitions=len(assigned), lanes=sorted(lane.name for lane in set(self._lanes.values())))
+
+    async def _stop_lanes(self) -> None:
+        lanes, self._lanes = set(self._lanes.values()), {}
+        await asyncio.gather(*(lane.stop() for lane in lanes))
+
+    def _plan(self, assigned: set[TP]) -> dict[str, tuple[str, int, list[TopicPartition]]]:
+        """Lanes for an assignment: {lane name: (agent, number, sources)}."""
+        plan: dict[str, tuple[str, int, list[TopicPartition]]] = {}
+        rated_together = set(self.topics.rate_sources)
+        for tp in sorted(assigned):
+            source = TopicPartition(tp.topic, tp.partition)
+            if tp.topic in rated_together:
+                plan.setdefault(f"rate-{tp.partition}", ("rate", tp.partition, []))[2].append(source)
+            elif tp.topic == self.topics.rated:
+                plan[f"index-{tp.partition}"] = ("index", tp.partition, [source])
+            elif tp.topic in self.topics.raw:
+                plan[f"normalize-{tp.topic}-{tp.partition}"] = ("normalize", tp.partition, [source])
+        return plan
+
+    def _new_lane(self, kind: str, number: int, tps: list[TopicPartition]) -> Lane:
+        if kind == "rate":
+            return RateLane(self.context, number, tps, self.books, self.folder / "state")
+        if kind == "index":
+            if self._sink is None:
+                raise RuntimeError("the index agent runs without a sink")
+            return IndexLane(self.context, tps[0], self._sink)
+        return NormalizeLane(self.context, tps[0])
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def _new_sink(self) -> ElasticsearchSink:
+        es = self.config.elasticsearch
+        return ElasticsearchSink(
+            es.url,
+            api_key=es.api_key.get_secret_value() or None,
+            basic_auth=(es.username, es.password.get_secret_value()) if es.username else None,
+            ca_certs=es.ca_file or None,
+            prefix=es.index_prefix,
+            metrics=PrometheusSinkMetrics(self.metrics),
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set. Raises what made Faust crash."""
+        self.books.start()
+        if "index" in self.config.worker.agents:
+            self._sink = self._new_sink()
+        starting = asyncio.ensure_future(self.app.start())
+        stopping = asyncio.ensure_future(stop.wait())
+        watching = asyncio.ensure_future(self._watch())
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+            crashed = asyncio.ensure_future(self.app.wait_until_stopped())
+            await asyncio.wait({crashed, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                watching.result()
+            if not stop.is_set() and self.app.crash_reason is not None:
+                raise self.app.crash_reason
+        finally:
+            watching.cancel()
+            async with self._changing:
+                await self._stop_lanes()
+            await self.app.stop()
+            await self.books.stop()
+            if self._sink is not None:
+                await self._sink.close()
+
+    async def _watch(self) -> None:
+        """Raise what killed a lane; publish lag and queue lengths every second."""
+        while True:
+            await asyncio.sleep(1)
+            for lane in set(self._lanes.values()):
+                lane.check()
+                self.metrics.queued.labels(lane.name).set(lane.queued)
+            for tp, lane in list(self._lanes.items()):
+                end = self.app.consumer.highwater(tp)
+                if end is not None:
+                    self.metrics.lag.labels(tp.topic, tp.partition).set(max(0, end - lane.next_offsets.get(TopicPartition(*tp), 0)))
+
+
+async def _feed(stream: Any) -> None:
+    """Body of all three agents: give each fetched batch to the lane that asked for it."""
+    host = stream.app.ratemill
+    async for batch in stream:
+        if isinstance(batch, Batch):
+            lane = host.lane_of(TP(batch.tp.topic, batch.tp.partition))
+            if lane is not None:
+                lane.put(batch)

@@ -1,0 +1,206 @@
+"""Configuration: a TOML file, then the environment (`RATEMILL_…`, `…_FILE` for secrets), checked as a whole at start.
+
+Environment names follow the file: `[kafka] bootstrap` is `RATEMILL_KAFKA__BOOTSTRAP`. Every mistake is listed at once.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from ..schemas.errors import BadConfig, BadInput
+
+__all__ = ["Config", "ElasticsearchConfig", "KafkaConfig", "RatingConfig", "RawTopic", "WorkerConfig", "load_config"]
+
+ENVIRONMENT = "RATEMILL_"
+# Set in the environment but not in the file: the file itself, and where the embedded stack keeps its downloads.
+NOT_SETTINGS = frozenset({"CONFIG", "CACHE_DIR"})
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RawTopic(_Section):
+    """One topic that collectors publish to."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9._-]{1,200}$")
+    provider: Literal["cloudevents", "aws", "gcp", "azure"] = "cloudevents"
+    keyed_by: Literal["", "account"] = ""  # "account": co-partitioned with usage.events, rated without a hop
+
+
+def _default_raw() -> tuple[RawTopic, ...]:
+    return tuple(RawTopic(name=f"usage.raw.{p}", provider=p) for p in ("aws", "gcp", "azure", "cloudevents"))
+
+
+class KafkaConfig(_Section):
+    """How to reach Kafka, and the topics."""
+
+    bootstrap: str = Field("127.0.0.1:9092", description="host:port, several separated by commas")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    partitions: int = Field(4, ge=1, le=1_000)
+    replication_factor: int = Field(1, ge=1, le=9)
+    topic_prefix: str = Field("", pattern=r"^[a-zA-Z0-9._-]{0,100}$", description="put before every topic name: several Ratemills on one Kafka")
+    group: str = Field("ratemill", pattern=r"^[a-zA-Z0-9._-]{1,200}$")
+    session_timeout_s: float = Field(10.0, ge=1, le=300)
+    raw_topics: tuple[RawTopic, ...] = Field(default_factory=_default_raw)
+
+    @property
+    def group_id(self) -> str:
+        """Consumer group of all workers of this Ratemill."""
+        return self.topic_prefix + self.group
+
+    @model_validator(mode="after")
+    def _secure(self) -> KafkaConfig:
+        if self.security_protocol.startswith("SASL") and not (self.sasl_mechanism and self.username and self.password.get_secret_value()):
+            raise ValueError("SASL needs sasl_mechanism, username and password")
+        if len({t.name for t in self.raw_topics}) != len(self.raw_topics):
+            raise ValueError("raw_topics: a name is there twice")
+        return self
+
+
+class ElasticsearchConfig(_Section):
+    """How to reach Elasticsearch."""
+
+    url: str = Field("http://127.0.0.1:9200", pattern=r"^https?://")
+    api_key: SecretStr = SecretStr("")
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: str = ""
+    index_prefix: str = Field("ratemill", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$")
+
+
+class RatingConfig(_Section):
+    """What counts, and for how long."""
+
+    window_s: int = Field(3_600, description="length of a usage window in seconds")
+    dedupe_window_s: int = Field(35 * 86_400, ge=60)
+    max_event_age_s: int = Field(0, ge=0, description="0: the dedupe window; never longer, or a replay could count twice")
+    max_clock_skew_s: int = Field(300, ge=0, le=86_400)
+    max_record_bytes: int = Field(1 << 20, ge=1_024, le=16 << 20)
+    cached_entries: int = Field(250_000, ge=1_000)
+    commit_interval_s: float = Field(1.0, gt=0, le=60)
+    commit_events: int = Field(100_000, ge=100, description="commit sooner once so many events wait")
+
+    @field_validator("window_s")
+    @classmethod
+    def _divides(cls, value: int) -> int:
+        if value <= 0 or 3_600 % value:
+            raise ValueError("must divide an hour: 60, 300, 900, 3600, …")
+        return value
+
+    @model_validator(mode="after")
+    def _remembers(self) -> RatingConfig:
+        if self.max_event_age_s > self.dedupe_window_s:
+            raise ValueError("max_event_age_s must not exceed dedupe_window_s, or a replayed event could count twice")
+        return self
+
+    @property
+    def event_age_s(self) -> int:
+        """Greatest age in seconds at which a live event still counts."""
+        return self.max_event_age_s or self.dedupe_window_s
+
+
+class WorkerConfig(_Section):
+    """One worker process."""
+
+    agents: tuple[Literal["normalize", "rate", "index"], ...] = ("normalize", "rate", "index")
+    data_dir: str = ".ratemill/worker"
+    name: str = Field("", description="stable name of this worker; default: host name and data folder")
+    metrics_port: int = Field(0, ge=0, le=65_535, description="0: no metrics endpoint")
+    metrics_host: str = "127.0.0.1"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = "auto"
+
+
+class Config(_Section):
+    """All settings."""
+
+    kafka: KafkaConfig = KafkaConfig()
+    elasticsearch: ElasticsearchConfig = ElasticsearchConfig()
+    rating: RatingConfig = RatingConfig()
+    worker: WorkerConfig = WorkerConfig()
+
+
+def load_config(path: str | None = None, environment: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Configuration from a file (default: `ratemill.toml` here, if there), the environment, then `overrides` ({"kafka": {…}}).
+
+    Without any address given, a stack that `ratemill local up` left in `.ratemill/local` is used. Raises BadConfig.
+    """
+    environment = os.environ if environment is None else environment
+    chosen = path or environment.get(ENVIRONMENT + "CONFIG") or ""
+    data: dict[str, Any] = _local_stack()
+    mistakes: list[str] = []
+    if chosen or Path("ratemill.toml").is_file():
+        _merge(data, _read_toml(Path(chosen or "ratemill.toml")))
+    _merge(data, _from_environment(environment, mistakes))
+    _merge(data, overrides or {})
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        mistakes += [_in_words(dict(e)) for e in error.errors(include_url=False, include_input=False)]
+    if mistakes:
+        raise BadConfig([f"configuration: {m}" for m in mistakes])
+    return config
+
+
+def _in_words(error: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    name = ENVIRONMENT + "__".join(str(part).upper() for part in error["loc"])
+    return f"{where or '(all)'}: {error['msg']}; set it in the file or by {name}"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"configuration file {path}: {error.strerror}; give the right path by --config or {ENVIRONMENT}CONFIG") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"configuration file {path}: {error}; it must be TOML in UTF-8") from error
+
+
+def _from_environment(environment: Mapping[str, str], mistakes: list[str]) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for name, value in sorted(environment.items()):
+        if not name.startswith(ENVIRONMENT) or name[len(ENVIRONMENT) :] in NOT_SETTINGS:
+            continue
+        key = name[len(ENVIRONMENT) :]
+        if key.endswith("_FILE") and not key.lower().endswith(("ca_file", "cert_file", "key_file")):
+            try:
+                value = Path(value).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                mistakes.append(f"{name}: cannot read {value}: {error.strerror}")
+                continue
+            key = key[: -len("_FILE")]
+        section, _, field = key.lower().partition("__")
+        if not field:
+            mistakes.append(f"{name}: unknown; names are {ENVIRONMENT}SECTION__SETTING, such as {ENVIRONMENT}KAFKA__BOOTSTRAP")
+            continue
+        data.setdefault(section, {})[field] = tuple(v.strip() for v in value.split(",")) if field == "agents" else value
+    return data
+
+
+def _local_stack() -> dict[str, Any]:
+    from ..local.stack import read_stack
+
+    found = read_stack(Path(".ratemill/local"))
+    return {} if found is None else {"kafka": {"bootstrap": found.kafka}, "elasticsearch": {"url": found.elasticsearch}}
+
+
+def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value

@@ -1,0 +1,230 @@
+"""A lane: one agent's work on one partition. It owns a ledger, a queue of fetched batches, and a life of its own.
+
+Faust assigns partitions and fetches; a lane decides when it may be given batches (`room`), and a new incarnation of it starts
+with every assignment. Batches carry the incarnation they were fetched for, so one fetched before a seek is never used after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from ...schemas.errors import RatemillError, Unavailable
+from ...schemas.limits import Limits
+from ..config import Config
+from ..ledger import Fenced, Ledger, Unsettled
+from ..metrics import Metrics
+from ..topics import Topics
+
+__all__ = ["Batch", "Context", "Lane"]
+
+QUEUED_RECORDS = 20_000  # per lane; beyond it no more is fetched for it
+QUEUED_BYTES = 32 << 20
+RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Context(NamedTuple):
+    """What every lane of a worker shares."""
+
+    config: Config
+    topics: Topics
+    partitions: dict[str, int]
+    limits: Limits
+    metrics: Metrics
+    seek: Callable[[TopicPartition, int], Awaitable[None]]
+    clock_ns: Callable[[], int] = time.time_ns
+
+
+class Batch(NamedTuple):
+    """Records of one fetch of one topic-partition, and the incarnation of the lane that asked for them."""
+
+    incarnation: int
+    serial: int
+    tp: TopicPartition
+    records: Sequence[ConsumerRecord[bytes | None, bytes | None]]
+
+
+class Lane:
+    """Base of the three lanes; subclasses say how to own a partition, take a batch, and commit."""
+
+    def __init__(self, context: Context, name: str, sources: Sequence[TopicPartition]) -> None:
+        self.context = context
+        self.name = name
+        self.sources = tuple(sources)
+        self.ledger = Ledger(context.config.kafka, name)
+        self.log = structlog.get_logger("ratemill.lane").bind(lane=name)
+        self.next_offsets: dict[TopicPartition, int] = {}
+        self.incarnation = 0
+        self._serials: dict[TopicPartition, list[int]] = {}  # [handed out, received] per source
+        self._ready = False
+        self._queue: deque[Batch] = deque()
+        self._queued = 0
+        self._queued_bytes = 0
+        self._arrived = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.pending = 0  # events since the last commit
+        self._pending_since = 0.0
+
+    # -- what subclasses do ------------------------------------------------------------------------------------------
+
+    async def own(self) -> dict[TopicPartition, int]:
+        """Steps 1 and 2: fence and restore. Returns the offsets to read the sources from."""
+        raise NotImplementedError
+
+    async def take(self, batch: Batch) -> int:
+        """Step 4: work a batch into memory. Returns how many events it held."""
+        raise NotImplementedError
+
+    async def commit(self) -> None:
+        """Steps 5 to 7 for everything taken since the last commit."""
+        raise NotImplementedError
+
+    async def release(self) -> None:
+        """Close what `own` opened; called once per incarnation, whatever happened."""
+
+    async def idle(self) -> None:
+        """Called when nothing is pending: room for work that does not come from a source."""
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin a new incarnation after an assignment."""
+        self._task = asyncio.get_running_loop().create_task(self._live(), name=self.name)
+
+    async def stop(self, within_s: float = 10.0) -> None:
+        """End this incarnation: a commit under way may finish within the time, everything else is dropped."""
+        self._ready = False
+        self.incarnation += 1
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task], timeout=within_s)
+
+    def room(self) -> bool:
+        """May more be fetched for this lane?"""
+        return self._ready and self._queued < QUEUED_RECORDS and self._queued_bytes < QUEUED_BYTES
+
+    def serial(self, tp: TopicPartition) -> int:
+        """Number of the next batch handed out for a source; `put` checks that none is missing."""
+        numbers = self._serials.setdefault(tp, [0, 0])
+        numbers[0] += 1
+        return numbers[0]
+
+    def put(self, batch: Batch) -> None:
+        """Give a fetched batch to the lane."""
+        if batch.incarnation != self.incarnation or not self._ready:
+            return
+        numbers = self._serials[batch.tp]
+        if batch.serial != numbers[1] + 1:
+            # A batch was lost between the fetch and here: nothing behind it may be used.
+            self.log.warning("batch_lost", topic=batch.tp.topic, expected=numbers[1] + 1, got=batch.serial)
+            self._ready = False
+            self._queue.append(Batch(-1, 0, batch.tp, ()))
+        else:
+            numbers[1] = batch.serial
+            self._queue.append(batch)
+            self._queued += len(batch.records)
+            self._queued_bytes += sum([len(r.value) for r in batch.records if r.value is not None])
+        self._arrived.set()
+
+    async def _live(self) -> None:
+        failures = 0
+        while True:
+            began = time.monotonic()
+            try:
+                await self._incarnate()
+            except Fenced as error:
+                # Either another worker owns the partition, and the group will soon tell us so; or the transaction timed out,
+                # and after a session timeout without a rebalance the partition is still ours.
+                self.context.metrics.fenced.inc()
+                self.log.warning("fenced", detail=str(error))
+                await asyncio.sleep(self.context.config.kafka.session_timeout_s * 1.5)
+            except (Unsettled, Unavailable) as error:
+                failures = 0 if time.monotonic() - began > 60 else failures + 1
+                self.context.metrics.resets.inc()
+                self.log.warning("partition_starts_again", detail=str(error))
+                await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
+
+    async def _incarnate(self) -> None:
+        self.incarnation += 1
+        self._queue.clear()
+        self._queued = self._queued_bytes = 0
+        self._serials = {}
+        self.pending = 0
+        try:
+            self.next_offsets = await self.own()
+            for tp, offset in self.next_offsets.items():
+                await self.context.seek(tp, offset)
+            self.log.info("partition_owned", offsets={tp.topic: o for tp, o in self.next_offsets.items()})
+            self._ready = True
+            await self._work()
+        finally:
+            self._ready = False
+            # Closing must finish even when the task is cancelled: a store left open could not be opened again.
+            await asyncio.shield(asyncio.ensure_future(self._release()))
+
+    async def _release(self) -> None:
+        await self.ledger.discard()
+        await self.release()
+
+    async def _work(self) -> None:
+        rating = self.context.config.rating
+        await self.idle()
+        while True:
+            batch = await self._next(rating.commit_interval_s)
+            if batch is not None:
+                if batch.incarnation < 0:
+                    raise Unsettled(f"{self.name}: a fetched batch was lost; reading again from the last commit")
+                if not self.pending:
+                    self._pending_since = time.monotonic()
+                self.pending += await self.take(batch)
+                self.next_offsets[batch.tp] = batch.records[-1].offset + 1
+            if self.pending and (self.pending >= rating.commit_events or time.monotonic() - self._pending_since >= rating.commit_interval_s):
+                await self._commit()
+            if not self.pending:
+                await self.idle()
+
+    async def _next(self, interval_s: float) -> Batch | None:
+        if not self._queue:
+            self._arrived.clear()
+            wait = interval_s if not self.pending else max(0.0, self._pending_since + interval_s - time.monotonic())
+            try:
+                await asyncio.wait_for(self._arrived.wait(), wait)
+            except TimeoutError:
+                return None
+        else:
+            await asyncio.sleep(0)
+        if not self._queue:
+            return None
+        batch = self._queue.popleft()
+        self._queued -= len(batch.records)
+        self._queued_bytes -= sum([len(r.value) for r in batch.records if r.value is not None])
+        return batch
+
+    async def _commit(self) -> None:
+        began = time.monotonic()
+        await self.commit()
+        self.pending = 0
+        self.context.metrics.commit_seconds.labels(self.name.split("-")[0]).observe(time.monotonic() - began)
+
+    @property
+    def queued(self) -> int:
+        """Records fetched and waiting."""
+        return self._queued
+
+    def check(self) -> None:
+        """Raise what ended this lane's task, if anything did: the worker must not go on without the partition."""
+        if self._task is not None and self._task.done() and not self._task.cancelled():
+            self._task.result()
+
+    def expect(self, condition: bool, what: str) -> None:
+        """Check an invariant at run time; `assert` would be gone under -O."""
+        if not condition:
+            raise RatemillError(f"{self.name}: invariant broken: {what}")

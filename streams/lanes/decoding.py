@@ -1,0 +1,104 @@
+"""From raw records to accepted events, for the lanes that read raw topics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from aiokafka.structs import ConsumerRecord
+
+from ...schemas.acceptance import check_time
+from ...schemas.dead_letter import DeadLetter
+from ...schemas.decoders.cloudevents import decode_plain
+from ...schemas.decoders.registry import decode_record
+from ...schemas.errors import Reason, Rejection
+from ...schemas.usage_event import UsageEvent
+from .base import Batch, Context
+from .partitions import account_partition, known_partitions
+
+__all__ = ["Decoded", "decode_batch"]
+
+_NS = 1_000_000_000
+
+
+class Decoded(NamedTuple):
+    """Accepted events, how to make a dead letter of each, and what was rejected outright."""
+
+    events: list[UsageEvent]
+    letters: Sequence[Callable[[Rejection], DeadLetter]]
+    dead: list[DeadLetter]
+    origins: Sequence[int | tuple[int, int]] = ()
+
+    def origin(self, at: int) -> int:
+        """Position in the batch of the record that an accepted event came in."""
+        found = self.origins[at]
+        return found[0] if isinstance(found, tuple) else found
+
+    def letter(self, at: int, rejection: Rejection) -> DeadLetter:
+        """Dead letter of an accepted event that turned out not to count."""
+        return self.letters[at](rejection)
+
+
+class _Letters(Sequence[Callable[[Rejection], DeadLetter]]):
+    """Dead-letter makers, made on demand: almost no event needs one."""
+
+    def __init__(self, batch: Batch, origins: list[int | tuple[int, int]], now: int) -> None:
+        self._batch, self._origins, self._now = batch, origins, now
+
+    def __len__(self) -> int:
+        return len(self._origins)
+
+    def __getitem__(self, at: int) -> Callable[[Rejection], DeadLetter]:  # type: ignore[override]
+        origin = self._origins[at]
+        position, index = origin if isinstance(origin, tuple) else (origin, 0)
+        return lambda rejection: _letter(self._batch, self._batch.records[position], index, rejection, self._now)
+
+
+def _letter(batch: Batch, record: ConsumerRecord[bytes | None, bytes | None], index: int, rejection: Rejection, now: int) -> DeadLetter:
+    return DeadLetter.of(rejection, batch.tp.topic, batch.tp.partition, record.offset, index, record.value, record.key, record.headers, now)
+
+
+def decode_batch(context: Context, batch: Batch, own_partition: int | None) -> Decoded:
+    """Decode and accept the events of a batch of raw records.
+
+    own_partition: for a topic keyed by account, the partition that every account in it must belong to; else None.
+    """
+    limits, now = context.limits, context.clock_ns()
+    provider = context.topics.raw[batch.tp.topic]
+    partitions = context.config.kafka.partitions
+    oldest, newest = now - limits.max_event_age_s * _NS, now + limits.max_clock_skew_s * _NS
+    events: list[UsageEvent] = []
+    origins: list[int | tuple[int, int]] = []
+    dead: list[DeadLetter] = []
+    plain = provider == "cloudevents"
+    largest = limits.max_record_bytes
+    known = known_partitions
+    for position, record in enumerate(batch.records):
+        value = record.value
+        if plain and value is not None and not record.headers and len(value) <= largest:
+            # The common case, once: a structured CloudEvent in the plain form, in time, in its own partition.
+            try:
+                event = decode_plain(value, limits)
+            except Rejection:
+                pass  # perhaps a batch or another shape: the general way gives the precise answer
+            else:
+                if oldest <= event.time <= newest:
+                    if own_partition is None or (h := known.get(event.account)) is not None and h % partitions == own_partition:
+                        events.append(event)
+                        origins.append(position)
+                        continue
+        for index, entry in enumerate(decode_record(provider, value, record.headers, limits)):
+            rejection = entry if isinstance(entry, Rejection) else check_time(entry, now, limits, live=True)
+            if rejection is None and isinstance(entry, UsageEvent):
+                if own_partition is None or account_partition(entry.account, partitions) == own_partition:
+                    events.append(entry)
+                    origins.append((position, index))
+                    continue
+                rejection = Rejection(
+                    Reason.MISPLACED,
+                    f"account {entry.account} belongs to partition {account_partition(entry.account, partitions)} of a topic keyed by account; "
+                    "key the record by the account",
+                )
+            if rejection is not None:
+                dead.append(_letter(batch, record, index, rejection, now))
+    return Decoded(events, _Letters(batch, origins, now), dead, origins)

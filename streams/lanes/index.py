@@ -1,0 +1,72 @@
+"""The lane of the agent "index": line items of one partition of `usage.rated` to Elasticsearch.
+
+At least once, made exactly once by external versions: a repeated line item is refused as already there (409). While
+Elasticsearch is away this lane waits with a full queue and fetches no more; rating goes on untouched.
+"""
+
+from __future__ import annotations
+
+from aiokafka import TopicPartition
+
+from ...schemas.dead_letter import DeadLetter, to_kafka
+from ...schemas.errors import Reason, Rejection
+from ...sinks.elasticsearch import ElasticsearchSink
+from ..ledger import Out
+from ..progress import Progress, encode_progress
+from .base import Batch, Context, Lane
+from .normalize import read_progress
+
+__all__ = ["IndexLane"]
+
+
+class IndexLane(Lane):
+    """Indexes one partition of `usage.rated`."""
+
+    def __init__(self, context: Context, source: TopicPartition, sink: ElasticsearchSink) -> None:
+        super().__init__(context, f"index-{source.partition}", [source])
+        self._source = source
+        self._sink = sink
+        self._progress_at = source.partition % context.partitions[context.topics.progress]
+        self._progress = Progress(self.name)
+        self._dead: list[DeadLetter] = []
+
+    async def own(self) -> dict[TopicPartition, int]:
+        """Fence, then read how far this lane had come."""
+        await self.ledger.fence()
+        self._progress = await read_progress(self.context, self.name, self._progress_at)
+        self._dead = []
+        return {self._source: self._progress.next_offsets.get(self._source.topic, 0)}
+
+    async def take(self, batch: Batch) -> int:
+        """Write a batch and wait until Elasticsearch has it, however long that takes."""
+        items = [record.value for record in batch.records if record.value is not None]
+        refused = await self._sink.write(items)
+        now = self.context.clock_ns()
+        if refused:
+            records = {record.value: record for record in batch.records}
+            for item in refused:
+                record = records[item.item if isinstance(item.item, bytes) else bytes(item.item)]  # type: ignore[call-overload]
+                rejection = Rejection(Reason.BAD_LINE_ITEM, f"Elasticsearch answered {item.status}: {item.reason}"[:500])
+                self._dead.append(DeadLetter.of(rejection, batch.tp.topic, batch.tp.partition, record.offset, 0, record.value, record.key, (), now))
+        counters = self._progress.of(batch.tp.topic)
+        counters.received += len(batch.records)
+        counters.dead_lettered += len(refused)
+        counters.counted += len(batch.records) - len(refused)
+        visible = self.context.metrics.visible_seconds
+        for timestamp in {record.timestamp for record in batch.records}:
+            visible.observe(max(0.0, now / 1e9 - timestamp / 1e3))
+        return len(batch.records)
+
+    async def commit(self) -> None:
+        """Dead letters, progress and offsets in one transaction."""
+        topics = self.context.topics
+        self._progress.revision += 1
+        self._progress.next_offsets = {tp.topic: offset for tp, offset in self.next_offsets.items()}
+        outs: list[Out] = [(topics.progress, self._progress_at, [(self.name.encode(), encode_progress(self._progress), ())])]
+        if self._dead:
+            at = self._source.partition % self.context.partitions[topics.dead_letter]
+            outs.append((topics.dead_letter, at, [to_kafka(letter) for letter in self._dead]))
+        await self.ledger.commit(outs, self.next_offsets)
+        for letter in self._dead:
+            self.context.metrics.dead_lettered.labels("index", letter.topic, letter.reason).inc()
+        self._dead = []

@@ -1,0 +1,94 @@
+"""The lane of the agent "normalize": decode one partition of a raw topic, and pass its events on, packed, by account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from ...schemas.dead_letter import DeadLetter, to_kafka
+from ...schemas.packed import pack
+from ...schemas.usage_event import UsageEvent
+from ..ledger import Out, Record
+from ..progress import Progress, decode_progress, encode_progress
+from ..restore import read_to_end
+from .base import Batch, Context, Lane
+from .decoding import decode_batch
+from .partitions import account_partition
+
+__all__ = ["NormalizeLane"]
+
+EVENTS_PER_RECORD = 500
+
+
+class NormalizeLane(Lane):
+    """Decodes one raw topic-partition. It holds no state but its progress, so restoring is one small read."""
+
+    def __init__(self, context: Context, source: TopicPartition) -> None:
+        super().__init__(context, f"normalize-{source.topic}-{source.partition}", [source])
+        self._source = source
+        self._progress_at = source.partition % context.partitions[context.topics.progress]
+        self._progress = Progress(self.name)
+        self._out: dict[int, tuple[list[int], list[UsageEvent]]] = {}
+        self._dead: list[DeadLetter] = []
+
+    async def own(self) -> dict[TopicPartition, int]:
+        """Fence, then read how far this lane had come."""
+        await self.ledger.fence()
+        self._progress = await read_progress(self.context, self.name, self._progress_at)
+        self._out, self._dead = {}, []
+        return {self._source: self._progress.next_offsets.get(self._source.topic, 0)}
+
+    async def take(self, batch: Batch) -> int:
+        """Decode a batch; its events wait, packed by target partition, for the commit."""
+        decoded = decode_batch(self.context, batch, None)
+        partitions = self.context.config.kafka.partitions
+        records = batch.records
+        for at, event in enumerate(decoded.events):
+            out = self._out.get(target := account_partition(event.account, partitions))
+            if out is None:
+                out = self._out[target] = ([], [])
+            out[0].append(records[decoded.origin(at)].offset)
+            out[1].append(event)
+        self._dead += decoded.dead
+        counters = self._progress.of(batch.tp.topic)
+        counters.received += len(decoded.events) + len(decoded.dead)
+        counters.counted += len(decoded.events)
+        counters.dead_lettered += len(decoded.dead)
+        self.expect(counters.balanced, "received = passed on + dead-lettered")
+        metrics = self.context.metrics
+        metrics.received.labels("normalize", batch.tp.topic).inc(len(decoded.events) + len(decoded.dead))
+        metrics.counted.labels("normalize", batch.tp.topic).inc(len(decoded.events))
+        return len(decoded.events) + len(decoded.dead)
+
+    async def commit(self) -> None:
+        """Packed events, dead letters, progress and offsets in one transaction."""
+        topics, source = self.context.topics, self._source
+        self._progress.revision += 1
+        self._progress.next_offsets = {tp.topic: offset for tp, offset in self.next_offsets.items()}
+        outs: list[Out] = [(topics.events, target, self._packed(*out)) for target, out in sorted(self._out.items())]
+        outs.append((topics.progress, self._progress_at, [(self.name.encode(), encode_progress(self._progress), ())]))
+        if self._dead:
+            at = source.partition % self.context.partitions[topics.dead_letter]
+            outs.append((topics.dead_letter, at, [to_kafka(letter) for letter in self._dead]))
+        await self.ledger.commit(outs, self.next_offsets)
+        for letter in self._dead:
+            self.context.metrics.dead_lettered.labels("normalize", letter.topic, letter.reason).inc()
+        self._out, self._dead = {}, []
+
+    def _packed(self, offsets: list[int], events: list[UsageEvent]) -> Iterable[Record]:
+        for at in range(0, len(events), EVENTS_PER_RECORD):
+            part = slice(at, at + EVENTS_PER_RECORD)
+            yield None, pack(self._source.topic, self._source.partition, offsets[part], events[part]), ()
+
+
+async def read_progress(context: Context, lane: str, partition: int) -> Progress:
+    """The last committed progress of a lane; a new one when there is none."""
+    tp = TopicPartition(context.topics.progress, partition)
+    last: Any = None
+    async for _, records in read_to_end(context.config.kafka, {tp: 0}):
+        for record in records:
+            if record.key == lane.encode() and record.value is not None:
+                last = record.value
+    return decode_progress(last) if last else Progress(lane)

@@ -1,0 +1,244 @@
+"""The lane of the agent "rate": deduplicate, window, price, and write line items, one transaction per commit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+from aiokafka import TopicPartition
+
+from ...pricing.book import EMPTY_BOOK, PriceBook
+from ...schemas.dead_letter import DeadLetter, to_kafka
+from ...schemas.errors import Reason, Rejection
+from ...schemas.line_item import RatedLineItem
+from ...schemas.packed import as_cloudevent, unpack
+from ...schemas.usage_event import UsageEvent
+from .. import failpoints
+from ..core.groups import Rates
+from ..core.state import PartitionState, Settings, written
+from ..core.store import Effects
+from ..ledger import Out, Record, Unsettled
+from ..prices_topic import Books
+from ..progress import Progress, decode_progress, encode_progress
+from ..restore import read_to_end
+from ..rocks import RocksStore
+from .base import Batch, Context, Lane
+from .decoding import Decoded, decode_batch
+
+__all__ = ["RateLane"]
+
+_NO_HEADERS: tuple[tuple[str, bytes], ...] = ()
+REPRICED_PER_COMMIT = 2_000  # groups
+_PROGRESS_KEY = b"progress"
+_BUCKET = b"bucket:"
+
+
+class RateLane(Lane):
+    """Rates partition `number` of `usage.events` and of every raw topic keyed by account."""
+
+    def __init__(self, context: Context, number: int, sources: Sequence[TopicPartition], books: Books, folder: Path) -> None:
+        super().__init__(context, f"rate-{number}", sources)
+        self.number = number
+        self._books = books
+        self._folder = folder
+        rating = context.config.rating
+        self._settings = Settings(rating.window_s, rating.dedupe_window_s, max(1_000, rating.cached_entries // context.config.kafka.partitions))
+        self._store: RocksStore | None = None
+        self._state: PartitionState | None = None
+        self._progress = Progress(self.name)
+        self._dead: list[DeadLetter] = []
+        self._rates: dict[str, Rates] = {}
+
+    # -- steps 1 and 2: fence, restore -------------------------------------------------------------------------------
+
+    async def own(self) -> dict[TopicPartition, int]:
+        """Fence whoever wrote before, then bring the local store to the end of the changelogs."""
+        began = time.monotonic()
+        await self.ledger.fence()
+        store = self._store = RocksStore(self._folder / self.name)
+        await self._restore(store)
+        stored = store.get(_PROGRESS_KEY)
+        self._progress = decode_progress(stored) if stored else Progress(self.name)
+        self._dead = []
+        await self._books.ready()
+        book = self._books.get(self._progress.book) if self._progress.book else (self._books.latest or EMPTY_BOOK)
+        self._progress.book = book.digest
+        self._state = PartitionState(store, self._rates_of(book), self._settings)
+        self.context.metrics.restore_seconds.observe(time.monotonic() - began)
+        await failpoints.hit("after_restore", self.name)
+        return {tp: self._progress.next_offsets.get(tp.topic, 0) for tp in self.sources}
+
+    async def _restore(self, store: RocksStore) -> None:
+        topics = self.context.topics
+        starts = {TopicPartition(t, self.number): store.position(t) for t in (topics.windows, topics.dedupe, topics.progress)}
+        async for tp, records in read_to_end(self.context.config.kafka, starts):
+            position = {tp.topic: records[-1].offset + 1}
+            if tp.topic == topics.dedupe:
+                for record in records:
+                    if record.value is not None and record.key is not None and record.key.startswith(_BUCKET):
+                        store.write(Effects([], [], record.value, int(record.key[len(_BUCKET) :]), 0), {})
+                store.write(Effects([], [], b"", 0, 0), position)
+            elif tp.topic == topics.windows:
+                puts = [(r.key, r.value) for r in records if r.key is not None and r.value is not None]
+                store.write(Effects([], puts, b"", 0, 0), position)
+            else:
+                puts = [(_PROGRESS_KEY, r.value) for r in records if r.key == self.name.encode() and r.value is not None]
+                store.write(Effects([], puts, b"", 0, 0), position)
+
+    async def release(self) -> None:
+        """Close the local store: it holds committed data only, so the next restore starts from it."""
+        self._state = None
+        store, self._store = self._store, None
+        if store is not None:
+            store.close()
+
+    def _rates_of(self, book: PriceBook) -> Rates:
+        rates = self._rates.get(book.digest)
+        if rates is None:
+            rates = self._rates[book.digest] = Rates(book, self._settings.window_s)
+        return rates
+
+    # -- step 4: decode, deduplicate, window -------------------------------------------------------------------------
+
+    async def take(self, batch: Batch) -> int:
+        """Work a batch into memory; what cannot count becomes a dead letter of the next commit."""
+        state = self._state
+        if state is None:
+            raise Unsettled(f"{self.name}: not owned")
+        if batch.tp.topic == self.context.topics.events:
+            decoded = self._unpacked(batch)
+        else:
+            decoded = decode_batch(self.context, batch, self.number)
+        added = state.add(decoded.events)
+        for at in added.conflicts:
+            self._dead.append(decoded.letter(at, Rejection(Reason.CONFLICT, "an event with this identity and another payload was counted before")))
+        self._dead += decoded.dead
+        counters = self._progress.of(batch.tp.topic)
+        received = len(decoded.events) + len(decoded.dead)
+        counters.received += received
+        counters.counted += added.counted
+        counters.duplicates += added.duplicates
+        counters.dead_lettered += len(added.conflicts) + len(decoded.dead)
+        self.expect(counters.balanced, "received = counted + duplicates + dead-lettered")
+        metrics, topic = self.context.metrics, batch.tp.topic
+        metrics.received.labels("rate", topic).inc(received)
+        metrics.counted.labels("rate", topic).inc(added.counted)
+        metrics.duplicates.labels(topic).inc(added.duplicates)
+        return received
+
+    def _unpacked(self, batch: Batch) -> Decoded:
+        """Events of packed records, which normalize wrote; a record that is not of that form is a dead letter as a whole."""
+        events: list[UsageEvent] = []
+        letters: list[Callable[[Rejection], DeadLetter]] = []
+        dead: list[DeadLetter] = []
+        now = self.context.clock_ns()
+        for record in batch.records:
+            try:
+                packed = unpack(record.value or b"")
+            except msgspec.MsgspecError as error:
+                rejection = Rejection(Reason.NOT_DECODABLE, f"not a record of usage.events: {error}")
+                dead.append(DeadLetter.of(rejection, batch.tp.topic, batch.tp.partition, record.offset, 0, record.value, record.key, record.headers, now))
+                continue
+            events += packed.events
+            letters += [_letter_of(packed.topic, packed.partition, offset, event, now) for offset, event in zip(packed.offsets, packed.events, strict=True)]
+        return Decoded(events, letters, dead)
+
+    # -- steps 5 to 7: write, commit, swap ---------------------------------------------------------------------------
+
+    async def commit(self) -> None:
+        """Price what was added, then one transaction, then the local store."""
+        state, now_s = self._state, self.context.clock_ns() // 1_000_000_000
+        if state is None:
+            raise Unsettled(f"{self.name}: not owned")
+        self._progress.revision += 1
+        effects = state.seal(now_s, self._progress.revision)
+        await self._write(effects)
+        state.committed()
+        if self._store is not None:
+            self._store.forget(self._settings.oldest_bucket(now_s))
+
+    async def _write(self, effects: Effects) -> None:
+        """One transaction with these effects, all dead letters and the progress; then the swap."""
+        topics, number, store = self.context.topics, self.number, self._store
+        if store is None:
+            raise Unsettled(f"{self.name}: not owned")
+        self._progress.next_offsets = {tp.topic: offset for tp, offset in self.next_offsets.items()}
+        progress = encode_progress(self._progress)
+        outs: list[Out] = [
+            (topics.rated, number, _records(effects.line_items)),
+            (topics.windows, number, _records(effects.puts)),
+            (topics.progress, number, [(self.name.encode(), progress, _NO_HEADERS)]),
+        ]
+        if effects.ids:
+            outs.append((topics.dedupe, number, _id_records(effects)))
+        if self._dead:
+            outs.append((topics.dead_letter, number, [to_kafka(letter) for letter in self._dead]))
+        positions = await self.ledger.commit(outs, self.next_offsets)
+        local = {t: positions[t] for t in (topics.windows, topics.dedupe, topics.progress) if t in positions}
+        store.write(Effects([], [*effects.puts, (_PROGRESS_KEY, progress)], effects.ids, effects.bucket, 0), local)
+        await failpoints.hit("after_swap", self.name)
+        self._count(effects)
+
+    def _count(self, effects: Effects) -> None:
+        metrics = self.context.metrics
+        metrics.line_items.inc(len(effects.line_items))
+        if effects.unpriced:
+            metrics.unpriced.inc(effects.unpriced)
+            self.log.error("usage_without_a_price", line_items=effects.unpriced, what_to_do="publish a price for it: ratemill prices publish FILE")
+        for letter in self._dead:
+            metrics.dead_lettered.labels("rate", letter.topic, letter.reason).inc()
+        self._dead = []
+        total = self._progress.sources.values()
+        metrics.unbalanced.labels(self.name).set(sum(c.received - c.counted - c.duplicates - c.dead_lettered for c in total))
+
+    # -- a new price book --------------------------------------------------------------------------------------------
+
+    async def idle(self) -> None:
+        """With nothing pending: take over a newer price book, restating what it changes, some groups per commit.
+
+        No event is taken until every group has seen the new book; else one could be rated by the old book again.
+        """
+        while (state := self._state) is not None and (target := self._wanted_book()) is not None:
+            await self._reprice(state, target)
+
+    def _wanted_book(self) -> PriceBook | None:
+        """The book to take over next: one begun before a restart is finished first, so that every group has seen it."""
+        progress, latest = self._progress, self._books.latest
+        if progress.repricing:
+            return self._books.get(progress.repricing)
+        return latest if latest is not None and latest.digest != progress.book else None
+
+    async def _reprice(self, state: PartitionState, target: PriceBook) -> None:
+        progress, rates = self._progress, self._rates_of(target)
+        progress.repricing = target.digest
+        items: list[RatedLineItem] = []
+        done, after = 0, bytes.fromhex(progress.repriced)
+        for prefix, changed in state.reprice(rates, after, REPRICED_PER_COMMIT):
+            items += changed
+            after, done = prefix, done + 1
+        progress.repriced = after.hex()
+        progress.revision += 1
+        if done < REPRICED_PER_COMMIT:
+            progress.book, progress.repricing, progress.repriced = target.digest, "", ""
+            state.use(rates)
+        line_items, unpriced = written(items, progress.revision)
+        await self._write(Effects(line_items, [], b"", 0, unpriced))
+        self.log.info("price_book", digest=target.digest[:12], restated=len(line_items), complete=not progress.repricing)
+
+
+def _letter_of(topic: str, partition: int, offset: int, event: UsageEvent, now: int) -> Callable[[Rejection], DeadLetter]:
+    return lambda rejection: DeadLetter.of(rejection, topic, partition, offset, 0, as_cloudevent(event), None, (), now)
+
+
+def _records(pairs: Iterable[tuple[bytes, bytes]]) -> Iterable[Record]:
+    return [(key, value, _NO_HEADERS) for key, value in pairs]
+
+
+def _id_records(effects: Effects) -> list[Record]:
+    """Identities in records of at most 256 KiB, so that they fit a batch."""
+    step = 24 * 10_000
+    key = _BUCKET + str(effects.bucket).encode()
+    return [(key, effects.ids[at : at + step], _NO_HEADERS) for at in range(0, len(effects.ids), step)]
+

@@ -1,0 +1,162 @@
+"""One Kafka transaction per partition and commit: the only way anything of ours reaches a topic.
+
+The commit protocol, the same seven steps in docs/architecture.md, in the lanes and in the tests:
+
+    1. fence     start a producer with the transactional.id of the partition: whoever held it before is fenced by the broker,
+                 and an open transaction of theirs is settled before this returns
+    2. restore   read the progress and the changelogs of the partition to their stable end (read_committed)
+    3. seek      read the sources from the offsets that the progress names, and only from there
+    4. step      decode, deduplicate, window and price in memory; nothing leaves the process
+    5. write     one transaction: line items, changelogs, dead letters, progress, source offsets
+    6. commit    the transaction; an error here or in 5 is ambiguous, so the producer and the state in memory are thrown away
+                 and the partition starts again at step 1 (or waits to be assigned, when it was fenced)
+    7. swap      take the effects over into the local store, with the changelog positions that they reach
+
+A worker that lost its partition can pass steps 4 and 5 unawares, never 6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber, ProducerFenced
+
+from ..schemas.errors import RatemillError
+from . import failpoints
+from .config import KafkaConfig
+from .topics import client_settings
+
+__all__ = ["Fenced", "Ledger", "Out", "Record", "Unsettled"]
+
+Headers = Sequence[tuple[str, bytes]]
+Record = tuple[bytes | None, bytes | None, Headers]  # key, value, headers
+Out = tuple[str, int, Iterable[Record]]  # topic, partition, records
+
+BATCH_BYTES = 1 << 19
+# Longer than any healthy commit; shorter than what a stopped worker may block readers of its partitions.
+TRANSACTION_TIMEOUT_S = 60.0
+
+
+class Fenced(RatemillError):
+    """Another worker took the partition over: drop everything, write nothing, wait to be assigned."""
+
+
+class Unsettled(RatemillError):
+    """A transaction whose outcome is unknown: drop the state and restore; the log decides what happened."""
+
+    retriable = True
+
+
+class Ledger:
+    """Transactions of one partition of one agent."""
+
+    def __init__(self, kafka: KafkaConfig, name: str) -> None:
+        self._kafka = kafka
+        self._name = name
+        self._producer: AIOKafkaProducer | None = None
+
+    async def fence(self) -> None:
+        """Step 1. Raises Unsettled when Kafka cannot do it now."""
+        await self.discard()
+        producer = AIOKafkaProducer(
+            **client_settings(self._kafka),
+            transactional_id=f"{self._kafka.group_id}-{self._name}",
+            transaction_timeout_ms=int(TRANSACTION_TIMEOUT_S * 1_000),
+            max_batch_size=BATCH_BYTES,
+            max_request_size=20 << 20,
+            request_timeout_ms=30_000,
+            linger_ms=0,
+        )
+        try:
+            await asyncio.wait_for(producer.start(), TRANSACTION_TIMEOUT_S)
+        except (KafkaError, OSError, TimeoutError) as error:
+            await _abandon(producer)
+            raise Unsettled(f"{self._name}: cannot open a transactional producer: {error!r}") from error
+        except BaseException:
+            await _abandon(producer)
+            raise
+        self._producer = producer
+        await failpoints.hit("after_fence", self._name)
+
+    async def commit(self, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> dict[str, int]:
+        """Steps 5 and 6: all records and offsets, or none. Returns {topic: next offset behind what was written}.
+
+        Raises Fenced or Unsettled; then the transaction must be taken as unknown and the ledger be discarded.
+        """
+        producer = self._producer
+        if producer is None:
+            raise Unsettled(f"{self._name}: the producer is gone")
+        try:
+            return await asyncio.wait_for(self._transaction(producer, outs, offsets), TRANSACTION_TIMEOUT_S)
+        except ProducerFenced as error:
+            raise Fenced(f"{self._name}: another worker holds this partition now") from error
+        except (KafkaError, OutOfOrderSequenceNumber, OSError, TimeoutError) as error:
+            raise Unsettled(f"{self._name}: outcome of a transaction is unknown: {error!r}") from error
+
+    async def _transaction(self, producer: AIOKafkaProducer, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> dict[str, int]:
+        await failpoints.hit("before_begin", self._name)
+        await producer.begin_transaction()
+        sent: list[tuple[str, asyncio.Future[Any], int]] = []
+        for at, (topic, partition, records) in enumerate(outs):
+            sent += [(topic, future, count) for future, count in await _send(producer, topic, partition, records)]
+            if at == 0:
+                await failpoints.hit("after_line_items", self._name)
+        positions: dict[str, int] = {}
+        for topic, future, count in sent:
+            positions[topic] = max(positions.get(topic, 0), (await future).offset + count)
+        await failpoints.hit("after_changelog", self._name)
+        await failpoints.hit("before_offsets", self._name)
+        await producer.send_offsets_to_transaction(dict(offsets), self._kafka.group_id)
+        await failpoints.hit("before_commit", self._name)
+        await producer.commit_transaction()
+        await failpoints.hit("after_commit", self._name)
+        return positions
+
+    async def discard(self) -> None:
+        """Throw the producer away without finishing anything; an open transaction is settled by the next fence or its timeout."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _abandon(producer)
+
+
+async def _send(producer: AIOKafkaProducer, topic: str, partition: int, records: Iterable[Record]) -> list[tuple[asyncio.Future[Any], int]]:
+    """Send records in large batches: a fifth of the cost of one `send` each. Returns (future, number of records) pairs."""
+    sent: list[tuple[asyncio.Future[Any], int]] = []
+    batch, count = producer.create_batch(), 0
+    append = batch.append
+    for key, value, headers in records:
+        if append(timestamp=None, key=key, value=value, headers=headers) is None:
+            if count:
+                sent.append((await producer.send_batch(batch, topic, partition=partition), count))
+            batch, count = producer.create_batch(), 0
+            append = batch.append
+            if append(timestamp=None, key=key, value=value, headers=headers) is None:
+                # Larger than a batch: goes alone.
+                sent.append((await producer.send(topic, value, key, partition, headers=list(headers)), 1))
+                batch, count = producer.create_batch(), 0
+                append = batch.append
+                continue
+        count += 1
+    if count:
+        sent.append((await producer.send_batch(batch, topic, partition=partition), count))
+    return sent
+
+
+async def _abandon(producer: AIOKafkaProducer) -> None:
+    """End a producer without flushing: whatever it still holds belongs to a transaction that will never commit.
+
+    `AIOKafkaProducer.stop` flushes first, and waits for a broker that may be away for good.
+    """
+    producer._closed = True
+    sender = producer._sender
+    task = None if sender is None else sender.sender_task
+    if task is not None and not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+    try:
+        await asyncio.wait_for(producer.client.close(), 5)
+    except (TimeoutError, KafkaError, OSError):
+        pass

@@ -1,0 +1,60 @@
+"""Reading a partition of a topic to its stable end: what restoring is made of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from .config import KafkaConfig
+from .ledger import Unsettled
+from .topics import client_settings
+
+__all__ = ["read_to_end"]
+
+STALLED_S = 60.0
+
+
+async def read_to_end(kafka: KafkaConfig, starts: Mapping[TopicPartition, int]) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
+    """Committed records of several partitions from the given offsets to the end as of this call, batch by batch.
+
+    The end is the last stable offset: the caller has fenced the writers, so nothing of theirs is open. Partitions may start
+    behind what retention has kept; reading then begins at what is there. Raises Unsettled when Kafka does not deliver.
+    """
+    consumer = AIOKafkaConsumer(
+        **client_settings(kafka),
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=4 << 20,
+        fetch_max_wait_ms=100,
+    )
+    try:
+        await consumer.start()
+        consumer.assign(list(starts))
+        ends = await consumer.end_offsets(list(starts))
+        begins = await consumer.beginning_offsets(list(starts))
+        open_ = set()
+        for tp, start in starts.items():
+            consumer.seek(tp, max(start, begins[tp]))
+            if max(start, begins[tp]) < ends[tp]:
+                open_.add(tp)
+        idle_since = asyncio.get_running_loop().time()
+        while open_:
+            batches = await consumer.getmany(*open_, timeout_ms=200, max_records=5_000)
+            for tp, records in batches.items():
+                yield tp, records
+            # The position passes transaction markers, which are offsets but never records.
+            still_open = {tp for tp in open_ if await consumer.position(tp) < ends[tp]}
+            if batches or still_open != open_:
+                idle_since = asyncio.get_running_loop().time()
+            elif asyncio.get_running_loop().time() - idle_since > STALLED_S:
+                raise Unsettled(f"restoring stalled: {sorted(str(tp) for tp in open_)} do not reach their ends")
+            open_ = still_open
+    except (KafkaError, OSError) as error:
+        raise Unsettled(f"restoring failed: {error!r}") from error
+    finally:
+        await consumer.stop()

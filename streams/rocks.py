@@ -1,0 +1,130 @@
+"""State of one partition on the local disk: a RocksDB that may be lost at any time, because the changelogs hold all of it.
+
+The write-ahead log is off. After a crash RocksDB comes back as of its last memtable flush, and since every write batch
+carries the changelog positions that it brings the store to (`POSITION`), restoring continues exactly from there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rocksdict import BlockBasedOptions, Options, Rdict, WriteBatch, WriteOptions
+
+from .core.store import ENTRY, Effects, unpack_ids
+
+__all__ = ["RocksStore"]
+
+_ID = b"d"  # identity: bucket (4 bytes) + hash -> fingerprint
+_POSITION = b"p"  # changelog topic -> next offset to read
+
+
+class RocksStore:
+    """A `Store` on disk. One process, one partition; `close` it before another opens it."""
+
+    def __init__(self, folder: Path, *, write_buffer_bytes: int = 32 << 20) -> None:
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_write_buffer_size(write_buffer_bytes)
+        options.set_max_background_jobs(2)
+        options.set_keep_log_file_num(2)
+        options.set_max_open_files(256)
+        # Most identities were never seen: a bloom filter per file answers for the files, one on the memtable for the rest.
+        table = BlockBasedOptions()
+        table.set_bloom_filter(10, False)
+        options.set_block_based_table_factory(table)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._db = Rdict(str(folder), options)
+        self._no_wal = WriteOptions()
+        self._no_wal.disable_wal = True
+        self._buckets = self._find_buckets()
+
+    def _find_buckets(self) -> list[bytes]:
+        buckets: list[bytes] = []
+        iterator = self._db.iter()
+        iterator.seek(_ID)
+        while iterator.valid() and (key := iterator.key()).startswith(_ID):
+            buckets.append(key[1:5])
+            iterator.seek(_ID + (int.from_bytes(key[1:5], "big") + 1).to_bytes(4, "big"))
+        return buckets
+
+    def seen(self, hashes: Sequence[bytes]) -> list[bytes | None]:
+        """Fingerprints of identities; one multi-get per bucket, newest first, only for what is still unknown."""
+        found: list[bytes | None] = [None] * len(hashes)
+        for bucket in reversed(self._buckets):
+            head = _ID + bucket
+            if found.count(None) == len(found):
+                found = self._db.get([head + h for h in hashes])
+            else:
+                missing = [at for at, value in enumerate(found) if value is None]
+                for at, value in zip(missing, self._db.get([head + hashes[at] for at in missing]), strict=True):
+                    found[at] = value
+        return found
+
+    def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        """Entries under a prefix, in order."""
+        result: list[tuple[bytes, bytes]] = []
+        iterator = self._db.iter()
+        iterator.seek(prefix)
+        cut = len(prefix)
+        while iterator.valid() and (key := iterator.key()).startswith(prefix):
+            result.append((key[cut:], iterator.value()))
+            iterator.next()
+        return result
+
+    def prefixes(self, after: bytes) -> Iterator[bytes]:
+        """Entry keys behind `after`, in order, as of this call."""
+        iterator = self._db.iter()
+        iterator.seek(max(after, ENTRY))
+        while iterator.valid() and (key := iterator.key()).startswith(ENTRY):
+            yield key
+            iterator.next()
+
+    def get(self, key: bytes) -> bytes | None:
+        """One value."""
+        value: bytes | None = self._db.get(key)
+        return value
+
+    def apply(self, effects: Effects) -> None:
+        """Take over a commit, without a changelog position (it is then replayed after a restart, which changes nothing)."""
+        self.write(effects, {})
+
+    def write(self, effects: Effects, positions: dict[str, int]) -> None:
+        """Take over a commit and the changelog positions (topic -> next offset) that it brings the store to."""
+        batch = WriteBatch(raw_mode=True)
+        put = batch.put
+        for key, value in effects.puts:
+            put(key, value)
+        if effects.ids:
+            bucket = effects.bucket.to_bytes(4, "big")
+            head = _ID + bucket
+            for identity, fingerprint in unpack_ids(effects.ids):
+                put(head + identity, fingerprint)
+            if bucket not in self._buckets:
+                self._buckets = sorted([*self._buckets, bucket])
+        for topic, offset in positions.items():
+            put(_POSITION + topic.encode(), offset.to_bytes(8, "big"))
+        self._db.write(batch, self._no_wal)
+
+    def position(self, topic: str) -> int:
+        """Next offset of a changelog that this store has not seen; 0 for a new store."""
+        value = self._db.get(_POSITION + topic.encode())
+        return int.from_bytes(value, "big") if value else 0
+
+    def forget(self, oldest_bucket: int) -> None:
+        """Drop the identities that arrived before a bucket, whole buckets at a time."""
+        for bucket in [b for b in self._buckets if int.from_bytes(b, "big") < oldest_bucket]:
+            self._db.delete_range(_ID + bucket, _ID + (int.from_bytes(bucket, "big") + 1).to_bytes(4, "big"))
+            self._buckets.remove(bucket)
+
+    def close(self) -> None:
+        """Flush to disk and release the folder; restoring then starts from here."""
+        self._db.flush()
+        self._db.close()
+
+    def destroy(self) -> None:
+        """Close and delete the folder, for a store that cannot be trusted."""
+        self._db.close()
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,58 @@
+"""The worker process: from configuration to running agents, and out again."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from decimal import setcontext
+
+import structlog
+from prometheus_client import start_http_server
+
+from ..pricing.money import EXACT
+from ..schemas.errors import RatemillError
+from .config import Config
+from .logs import set_up_logs
+from .topics import ensure_topics
+
+__all__ = ["run_worker"]
+
+
+def run_worker(config: Config) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit status. Raises RatemillError for what a person must mend."""
+    set_up_logs(config.worker)
+    setcontext(EXACT.copy())
+    try:
+        return asyncio.run(_main(config))
+    except RatemillError:
+        raise
+    except Exception as error:
+        structlog.get_logger("ratemill.worker").critical("worker_crashed", detail=repr(error), exc_info=True)
+        # Threads of the Kafka client may be stuck with what broke; the supervisor's restart is the retry.
+        sys.stderr.flush()
+        os._exit(70)
+
+
+async def _main(config: Config) -> int:
+    from .app import RatemillWorker  # Faust is slow to import, and only workers need it
+
+    partitions = await ensure_topics(config)
+    worker = RatemillWorker(config, partitions)
+    if config.worker.metrics_port:
+        start_http_server(config.worker.metrics_port, config.worker.metrics_host, worker.metrics.registry)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    # What was imported stays: the collector need not look at it again. Batches of millions of young objects make it run
+    # often for nothing; reference counting frees them.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
+    worker.log.info("worker_starts", name=worker.name, agents=config.worker.agents, kafka=config.kafka.bootstrap)
+    await worker.run(stop)
+    worker.log.info("worker_stopped")
+    return 0
