@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .cloudevents import decode_plain
-from .registry import FORMATS, decode, decode_record, detect
+from .registry import FORMATS, decode, decode_record
+from .rows import annotate_rows
+from .shapes import detect
 
-__all__ = ["FORMATS", "decode", "decode_plain", "decode_record", "detect"]
+__all__ = ["FORMATS", "annotate_rows", "decode", "decode_plain", "decode_record", "detect"]

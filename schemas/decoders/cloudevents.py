@@ -230,11 +230,11 @@ def _decode_binary(value: bytes | None, headers: Headers, kind: str, limits: Lim
             continue
         key = name[3:]
         if key in event:
-            raise Rejection(Reason.BAD_FIELD, f"the header ce_{key[:60]} stands twice")
+            raise Rejection(Reason.BAD_FIELD, f"the header {name[:60]!r} stands twice")
         try:
             event[key] = raw.decode()
         except UnicodeDecodeError as e:
-            raise Rejection(Reason.NOT_DECODABLE, f"the header ce_{key[:60]} is not UTF-8 at byte {e.start}") from None
+            raise Rejection(Reason.NOT_DECODABLE, f"the header {name[:60]!r} is not UTF-8 at byte {e.start}") from None
     for key in ("data", "data_base64"):
         event.pop(key, None)  # not attributes; the payload is the record's value
     if kind and _JSON_TYPE.fullmatch(kind) is None:

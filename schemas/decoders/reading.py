@@ -50,6 +50,7 @@ class TwiceKeyed(dict[str, Any]):
 # C0 and C1 controls and DEL: identity and fingerprint separate fields with NUL, and a terminal shows these fields.
 # Surrogates are half characters ("\ud800" in JSON) that cannot be written as UTF-8.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_MAX_COMPOSED = 256
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # The end of the document ends an open string: without that, each quote of a broken one would scan to the end again.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
@@ -197,17 +198,17 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def composed_id(kind: str, parts: list[Any], limits: Limits) -> str:
+def composed_id(kind: str, parts: list[Any]) -> str:
     """An id for a source that sends none: `kind:` and the canonical JSON array of the parts.
 
-    Longer than max_text_chars, the array is replaced by its 128-bit XXH3 in hex: `kind#…`. Control characters in a
-    part would be refused by identity, so they are escaped as JSON does.
+    Longer than 256 characters (a constant: no setting may change an identity), the array is replaced by its 128-bit
+    XXH3 in hex: `kind#…`. Control characters in a part would be refused by identity, so they are escaped as JSON does.
     """
     text = canonical_json(parts)
     if _SURROGATE.search(text) is not None:
         raise Rejection(Reason.BAD_FIELD, f"a field of the {kind} identity holds half a surrogate pair")
     text = _FORBIDDEN.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
-    if len(kind) + 1 + len(text) <= limits.max_text_chars:
+    if len(text) <= _MAX_COMPOSED:
         return f"{kind}:{text}"
     return f"{kind}#{xxhash.xxh3_128_hexdigest(text.encode())}"
 

@@ -9,16 +9,36 @@ import msgspec
 from ..errors import Reason, Rejection
 from ..limits import DEFAULT_LIMITS, Limits
 from ..usage_event import UsageEvent
-from .cloudevents import decode_cloudevents
-from .reading import text_of
+from .aws import decode_cloudwatch, decode_eventbridge
+from .aws_cur import decode_aws_cur
+from .azure import decode_event_grid, decode_event_hubs
+from .azure_cost import decode_azure_cost
+from .cloudevents import decode_cloudevents, decode_plain
+from .gcp import decode_monitoring, decode_service_control
+from .gcp_billing import decode_gcp_billing
+from .gcp_pubsub import decode_pubsub
+from .reading import parse_json, text_of
+from .shapes import detect
+from .usage_record import decode_usage_record
 
-__all__ = ["FORMATS", "decode", "decode_record", "detect"]
+__all__ = ["FORMATS", "decode", "decode_record"]
 
 Headers = Sequence[tuple[str, bytes]]
 Decoder = Callable[[bytes | None, Headers, Limits], list[UsageEvent | Rejection]]
 
 FORMATS: dict[str, Decoder] = {
+    "aws-cloudwatch": decode_cloudwatch,
+    "aws-cur": decode_aws_cur,
+    "aws-eventbridge": decode_eventbridge,
+    "azure-cost": decode_azure_cost,
+    "azure-event-grid": decode_event_grid,
+    "azure-event-hubs": decode_event_hubs,
     "cloudevents": decode_cloudevents,
+    "gcp-billing": decode_gcp_billing,
+    "gcp-monitoring": decode_monitoring,
+    "gcp-pubsub": decode_pubsub,
+    "gcp-service-control": decode_service_control,
+    "usage-record": decode_usage_record,
 }
 
 
@@ -34,26 +54,33 @@ def decode(value: bytes | None, headers: Headers, format: str, limits: Limits = 
         entries = decoder(value, headers, limits)
         name = _backfill(headers, limits) if headers else ""
     except Rejection as rejection:
-        return [rejection]
+        return [rejection.with_traceback(None)]
+    for entry in entries:
+        if isinstance(entry, Rejection):
+            entry.__traceback__ = None  # else every rejected event of a batch keeps the frames that read it
     if name:
         return [msgspec.structs.replace(e, backfill=name) if isinstance(e, UsageEvent) else e for e in entries]
     return entries
 
 
-def detect(topic_provider: str, value: bytes | None, headers: Headers) -> str | None:
-    """The format name of a record, or None. A header `ratemill-format` wins, else the shape decides."""
-    for name, text in headers:
-        if name == "ratemill-format":
-            return text.decode("utf-8", "replace").strip()
-    return "cloudevents"
-
-
 def decode_record(provider: str, value: bytes | None, headers: Headers, limits: Limits = DEFAULT_LIMITS) -> list[UsageEvent | Rejection]:
-    """Size check, detect, decode: what the normalize agent does with each raw record. Never raises."""
+    """Size check, detect, decode: what the normalize agent does with each raw record. Never raises.
+
+    A record without headers on the topic for CloudEvents is tried as one plain event first: the usual case pays for nothing else.
+    """
     if value is not None and len(value) > limits.max_record_bytes:
         return [Rejection(Reason.TOO_LARGE, f"the record has {len(value)} bytes; at most {limits.max_record_bytes} are read")]
+    if not headers and provider == "cloudevents" and value is not None and value[:1] == b"{" and b'"specversion"' in value:
+        try:
+            return [decode_plain(value, limits)]
+        except Rejection as rejection:
+            return [rejection.with_traceback(None)]
     format = detect(provider, value, headers)
     if format is None:
+        try:
+            parse_json(value, limits)
+        except Rejection as rejection:  # not JSON at all says more than "no known format"
+            return [rejection.with_traceback(None)]
         return [Rejection(Reason.NOT_SUPPORTED, f"no known {provider} usage format; name it in the header ratemill-format")]
     return decode(value, headers, format, limits)
 

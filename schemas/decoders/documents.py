@@ -1,0 +1,102 @@
+"""The JSON documents of one record, and the rows of tabular exports.
+
+A record holds one object, an array of objects, or newline-delimited objects (Firehose writes several into one record).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ..errors import Reason, Rejection
+from ..limits import Limits
+from ..usage_event import UsageEvent
+from .reading import JsonNumber, as_list, as_object, parse_json
+
+__all__ = ["Entries", "Row", "each", "each_document", "json_lines"]
+
+Entries = list[UsageEvent | Rejection]
+
+
+def each_document(value: bytes | None, limits: Limits, read: Callable[[Any], Entries]) -> Entries:
+    """Read every document of a record; a Rejection of one stays among its siblings. Raises Rejection for the whole record."""
+    lines = json_lines(value)
+    if lines is None:
+        found = parse_json(value, limits)
+        documents: list[Any] = as_list(found, "the record", limits) if isinstance(found, list) else [found]
+        return each(documents, read)
+    as_list(lines, "the record", limits)
+    return each(lines, lambda line: read(parse_json(line, limits)))
+
+
+def each(elements: Iterable[Any], read: Callable[[Any], Entries]) -> Entries:
+    """Read the elements one by one, so that a bad one does not stop its siblings. Raises Rejection when there is none."""
+    entries: Entries = []
+    for element in elements:
+        try:
+            entries.extend(read(element))
+        except Rejection as rejection:
+            entries.append(rejection)
+    if not entries:
+        raise Rejection(Reason.NOT_SUPPORTED, "the record holds an empty list, so no usage")
+    return entries
+
+
+def json_lines(value: bytes | None) -> list[bytes] | None:
+    """The lines of newline-delimited JSON; None when the record is one document.
+
+    More than one line, each from `{` to `}`: an indented document never looks so, a line cut in the middle
+    of the record does not either, and then the record as a whole is refused.
+    """
+    if value is None or b"\n" not in value:
+        return None
+    lines = [line for line in (line.strip() for line in value.split(b"\n")) if line]
+    if len(lines) < 2 or any(line[:1] != b"{" or line[-1:] != b"}" for line in lines):
+        return None
+    return lines
+
+
+class Row:
+    """One row of an export as JSON: columns by name in any case, empty cells and nulls alike absent, numbers as text."""
+
+    def __init__(self, obj: Any, limits: Limits) -> None:
+        row = as_object(obj, "the row")
+        self._cells: dict[str, Any] = {}
+        for key, value in row.items():
+            if value is None or value == "":
+                continue
+            name = key.lower()
+            if name in self._cells and self._cells[name] != value:
+                raise Rejection(Reason.BAD_FIELD, f"the row holds the column {name[:60]!r} twice, in two spellings")
+            self._cells[name] = value
+        self.columns: Mapping[str, Any] = row
+        self.limits = limits
+
+    def cell(self, *names: str) -> Any:
+        """The first cell present under one of the column names (lower case), or None."""
+        for name in names:
+            found = self._cells.get(name)
+            if found is not None:
+                return found
+        return None
+
+    def optional(self, *names: str, long: bool = False) -> str:
+        """The text of the first cell present, or "". Raises Rejection(BAD_FIELD).
+
+        long=True: a cell that is only hashed or parsed further, which max_text_chars does not bound.
+        """
+        found = self.cell(*names)
+        if found is None:
+            return ""
+        if type(found) is not str and type(found) is not JsonNumber:
+            raise Rejection(Reason.BAD_FIELD, f"the column {names[0]} must be a text or a number")
+        if not long and len(found) > self.limits.max_text_chars:
+            raise Rejection(Reason.BAD_FIELD, f"the column {names[0]} has {len(found)} characters; at most {self.limits.max_text_chars} are kept")
+        return str(found)
+
+    def required(self, *names: str) -> str:
+        """The text of the first cell present. Raises Rejection(MISSING_FIELD | BAD_FIELD)."""
+        found = self.optional(*names)
+        if not found:
+            raise Rejection(Reason.MISSING_FIELD, f"the row has no {' or '.join(names)}")
+        return found
