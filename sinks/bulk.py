@@ -83,7 +83,7 @@ def _reason(error: dict[str, Any]) -> str:
     """`type: reason: cause` in one line of bounded length; the cause is where Elasticsearch says what is wrong."""
     parts: list[str] = []
     for _ in range(3):
-        parts += [str(error[key]) for key in ("type", "reason") if error.get(key)]
+        parts += [str(error[key])[:300] for key in ("type", "reason") if error.get(key)]
         error = error.get("caused_by") or {}
         if not isinstance(error, dict):
             break
@@ -98,7 +98,10 @@ def error_type(error: ApiError) -> str:
 
 def splits(error: Exception) -> bool:
     """Whether a failed request is worth halving: it is too large (413), or something within it makes all of it invalid (400)."""
-    return isinstance(error, ApiError) and error.status_code in (400, 413) and error_type(error) not in _RETRIED_TYPES
+    if not isinstance(error, ApiError):
+        return False
+    # A 400 that is not in Elasticsearch's words comes from something in between and says nothing about the items.
+    return error.status_code == 413 or (error.status_code == 400 and error_type(error) not in {"", *_RETRIED_TYPES})
 
 
 def describe(error: Exception) -> tuple[str, str]:

@@ -95,4 +95,5 @@ def template_body(names: Names, *, refresh_interval: str, replicas: str | None) 
 def index_body(names: Names, month: str, template: dict[str, Any]) -> dict[str, Any]:
     """What an index of one month is created with: the template spelled out, so that it holds even if the template is gone."""
     parts = template["template"]
-    return {"settings": parts["settings"], "mappings": parts["mappings"], "aliases": {**parts["aliases"], names.write_alias(month): {}}}
+    aliases = {**parts["aliases"], names.write_alias(month): {"is_write_index": True}}
+    return {"settings": parts["settings"], "mappings": parts["mappings"], "aliases": aliases}

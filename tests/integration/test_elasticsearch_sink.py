@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
@@ -19,7 +20,7 @@ from ratemill.schemas.line_item import RatedLineItem, encode_line_item
 from ratemill.sinks.costs import CostRow, costs, count_line_items, fetch_line_items
 from ratemill.sinks.elasticsearch import ElasticsearchSink
 from ratemill.sinks.metrics import CountingMetrics
-from ratemill.sinks.templates import IndexConflict
+from ratemill.sinks.templates import TEMPLATE_VERSION, IndexConflict, template_body
 
 pytestmark = pytest.mark.integration
 
@@ -158,7 +159,7 @@ async def test_one_bad_document_is_refused_and_the_others_are_there(sink: Elasti
     items[6] = items[6].replace(b'"acct-1"', b'"' + b"a" * 40_000 + b'"')  # longer than a keyword may be
     refused = await sink.write(items)
     assert [(one.line_item_id, one.status, one.item) for one in refused] == [(f"li-{n}", 400, items[n]) for n in (2, 4, 6)]
-    assert ["Surprise" in refused[0].reason, "ChargePeriodStart" in refused[1].reason, "immense" in refused[2].reason] == [True] * 3
+    assert ["Surprise" in refused[0].reason, "ChargePeriodStart" in refused[1].reason, "BillingAccountId" in refused[2].reason] == [True] * 3
     assert set(await visible(sink)) == {f"li-{n}" for n in (0, 1, 3, 5, 7, 8)}
 
 
@@ -168,10 +169,11 @@ async def test_totals_are_exact_by_every_dimension(sink: ElasticsearchSink) -> N
     def amount() -> str:
         return f"{rng.choice(['', '-'])}{rng.randrange(10 ** rng.randrange(1, 25))}.{rng.randrange(10**40):0{rng.randrange(40, 60)}d}"
 
-    items = [
-        line_item(n, billed=amount(), day=rng.randrange(1, 29), region_id=rng.choice([None, "eu-1", "us-1"]), billing_currency=rng.choice(["USD", "EUR"]))
-        for n in range(1_500)
-    ]
+    def any_item(number: int) -> RatedLineItem:
+        region, currency = rng.choice([None, "eu-1", "us-1"]), rng.choice(["USD", "EUR"])
+        return line_item(number, billed=amount(), day=rng.randrange(1, 29), region_id=region, billing_currency=currency)
+
+    items = [any_item(n) for n in range(1_500)]
     items += [line_item(9_000 + n, billed="0.1", billing_period_start="2026-10-01T00:00:00Z", x_unpriced=True) for n in range(10)]
     assert await sink.write(items) == []
     await sink.client.indices.refresh(index=sink.names.alias)
@@ -238,6 +240,32 @@ async def test_an_index_that_was_deleted_comes_back_with_the_strict_mapping(sink
     assert mapping[sink.names.index("2026.09")]["mappings"]["dynamic"] == "strict"
     assert set(await visible(sink)) == {"li-2"}
     await sink.start()
+
+
+async def test_an_older_template_and_its_indices_get_the_new_fields(sink: ElasticsearchSink) -> None:
+    older = template_body(sink.names, refresh_interval="1s", replicas="0-1")
+    older["version"] = 0
+    del older["template"]["mappings"]["properties"]["x_Unpriced"]
+    await sink.client.indices.put_index_template(name=sink.names.template, **older)
+    await sink.client.indices.create(index=sink.names.index("2026.09"))
+    unpriced = line_item(1, x_unpriced=True)
+    assert [refused.status for refused in await sink.write([unpriced])] == [400]
+    await sink.start()
+    assert await sink.write([unpriced]) == []
+    found = await sink.client.indices.get_index_template(name=sink.names.template)
+    assert found["index_templates"][0]["index_template"]["version"] == TEMPLATE_VERSION
+
+
+async def test_the_costs_command_shows_what_was_written(sink: ElasticsearchSink, stack: Stack) -> None:
+    await sink.write([line_item(n, billed="0.000000000000000000001") for n in range(10)])
+    await sink.client.indices.refresh(index=sink.names.alias)
+    command = [sys.executable, "-m", "ratemill.cli.main", "costs", "--elasticsearch", stack.elasticsearch, "--prefix", sink.names.prefix]
+    process = await asyncio.create_subprocess_exec(*command, "--by", "sku", "--json", stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    answer = orjson.loads(output)
+    assert [total["billed_cost"] for total in answer["totals"]] == ["0.00000000000000000001"]
+    assert [(row["group"]["sku"], row["line_items"]) for row in answer["rows"]] == [("sku-0", 4), ("sku-1", 3), ("sku-2", 3)]
 
 
 async def test_an_index_of_another_make_is_a_clear_error(sink: ElasticsearchSink) -> None:

@@ -56,7 +56,7 @@ class FakeElasticsearch:
         self.documents: dict[str, tuple[int, dict[str, Any]]] = {}
         self.indices: set[str] = set()
         self.template: dict[str, Any] | None = None
-        self.faults: deque[int | str] = deque()
+        self.faults: deque[int | str | None] = deque()
         self.setup_faults: deque[int] = deque()
         self.max_bytes = 2**30
         self.bulk_sizes: list[int] = []
@@ -88,6 +88,8 @@ class FakeElasticsearch:
             return web.Response(status=413, text="too large", headers=self._headers())
         if isinstance(fault, int):
             return self._error(fault, "some_exception")
+        if fault == "proxy_400":
+            return web.Response(status=400, text="<html>Bad Request", headers=self._headers())
         if fault == "drop":
             return self._drop(request)
         lines = body.split(b"\n")

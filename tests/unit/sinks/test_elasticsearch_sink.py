@@ -43,6 +43,14 @@ async def test_start_waits_until_elasticsearch_is_there(fake: Any) -> None:
         assert harness.pauses == [0.1, 0.2, 0.4]
 
 
+async def test_start_waits_while_nobody_listens_and_can_be_cancelled() -> None:
+    harness = Harness("http://127.0.0.1:1")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(harness.sink.start(), 0.3)
+    await harness.sink.close()
+    assert harness.metrics.retries["connection"] > 3
+
+
 async def test_a_newer_template_is_left_alone(fake: Any) -> None:
     fake.template = {"version": 999}
     async with Harness(fake.url):
@@ -123,6 +131,21 @@ async def test_a_request_that_is_too_large_is_halved_down_to_the_item_that_is(fa
     assert (refused.line_item_id, refused.status) == ("li-99", 413)
     assert len(fake.documents) == 20
     assert harness.pauses == []
+
+
+async def test_a_400_for_the_whole_request_costs_only_the_item_that_causes_it(fake: Any, line_item: Make) -> None:
+    fake.faults.extend([400, None, 400, 400, None])  # all four; 0 and 1; 2 and 3; 2; 3
+    async with Harness(fake.url) as harness:
+        refused = await harness.sink.write([line_item(n) for n in range(4)])
+    assert [(one.line_item_id, one.status, one.reason) for one in refused] == [("li-2", 400, "HTTP 400 some_exception: a fault of the test")]
+    assert set(fake.documents) == {"li-0", "li-1", "li-3"}
+
+
+async def test_a_400_of_something_in_between_refuses_nothing(fake: Any, line_item: Make) -> None:
+    fake.faults.extend(["proxy_400"] * 3)
+    async with Harness(fake.url) as harness:
+        assert await harness.sink.write([line_item(1)]) == []
+    assert harness.metrics.retries == {"http_400": 3}
 
 
 async def test_a_deleted_index_is_made_again_with_its_mapping(fake: Any, line_item: Make) -> None:
