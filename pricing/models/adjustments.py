@@ -1,9 +1,9 @@
 """What is added to the charges of a period, in one order for every model: see ADJUSTMENTS.
 
 Tier rounding comes first because it belongs to the amounts themselves: a vendor that prints each tier to the cent compares
-the sum of the printed amounts with its minimum. The minimum comes before the maximum, so a cap is a cap whatever the minimum
-says. Rounding of the period comes last, because then the amount due is round. It cannot leave the limits again: a price book
-may only name limits that the rounding leaves as they are.
+the sum of the printed amounts with its minimum. Minimum and maximum follow (a price book refuses a minimum above the maximum,
+so between them the order makes no difference). Rounding of the period comes last, because then the amount due is round. It
+cannot leave the limits again: a price book may only name limits that the rounding leaves as they are.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ def digits(low: int, high: int, places: int) -> st.SearchStrategy[str]:
 
 
 AMOUNTS = digits(0, 20, 9) | st.just("0") | st.just("0.0000000001")
-QUANTITIES = digits(-50, 5000, 6) | st.integers(-5, 40).map(str) | st.just("123456789012345678901234567890.123456789")
+# Whole numbers in the range of the bounds come often: what differs at a bound shows only there.
+QUANTITIES = digits(-50, 5000, 6) | st.integers(-5, 60).map(str) | st.integers(0, 9).map(str) | st.just("123456789012345678901234567890.123456789")
 
 
 @st.composite
@@ -37,7 +38,7 @@ def prices(draw: st.DrawFn, models: tuple[str, ...] = ("unit", "graduated", "vol
     elif model == "package":
         fields |= {"package_size": draw(st.sampled_from(["1", "7", "1000", "0.3"])), "package_price": draw(AMOUNTS)}
     else:
-        bounds = sorted(draw(st.sets(st.integers(1, 40), max_size=3)))
+        bounds = sorted(draw(st.sets(st.integers(1, 40) | st.integers(1, 9), max_size=3)))
         fields["tiers"] = [{"up_to": str(bound), "unit_price": draw(AMOUNTS), "flat_price": draw(AMOUNTS)} for bound in bounds]
         fields["tiers"].append({"unit_price": draw(AMOUNTS), "flat_price": draw(AMOUNTS)})
         fields["bounds"] = draw(st.sampled_from(["inclusive", "exclusive"]))
@@ -181,6 +182,7 @@ def test_limits_hold_for_whatever_was_used(fields: dict[str, Any], quantity: str
 def test_without_usage_nothing_is_due(fields: dict[str, Any]) -> None:
     assert period_components(built(fields), ZERO, False) == []
     assert period_cost(built(fields), ZERO, used=False) == 0
+    assert period_cost(built(fields), money(3), used=False) == period_cost(built(fields), money(3)), "a quantity is use"
 
 
 GRADUATED: dict[str, Any] = {
@@ -208,6 +210,8 @@ def test_flat_prices_of_the_tiers_that_were_entered(total: str, keys: list[str])
 def test_an_exclusive_bound_enters_the_next_tier_at_the_bound() -> None:
     assert period_cost(built(GRADUATED), money(5)) == 105
     assert period_cost(built(GRADUATED | {"bounds": "exclusive"}), money(5)) == 112
+    assert period_cost(built(GRADUATED | {"model": "volume"}), money(5)) == 105
+    assert period_cost(built(GRADUATED | {"model": "volume", "bounds": "exclusive"}), money(5)) == 17
 
 
 def test_a_free_allowance_comes_before_the_tiers_and_shifts_them() -> None:
