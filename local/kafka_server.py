@@ -47,6 +47,9 @@ transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=8
 share.coordinator.state.topic.replication.factor={replicas}
 share.coordinator.state.topic.min.isr=1
+# A broker that was killed can register again when its session has ended; the default makes every restart wait 9 s.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 # One disk and often one user: bound what a crash of the machine (not of the process) can lose to about a second.
