@@ -53,6 +53,7 @@ class RatemillWorker:
 
     def _faust_app(self) -> Any:
         kafka = self.config.kafka
+        (self.folder / "faust").mkdir(parents=True, exist_ok=True)
         app = faust.App(
             kafka.group_id,
             broker=f"ratemill://{kafka.bootstrap.split(',')[0]}",
@@ -70,6 +71,7 @@ class RatemillWorker:
             broker_heartbeat_interval=kafka.session_timeout_s / 5,
             broker_commit_interval=3.0,
             stream_publish_on_commit=False,
+            topic_disable_leader=True,
         )
         app.ratemill = self
         self._add_agents(app)

@@ -31,7 +31,7 @@ from .topics import client_settings
 
 __all__ = ["Fenced", "Ledger", "Out", "Record", "Unsettled"]
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = list[tuple[str, bytes]]  # a list: aiokafka takes nothing else
 Record = tuple[bytes | None, bytes | None, Headers]  # key, value, headers
 Out = tuple[str, int, Iterable[Record]]  # topic, partition, records
 
@@ -135,7 +135,7 @@ async def _send(producer: AIOKafkaProducer, topic: str, partition: int, records:
             append = batch.append
             if append(timestamp=None, key=key, value=value, headers=headers) is None:
                 # Larger than a batch: goes alone.
-                sent.append((await producer.send(topic, value, key, partition, headers=list(headers)), 1))
+                sent.append((await producer.send(topic, value, key, partition, headers=headers), 1))
                 batch, count = producer.create_batch(), 0
                 append = batch.append
                 continue

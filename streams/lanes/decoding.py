@@ -14,6 +14,7 @@ from ...schemas.decoders.registry import decode_record
 from ...schemas.errors import Reason, Rejection
 from ...schemas.usage_event import UsageEvent
 from .base import Batch, Context
+from .letters import dead_letter
 from .partitions import account_partition, known_partitions
 
 __all__ = ["Decoded", "decode_batch"]
@@ -55,7 +56,7 @@ class _Letters(Sequence[Callable[[Rejection], DeadLetter]]):
 
 
 def _letter(batch: Batch, record: ConsumerRecord[bytes | None, bytes | None], index: int, rejection: Rejection, now: int) -> DeadLetter:
-    return DeadLetter.of(rejection, batch.tp.topic, batch.tp.partition, record.offset, index, record.value, record.key, record.headers, now)
+    return dead_letter(rejection, batch.tp.topic, batch.tp.partition, record.offset, index, record.value, record.key, record.headers, now)
 
 
 def decode_batch(context: Context, batch: Batch, own_partition: int | None) -> Decoded:
@@ -83,7 +84,7 @@ def decode_batch(context: Context, batch: Batch, own_partition: int | None) -> D
                 pass  # perhaps a batch or another shape: the general way gives the precise answer
             else:
                 if oldest <= event.time <= newest:
-                    if own_partition is None or (h := known.get(event.account)) is not None and h % partitions == own_partition:
+                    if own_partition is None or ((h := known.get(event.account)) is not None and h % partitions == own_partition):
                         events.append(event)
                         origins.append(position)
                         continue

@@ -14,6 +14,7 @@ from ...sinks.elasticsearch import ElasticsearchSink
 from ..ledger import Out
 from ..progress import Progress, encode_progress
 from .base import Batch, Context, Lane
+from .letters import dead_letter
 from .normalize import read_progress
 
 __all__ = ["IndexLane"]
@@ -47,7 +48,7 @@ class IndexLane(Lane):
             for item in refused:
                 record = records[item.item if isinstance(item.item, bytes) else bytes(item.item)]  # type: ignore[call-overload]
                 rejection = Rejection(Reason.BAD_LINE_ITEM, f"Elasticsearch answered {item.status}: {item.reason}"[:500])
-                self._dead.append(DeadLetter.of(rejection, batch.tp.topic, batch.tp.partition, record.offset, 0, record.value, record.key, (), now))
+                self._dead.append(dead_letter(rejection, batch.tp.topic, batch.tp.partition, record.offset, 0, record.value, record.key, (), now))
         counters = self._progress.of(batch.tp.topic)
         counters.received += len(batch.records)
         counters.dead_lettered += len(refused)
@@ -62,7 +63,7 @@ class IndexLane(Lane):
         topics = self.context.topics
         self._progress.revision += 1
         self._progress.next_offsets = {tp.topic: offset for tp, offset in self.next_offsets.items()}
-        outs: list[Out] = [(topics.progress, self._progress_at, [(self.name.encode(), encode_progress(self._progress), ())])]
+        outs: list[Out] = [(topics.progress, self._progress_at, [(self.name.encode(), encode_progress(self._progress), [])])]
         if self._dead:
             at = self._source.partition % self.context.partitions[topics.dead_letter]
             outs.append((topics.dead_letter, at, [to_kafka(letter) for letter in self._dead]))

@@ -68,7 +68,7 @@ class NormalizeLane(Lane):
         self._progress.revision += 1
         self._progress.next_offsets = {tp.topic: offset for tp, offset in self.next_offsets.items()}
         outs: list[Out] = [(topics.events, target, self._packed(*out)) for target, out in sorted(self._out.items())]
-        outs.append((topics.progress, self._progress_at, [(self.name.encode(), encode_progress(self._progress), ())]))
+        outs.append((topics.progress, self._progress_at, [(self.name.encode(), encode_progress(self._progress), [])]))
         if self._dead:
             at = source.partition % self.context.partitions[topics.dead_letter]
             outs.append((topics.dead_letter, at, [to_kafka(letter) for letter in self._dead]))
@@ -80,7 +80,7 @@ class NormalizeLane(Lane):
     def _packed(self, offsets: list[int], events: list[UsageEvent]) -> Iterable[Record]:
         for at in range(0, len(events), EVENTS_PER_RECORD):
             part = slice(at, at + EVENTS_PER_RECORD)
-            yield None, pack(self._source.topic, self._source.partition, offsets[part], events[part]), ()
+            yield None, pack(self._source.topic, self._source.partition, offsets[part], events[part]), []
 
 
 async def read_progress(context: Context, lane: str, partition: int) -> Progress:

@@ -26,10 +26,11 @@ from ..restore import read_to_end
 from ..rocks import RocksStore
 from .base import Batch, Context, Lane
 from .decoding import Decoded, decode_batch
+from .letters import dead_letter
 
 __all__ = ["RateLane"]
 
-_NO_HEADERS: tuple[tuple[str, bytes], ...] = ()
+_NO_HEADERS: list[tuple[str, bytes]] = []
 REPRICED_PER_COMMIT = 2_000  # groups
 _PROGRESS_KEY = b"progress"
 _BUCKET = b"bucket:"
@@ -139,7 +140,7 @@ class RateLane(Lane):
                 packed = unpack(record.value or b"")
             except msgspec.MsgspecError as error:
                 rejection = Rejection(Reason.NOT_DECODABLE, f"not a record of usage.events: {error}")
-                dead.append(DeadLetter.of(rejection, batch.tp.topic, batch.tp.partition, record.offset, 0, record.value, record.key, record.headers, now))
+                dead.append(dead_letter(rejection, batch.tp.topic, batch.tp.partition, record.offset, 0, record.value, record.key, record.headers, now))
                 continue
             events += packed.events
             letters += [_letter_of(packed.topic, packed.partition, offset, event, now) for offset, event in zip(packed.offsets, packed.events, strict=True)]
@@ -229,7 +230,7 @@ class RateLane(Lane):
 
 
 def _letter_of(topic: str, partition: int, offset: int, event: UsageEvent, now: int) -> Callable[[Rejection], DeadLetter]:
-    return lambda rejection: DeadLetter.of(rejection, topic, partition, offset, 0, as_cloudevent(event), None, (), now)
+    return lambda rejection: dead_letter(rejection, topic, partition, offset, 0, as_cloudevent(event), None, (), now)
 
 
 def _records(pairs: Iterable[tuple[bytes, bytes]]) -> Iterable[Record]:
