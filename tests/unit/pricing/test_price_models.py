@@ -222,6 +222,13 @@ def test_a_free_allowance_comes_before_the_tiers_and_shifts_them() -> None:
     assert [component.key for component in period_components(price, money(17), True)] == ["flat-1", "flat-2"]
 
 
+def test_below_the_free_allowance_volume_charges_nothing() -> None:
+    price = built(GRADUATED | {"model": "volume", "free": "10"})
+    assert [period_cost(price, money(total)) for total in (-1, 0, 9, 10, 11)] == [0, 0, 0, 0, 101]
+    (component,) = period_components(price, money(9), True)
+    assert (component.quantity, component.consumed_quantity, component.cost) == (0, 9, 0)
+
+
 def test_adjustments_come_in_one_order() -> None:
     fields = {"id": "p", "sku": "s", "unit": "u", "model": "unit", "unit_price": "0.333", "minimum": "5", "maximum": "9.5"}
     by_period = built(fields | {"rounding": {"digits": 2}})
