@@ -30,7 +30,7 @@ def _eventbridge(obj: Any, limits: Limits) -> UsageEvent:
     event = as_object(obj, "the event")
     detail = as_object(event.get("detail"), "detail")
     if not any(key in detail for key in ("sku", "quantity", "unit")):
-        raise Rejection(Reason.NOT_SUPPORTED, "the EventBridge event carries no usage; its detail needs sku, quantity and unit, and may name the account")
+        raise Rejection(Reason.NOT_SUPPORTED, "the EventBridge event carries no usage; its detail needs sku, quantity and unit")
     # An application that meters its customers on its own bus names them in the detail; else the AWS account is charged.
     account = optional_text(detail, "account", limits, name="detail.account") or required_text(event, "account", limits)
     resources = event.get("resources")

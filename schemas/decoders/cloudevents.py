@@ -155,11 +155,11 @@ def event_from_cloudevent(obj: Any, limits: Limits, *, provider: str = "") -> Us
     source = required_text(event, "source", limits)
     required_text(event, "type", limits)
     data = _json_data(event, limits)
-    if data is not None and not any(key in data for key in ("sku", "quantity", "unit")):
+    if data is None or not any(key in data for key in ("sku", "quantity", "unit")):
         raise Rejection(Reason.NOT_SUPPORTED, "the CloudEvent carries no usage; data needs sku, quantity and unit, and subject the account")
     account = required_text(event, "subject", limits, name="subject (the account)")
     time = parse_time(required_text(event, "time", limits))
-    return usage_from_data(as_object(data, "data"), limits, account=account, source=source, id=event_id, time=time, provider=provider)
+    return usage_from_data(data, limits, account=account, source=source, id=event_id, time=time, provider=provider)
 
 
 def _json_data(event: dict[str, Any], limits: Limits) -> dict[str, Any] | None:

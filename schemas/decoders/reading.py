@@ -118,13 +118,17 @@ def as_object(value: Any, name: str) -> dict[str, Any]:
         return value
     if type(value) is TwiceKeyed:
         raise Rejection(Reason.BAD_FIELD, f"{name} holds the key {value.twice[:60]!r} twice; which one counts is unknown")
-    raise Rejection(Reason.MISSING_FIELD if value is None else Reason.BAD_FIELD, f"{name} is not a JSON object")
+    if value is None:
+        raise Rejection(Reason.MISSING_FIELD, f"{name} is absent or null")
+    raise Rejection(Reason.BAD_FIELD, f"{name} must be a JSON object; it is {_kind(value)}")
 
 
 def as_list(value: Any, name: str, limits: Limits) -> list[Any]:
     """The JSON array, no longer than max_events_per_record, or Rejection."""
+    if value is None:
+        raise Rejection(Reason.MISSING_FIELD, f"{name} is absent or null")
     if not isinstance(value, list):
-        raise Rejection(Reason.MISSING_FIELD if value is None else Reason.BAD_FIELD, f"{name} is not a JSON array")
+        raise Rejection(Reason.BAD_FIELD, f"{name} must be a JSON array; it is {_kind(value)}")
     if len(value) > limits.max_events_per_record:
         raise Rejection(Reason.TOO_LARGE, f"{name} holds {len(value)} entries; at most {limits.max_events_per_record} are read from one record")
     return value
