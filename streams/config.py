@@ -18,8 +18,8 @@ from ..schemas.errors import BadConfig, BadInput
 __all__ = ["Config", "ElasticsearchConfig", "KafkaConfig", "RatingConfig", "RawTopic", "WorkerConfig", "load_config"]
 
 ENVIRONMENT = "RATEMILL_"
-# Set in the environment but not in the file: the file itself, and where the embedded stack keeps its downloads.
-NOT_SETTINGS = frozenset({"CONFIG", "CACHE_DIR"})
+# Set in the environment but not in the file: the file itself, and where the embedded stack has its downloads from and keeps them.
+NOT_SETTINGS = frozenset({"CONFIG", "CACHE_DIR", "MAVEN_URL"})
 
 
 class _Section(BaseModel):
@@ -41,7 +41,7 @@ def _default_raw() -> tuple[RawTopic, ...]:
 class KafkaConfig(_Section):
     """How to reach Kafka, and the topics."""
 
-    bootstrap: str = Field("127.0.0.1:9092", description="host:port, several separated by commas")
+    bootstrap: str = Field(default="127.0.0.1:9092", description="host:port, several separated by commas")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
     username: str = ""
@@ -49,11 +49,11 @@ class KafkaConfig(_Section):
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
-    partitions: int = Field(4, ge=1, le=1_000)
-    replication_factor: int = Field(1, ge=1, le=9)
-    topic_prefix: str = Field("", pattern=r"^[a-zA-Z0-9._-]{0,100}$", description="put before every topic name: several Ratemills on one Kafka")
-    group: str = Field("ratemill", pattern=r"^[a-zA-Z0-9._-]{1,200}$")
-    session_timeout_s: float = Field(10.0, ge=1, le=300)
+    partitions: int = Field(default=4, ge=1, le=1_000)
+    replication_factor: int = Field(default=1, ge=1, le=9)
+    topic_prefix: str = Field(default="", pattern=r"^[a-zA-Z0-9._-]{0,100}$", description="put before every topic name: several Ratemills on one Kafka")
+    group: str = Field(default="ratemill", pattern=r"^[a-zA-Z0-9._-]{1,200}$")
+    session_timeout_s: float = Field(default=10.0, ge=1, le=300)
     raw_topics: tuple[RawTopic, ...] = Field(default_factory=_default_raw)
 
     @property
@@ -73,25 +73,25 @@ class KafkaConfig(_Section):
 class ElasticsearchConfig(_Section):
     """How to reach Elasticsearch."""
 
-    url: str = Field("http://127.0.0.1:9200", pattern=r"^https?://")
+    url: str = Field(default="http://127.0.0.1:9200", pattern=r"^https?://")
     api_key: SecretStr = SecretStr("")
     username: str = ""
     password: SecretStr = SecretStr("")
     ca_file: str = ""
-    index_prefix: str = Field("ratemill", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$")
+    index_prefix: str = Field(default="ratemill", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$")
 
 
 class RatingConfig(_Section):
     """What counts, and for how long."""
 
-    window_s: int = Field(3_600, description="length of a usage window in seconds")
-    dedupe_window_s: int = Field(35 * 86_400, ge=60)
-    max_event_age_s: int = Field(0, ge=0, description="0: the dedupe window; never longer, or a replay could count twice")
-    max_clock_skew_s: int = Field(300, ge=0, le=86_400)
-    max_record_bytes: int = Field(1 << 20, ge=1_024, le=16 << 20)
-    cached_entries: int = Field(250_000, ge=1_000)
-    commit_interval_s: float = Field(1.0, gt=0, le=60)
-    commit_events: int = Field(100_000, ge=100, description="commit sooner once so many events wait")
+    window_s: int = Field(default=3_600, description="length of a usage window in seconds")
+    dedupe_window_s: int = Field(default=35 * 86_400, ge=60)
+    max_event_age_s: int = Field(default=0, ge=0, description="0: the dedupe window; never longer, or a replay could count twice")
+    max_clock_skew_s: int = Field(default=300, ge=0, le=86_400)
+    max_record_bytes: int = Field(default=1 << 20, ge=1_024, le=16 << 20)
+    cached_entries: int = Field(default=250_000, ge=1_000)
+    commit_interval_s: float = Field(default=1.0, gt=0, le=60)
+    commit_events: int = Field(default=100_000, ge=100, description="commit sooner once so many events wait")
 
     @field_validator("window_s")
     @classmethod
@@ -117,8 +117,8 @@ class WorkerConfig(_Section):
 
     agents: tuple[Literal["normalize", "rate", "index"], ...] = ("normalize", "rate", "index")
     data_dir: str = ".ratemill/worker"
-    name: str = Field("", description="stable name of this worker; default: host name and data folder")
-    metrics_port: int = Field(0, ge=0, le=65_535, description="0: no metrics endpoint")
+    name: str = Field(default="", description="stable name of this worker; default: host name and data folder")
+    metrics_port: int = Field(default=0, ge=0, le=65_535, description="0: no metrics endpoint")
     metrics_host: str = "127.0.0.1"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
@@ -156,9 +156,12 @@ def load_config(path: str | None = None, environment: Mapping[str, str] | None =
 
 
 def _in_words(error: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    name = ENVIRONMENT + "__".join(str(part).upper() for part in error["loc"])
-    return f"{where or '(all)'}: {error['msg']}; set it in the file or by {name}"
+    loc = error["loc"]
+    where = ".".join(str(part) for part in loc)
+    said = error["msg"].removeprefix("Value error, ")
+    if len(loc) < 2 or loc[1] == "raw_topics" or loc[0] not in Config.model_fields:
+        return f"{where or '(all)'}: {said}; change it in the file"  # a whole section, or what the environment has no name for
+    return f"{where}: {said}; set it in the file or by {ENVIRONMENT}{'__'.join(str(part).upper() for part in loc[:2])}"
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
