@@ -30,6 +30,7 @@ __all__ = ["decode_cloudevents", "decode_plain", "event_from_cloudevent"]
 Headers = Sequence[tuple[str, bytes]]
 _NO_JSON = msgspec.Raw()
 _MAX_DIGITS = DEFAULT_LIMITS.max_quantity_digits
+_MAX_CHARS = DEFAULT_LIMITS.max_text_chars
 _JSON_TYPE = re.compile(r"\s*application/(?:json|[^;\s]+\+json)\s*(?:;.*)?|\s*text/json\s*(?:;.*)?", re.IGNORECASE | re.DOTALL)
 
 
@@ -53,6 +54,12 @@ class _Plain(msgspec.Struct, gc=False):
     time: str
     data: _Data
     datacontenttype: Literal["application/json", ""] = ""
+    # The usual members that usage does not depend on: known here, so that an event with them keeps to the short way.
+    dataschema: str = ""
+    partitionkey: str = ""
+    sequence: str = ""
+    traceparent: str = ""
+    tracestate: str = ""
 
 
 class _Map(msgspec.Struct, gc=False):
@@ -68,7 +75,6 @@ _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 # Quotes of the required members: 2 for each of 10 keys and 8 texts (six of the envelope, sku and unit).
 _REQUIRED_QUOTES = 36
 _CACHE_SIZE = 8192
-_MAX_CACHED_BYTES = 2048
 _dimension_maps: dict[bytes, _Map] = {}
 _tag_maps: dict[bytes, _Map] = {}
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f]")
@@ -81,7 +87,7 @@ def decode_plain(value: bytes, limits: Limits = DEFAULT_LIMITS) -> UsageEvent:
     quotes that the fields found do not account for. Then, or with an escaped quote, the slow path decides.
     The same count bounds the depth: only unknown members and maps could be deep, and maps are read strictly.
     """
-    if limits.max_quantity_digits != _MAX_DIGITS:  # the caches hold what the usual bounds allow
+    if limits.max_quantity_digits != _MAX_DIGITS or limits.max_text_chars < _MAX_CHARS:  # the caches hold what the usual bounds allow
         return _decode_slow(value, limits)
     try:
         e = _decode_typed(value)
@@ -115,13 +121,17 @@ def decode_plain(value: bytes, limits: Limits = DEFAULT_LIMITS) -> UsageEvent:
         quotes += 4
     if resource:
         quotes += 4
-    if e.datacontenttype:
-        quotes += 4
-    if quotes != value.count(b'"') or not (account and source and event_id and sku and unit and e.type):
+    if not (account and source and event_id and sku and unit and e.type):
         return _decode_slow(value, limits)
-    # JSON allows control characters in a text only as escapes (DEL and C1 aside), so three scans clear all fields.
-    # (`92 in value`, the backslash as a number, is eight times as fast as b"\\" in value.)
-    if 92 in value or 127 in value or not value.isascii() or len(value) > limits.max_text_chars:
+    if (missing := value.count(b'"') - quotes) != 0:
+        for text in (e.datacontenttype, e.traceparent, e.tracestate, e.partitionkey, e.dataschema, e.sequence):
+            if text:
+                missing -= 4
+        if missing:
+            return _decode_slow(value, limits)
+    # JSON allows control characters in a text only as escapes (DEL and C1 aside), so three scans clear all fields:
+    # no backslash, no DEL, no byte that leads C1. (`92 in value` is eight times as fast as b"\\" in value.)
+    if 92 in value or 127 in value or 0xC2 in value or len(value) > limits.max_text_chars:
         texts = (account, source, event_id, sku, unit, provider, region, resource, e.type)
         if max(map(len, texts)) > limits.max_text_chars or len(value) > limits.max_record_bytes or _FORBIDDEN.search("".join(texts)):
             return _decode_slow(value, limits)
@@ -133,8 +143,7 @@ def _read_map(raw: bytes, known: dict[bytes, _Map], limits: Limits) -> _Map:
     obj = parse_json(raw, limits)
     text = map_text(obj, "data.dimensions", limits, controls=known is _tag_maps)
     found = _Map(text, raw.count(b'"'), len(obj or ()))
-    # Texts within a raw form no longer than the limit are within it for any limit: only such maps may be shared.
-    if len(raw) <= min(limits.max_text_chars, _MAX_CACHED_BYTES):
+    if len(raw) <= _MAX_CHARS:  # then each of its texts is within any limit that comes here
         if len(known) >= _CACHE_SIZE:
             known.clear()
         known[raw] = found

@@ -74,6 +74,9 @@ def test_the_plain_form() -> None:
     [
         raw(),
         raw(traceparent="00-ab", partitionkey="x"),
+        raw(traceparent=1, tracestate="", dataschema="/s"),
+        raw(comexample="x", sequence="1"),
+        raw(traceparent="00-ab").replace(b'"id"', b'"id": "evt-0", "id"'),
         raw(datacontenttype="application/json; charset=utf-8"),
         raw(datacontenttype="application/json"),
         with_data(quantity=4.25, region=None, tags=None, dimensions={}),

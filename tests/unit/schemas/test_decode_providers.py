@@ -178,7 +178,8 @@ def test_azure_actual_and_amortized_exports_name_one_usage_alike() -> None:
 def test_azure_ea_row() -> None:
     (e,) = events("azure", raw("azure_cost_export_ea_row"), "azure-cost")
     assert brief(e)[:7] == (
-        "ed570627-0265-4620-bb42-bae06bcfa914", "aaaef613-418a-4a5f-af72-d224d7dee2c6/AAD-37090", "0.0004", "10K", "2023-09-04T00:00:00Z", "azure", "eastus2",
+        "ed570627-0265-4620-bb42-bae06bcfa914", "aaaef613-418a-4a5f-af72-d224d7dee2c6/AAD-37090", "0.0004", "10K",
+        "2023-09-04T00:00:00Z", "azure", "eastus2",
     )  # fmt: skip
     assert e.source == "azure:cost:8611537"
     assert e.id.startswith("azure-cost#")
