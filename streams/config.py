@@ -42,19 +42,19 @@ class KafkaConfig(_Section):
     """How to reach Kafka, and the topics."""
 
     bootstrap: str = Field(default="127.0.0.1:9092", description="host:port, several separated by commas")
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
-    username: str = ""
-    password: SecretStr = SecretStr("")
-    ca_file: str = ""
-    cert_file: str = ""
-    key_file: str = ""
-    partitions: int = Field(default=4, ge=1, le=1_000)
-    replication_factor: int = Field(default=1, ge=1, le=9)
-    topic_prefix: str = Field(default="", pattern=r"^[a-zA-Z0-9._-]{0,100}$", description="put before every topic name: several Ratemills on one Kafka")
-    group: str = Field(default="ratemill", pattern=r"^[a-zA-Z0-9._-]{1,200}$")
-    session_timeout_s: float = Field(default=10.0, ge=1, le=300)
-    raw_topics: tuple[RawTopic, ...] = Field(default_factory=_default_raw)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(default="PLAINTEXT", description="how to connect")
+    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(default="", description="needed with SASL_…")
+    username: str = Field(default="", description="needed with SASL_…")
+    password: SecretStr = Field(default=SecretStr(""), description="needed with SASL_…; better by …_FILE")
+    ca_file: str = Field(default="", description="certificates to trust (PEM); empty: those of the system")
+    cert_file: str = Field(default="", description="client certificate (PEM)")
+    key_file: str = Field(default="", description="its private key (PEM)")
+    partitions: int = Field(default=4, ge=1, le=1_000, description="of every topic that is made; frozen once usage was rated")
+    replication_factor: int = Field(default=1, ge=1, le=9, description="of every topic that is made; 3 in production")
+    topic_prefix: str = Field(default="", pattern=r"^[a-zA-Z0-9._-]{0,100}$", description="put before every topic name: several Ratemills on a Kafka")
+    group: str = Field(default="ratemill", pattern=r"^[a-zA-Z0-9._-]{1,200}$", description="consumer group of all workers, behind the prefix")
+    session_timeout_s: float = Field(default=10.0, ge=1, le=300, description="a worker silent for so long loses its partitions")
+    raw_topics: tuple[RawTopic, ...] = Field(default_factory=_default_raw, description="what collectors publish to; in the file only, see below")
 
     @property
     def group_id(self) -> str:
@@ -73,24 +73,24 @@ class KafkaConfig(_Section):
 class ElasticsearchConfig(_Section):
     """How to reach Elasticsearch."""
 
-    url: str = Field(default="http://127.0.0.1:9200", pattern=r"^https?://")
-    api_key: SecretStr = SecretStr("")
-    username: str = ""
-    password: SecretStr = SecretStr("")
-    ca_file: str = ""
-    index_prefix: str = Field(default="ratemill", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$")
+    url: str = Field(default="http://127.0.0.1:9200", pattern=r"^https?://", description="address, with port")
+    api_key: SecretStr = Field(default=SecretStr(""), description="how to log in; better by …_FILE")
+    username: str = Field(default="", description="how to log in without an API key")
+    password: SecretStr = Field(default=SecretStr(""), description="of username; better by …_FILE")
+    ca_file: str = Field(default="", description="certificates to trust (PEM); empty: those of the system")
+    index_prefix: str = Field(default="ratemill", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$", description="first part of every index name")
 
 
 class RatingConfig(_Section):
     """What counts, and for how long."""
 
-    window_s: int = Field(default=3_600, description="length of a usage window in seconds")
-    dedupe_window_s: int = Field(default=35 * 86_400, ge=60)
+    window_s: int = Field(default=3_600, description="length of a usage window in seconds; divides an hour")
+    dedupe_window_s: int = Field(default=35 * 86_400, ge=60, description="how long an identity is remembered, from arrival")
     max_event_age_s: int = Field(default=0, ge=0, description="0: the dedupe window; never longer, or a replay could count twice")
-    max_clock_skew_s: int = Field(default=300, ge=0, le=86_400)
-    max_record_bytes: int = Field(default=1 << 20, ge=1_024, le=16 << 20)
-    cached_entries: int = Field(default=250_000, ge=1_000)
-    commit_interval_s: float = Field(default=1.0, gt=0, le=60)
+    max_clock_skew_s: int = Field(default=300, ge=0, le=86_400, description="how far ahead of our clock an event may be")
+    max_record_bytes: int = Field(default=1 << 20, ge=1_024, le=16 << 20, description="a larger record goes to the dead letters, whole")
+    cached_entries: int = Field(default=250_000, ge=1_000, description="windows kept in memory, over all partitions of a worker")
+    commit_interval_s: float = Field(default=1.0, gt=0, le=60, description="longest time between two transactions of a busy partition")
     commit_events: int = Field(default=100_000, ge=100, description="commit sooner once so many events wait")
 
     @field_validator("window_s")
@@ -115,13 +115,13 @@ class RatingConfig(_Section):
 class WorkerConfig(_Section):
     """One worker process."""
 
-    agents: tuple[Literal["normalize", "rate", "index"], ...] = ("normalize", "rate", "index")
-    data_dir: str = ".ratemill/worker"
+    agents: tuple[Literal["normalize", "rate", "index"], ...] = Field(default=("normalize", "rate", "index"), description="what this worker does")
+    data_dir: str = Field(default=".ratemill/worker", description="local state; may be lost, and is then restored from Kafka")
     name: str = Field(default="", description="stable name of this worker; default: host name and data folder")
     metrics_port: int = Field(default=0, ge=0, le=65_535, description="0: no metrics endpoint")
-    metrics_host: str = "127.0.0.1"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["auto", "json", "text"] = "auto"
+    metrics_host: str = Field(default="127.0.0.1", description="address that the metrics endpoint listens on")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level that is logged")
+    log_format: Literal["auto", "json", "text"] = Field(default="auto", description="auto: text on a terminal, else JSON")
 
 
 class Config(_Section):
@@ -159,6 +159,8 @@ def _in_words(error: dict[str, Any]) -> str:
     loc = error["loc"]
     where = ".".join(str(part) for part in loc)
     said = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"{where}: there is no such setting; remove it, or see docs/configuration.md for its name"
     if len(loc) < 2 or loc[1] == "raw_topics" or loc[0] not in Config.model_fields:
         return f"{where or '(all)'}: {said}; change it in the file"  # a whole section, or what the environment has no name for
     return f"{where}: {said}; set it in the file or by {ENVIRONMENT}{'__'.join(str(part).upper() for part in loc[:2])}"
