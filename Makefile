@@ -1,34 +1,50 @@
 # `make demo` and `make test` are all a newcomer needs: both set up .venv first.
-PYTHON ?= python3
+# Any Python from 3.11 on; another one than the first found: make PYTHON=python3.13 ...
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
-.PHONY: setup demo test lint bench lock clean
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench lock clean
 
-setup: $(VENV)/.installed
+help: ## Show this list.
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+
+setup: $(VENV)/.installed ## Make .venv with Ratemill and everything it needs, exactly as locked.
 
 $(VENV)/.installed: pyproject.toml requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ratemill needs Python 3.11 or newer; run: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "Ratemill needs Python 3.11 or newer, and found '$(PYTHON)'; install one, then: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "installing into $(VENV): about a minute the first time"
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@mkdir -p .typecheck/ratemill
-	@for p in bench cli local pricing schemas sinks streams; do ln -sfn ../../$$p .typecheck/ratemill/$$p; done
+	@for folder in $(FOLDERS); do ln -sfn ../../$$folder .typecheck/ratemill/$$folder; done
 	@touch $@
 
-demo: setup
+demo: setup ## Start Kafka and Elasticsearch, rate real usage, show the live costs.
 	$(BIN)/ratemill demo
 
-lint: setup
+lint: setup ## Check style and types.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: lint
+test: lint ## Check style and types, then run every test on a real Kafka and Elasticsearch.
 	$(BIN)/python -m pytest
 
-bench: setup
+bench: setup ## Measure events per CPU-second.
 	$(BIN)/python -m ratemill.bench
 
-clean:
+lock: ## Choose the newest versions that pyproject.toml allows, and write requirements.lock.
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet uv
+	@echo 'setuptools>=78' > build/lock/build.in
+	@sed '/^[^#]/,$$d' requirements.lock > build/lock/header
+	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate \
+	  --no-emit-index-url --extra test -o build/lock/body pyproject.toml build/lock/build.in
+	@cat build/lock/header build/lock/body > requirements.lock
+
+clean: ## Remove what setup and builds made.
 	rm -rf $(VENV) .typecheck build *.egg-info
