@@ -190,6 +190,14 @@ async def test_totals_are_exact_by_every_dimension(sink: ElasticsearchSink) -> N
     assert (october.billed_cost, october.line_items, october.unpriced, october.pricing_quantity) == ("1", 10, 10, "0.00000000000000000001")
 
 
+async def test_a_line_item_without_the_asked_dimension_is_in_the_total_all_the_same(sink: ElasticsearchSink) -> None:
+    undated = encode_line_item(line_item(1)).replace(b'"ChargePeriodStart":"2026-09-14T05:00:00Z",', b"")
+    await sink.write([undated, line_item(2)])
+    await sink.client.indices.refresh(index=sink.names.alias)
+    rows = await costs(sink.client, sink.names.prefix, by=["day"])
+    assert [(row.group["day"], row.billed_cost) for row in rows] == [("2026-09-14", "1.5"), (None, "1.5")]
+
+
 async def test_a_group_that_cannot_be_added_exactly_is_an_error_not_a_wrong_number(sink: ElasticsearchSink) -> None:
     await sink.write([line_item(n * 15) for n in range(5)])  # alike in everything that groups are split by
     await sink.client.indices.refresh(index=sink.names.alias)
