@@ -1,0 +1,78 @@
+"""`make bench`: throughput of the direct path and of the path through normalize, and event-to-visible latency."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+from ..schemas.errors import RatemillError
+from .broker import kafka, work_dir
+from .fill import PARTITIONS, ensure_filled, expected_of
+from .report import save, show
+from .run import AGENTS, Result, run_once
+from .shape import Shape
+
+__all__ = ["main"]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m ratemill.bench", description=__doc__)
+    parser.add_argument("--events", type=int, default=1_000_000, metavar="N", help="events in the topic (default: 1,000,000)")
+    parser.add_argument("--rounds", type=int, default=1, metavar="R", help="runs of each path, interleaved (default: 1)")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--only", choices=[*AGENTS, "latency"], help="one part only")
+    parser.add_argument("--profile", action="store_true", help="print where the time of the worker goes; the figures are then not comparable")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--kafka", metavar="BOOTSTRAP", help="use this Kafka; its topics named bench.* are deleted")
+    where.add_argument("--dir", type=Path, metavar="DIR", help="keep Kafka's data here, so that the next bench need not fill the topic again")
+    given = parser.parse_args()
+    if given.events < 1 or given.rounds < 1:
+        parser.error("--events and --rounds must be at least 1")
+    return given
+
+
+def _say(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+def _throughput(given: argparse.Namespace, folder: Path) -> list[Result]:
+    paths = [p for p in AGENTS if given.only in (None, p)]
+    shape = Shape(given.events, given.seed)
+    results: list[Result] = []
+    with kafka(folder, given.kafka, _say) as broker:
+        topic = asyncio.run(ensure_filled(broker.bootstrap, shape, _say))
+        expected = asyncio.run(expected_of(broker.bootstrap, topic, shape, folder, _say))
+        _say(f"oracle: {expected.received:,} received, {expected.duplicates:,} duplicates, {expected.windows:,} windows, {PARTITIONS} partitions")
+        for round_ in range(1, given.rounds + 1):
+            for path in paths:
+                profile = folder / f"profile-{path}" if given.profile else None
+                result = asyncio.run(run_once(broker, folder / "run", path, round_, shape, expected, _say, profile))
+                _say(f"{path}, round {round_}: {result.events_per_cpu_s:,} events per CPU-second")
+                results.append(result)
+                if profile is not None:
+                    from .profiled import report
+
+                    report(profile, result)
+    return results
+
+
+def main() -> int:
+    """Run what was asked for; 1 when anything does not agree with the oracle."""
+    given = _arguments()
+    try:
+        with work_dir(given.dir) as folder:
+            results = [] if given.only == "latency" else _throughput(given, folder)
+    except RatemillError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    show(results)
+    if not given.profile:
+        save(results)
+    return 1 if any(r.mismatches for r in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

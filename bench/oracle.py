@@ -1,0 +1,138 @@
+"""What the bench's line items must add up to, computed without any code of Ratemill.
+
+It reads the raw records back from the topic, drops duplicates with one set, adds up exact decimals per (account, SKU, month) and
+prices the sum. Since the line items of an (account, SKU, month) must cost what its total quantity costs, that is the whole truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Context, Decimal, Inexact, localcontext
+from typing import NamedTuple
+
+import msgspec
+import orjson
+
+__all__ = ["Expected", "Item", "Tiers", "compare", "cost_of", "expect", "latest"]
+
+# Enough digits for any sum here; if it ever were not, the trap says so instead of rounding.
+EXACT = Context(prec=60, traps=[Inexact])
+SHOWN = 5
+
+Tiers = Sequence[tuple[str | None, str]]
+
+
+class Expected(msgspec.Struct):
+    """The truth about one raw topic."""
+
+    received: int = 0
+    duplicates: int = 0
+    # "account sku month" -> [quantity, number of one-hour windows]
+    groups: dict[str, tuple[Decimal, int]] = {}
+
+    @property
+    def windows(self) -> int:
+        """One-hour windows with usage, over all accounts and SKUs."""
+        return sum(windows for _, windows in self.groups.values())
+
+
+class Item(msgspec.Struct, gc=False):
+    """What the oracle looks at of a line item on `usage.rated`."""
+
+    id: str = msgspec.field(name="x_LineItemId")
+    revision: int = msgspec.field(name="x_Revision")
+    account: str = msgspec.field(name="BillingAccountId")
+    sku: str = msgspec.field(name="SkuId")
+    start: str = msgspec.field(name="ChargePeriodStart")
+    cost: str = msgspec.field(name="BilledCost")
+    unit_price: str | None = msgspec.field(name="ListUnitPrice", default=None)
+    quantity: str | None = msgspec.field(name="ConsumedQuantity", default=None)
+    unpriced: bool = msgspec.field(name="x_Unpriced", default=False)
+    withdrawn: bool = msgspec.field(name="x_Withdrawn", default=False)
+
+
+class Latest(NamedTuple):
+    """The newest revision of every line item, and what was written to get there."""
+
+    items: dict[str, Item]
+    written: int
+
+
+def expect(values: Iterable[bytes]) -> Expected:
+    """The truth about raw records in the plain form."""
+    seen: set[str] = set()
+    quantities: dict[str, Decimal] = {}
+    windows: set[str] = set()
+    received = duplicates = 0
+    with localcontext(EXACT):
+        for value in values:
+            received += 1
+            event = orjson.loads(value)
+            account, data, at = event["subject"], event["data"], event["time"]
+            identity = f"{account}\0{event['source']}\0{event['id']}"
+            if identity in seen:
+                duplicates += 1
+                continue
+            seen.add(identity)
+            group = f"{account} {data['sku']} {at[:7]}"
+            quantities[group] = quantities.get(group, 0) + Decimal(data["quantity"])
+            windows.add(f"{group} {at[8:13]}")
+    counts = dict.fromkeys(quantities, 0)
+    for window in windows:
+        counts[window.rpartition(" ")[0]] += 1
+    return Expected(received, duplicates, {group: (quantity, counts[group]) for group, quantity in quantities.items()})
+
+
+def cost_of(tiers: Tiers, quantity: Decimal) -> Decimal:
+    """Each unit at the price of the tier it falls in."""
+    with localcontext(EXACT):
+        cost, below = Decimal(0), Decimal(0)
+        for bound, price in tiers:
+            upper = quantity if bound is None else min(quantity, Decimal(bound))
+            if upper > below:
+                cost += (upper - below) * Decimal(price)
+                below = upper
+        return cost
+
+
+def latest(values: Iterable[bytes]) -> Latest:
+    """The newest revision of each line item among records of `usage.rated`."""
+    decode = msgspec.json.Decoder(Item).decode
+    items: dict[str, Item] = {}
+    written = 0
+    for value in values:
+        written += 1
+        item = decode(value)
+        other = items.get(item.id)
+        if other is None or item.revision > other.revision:
+            items[item.id] = item
+    return Latest(items, written)
+
+
+def compare(expected: Expected, prices: Mapping[str, Tiers], items: Iterable[Item]) -> list[str]:
+    """What does not agree, in words; empty when everything does. `items`: the newest revision of each line item."""
+    found: dict[str, list[Decimal]] = {}
+    windows: dict[str, set[str]] = {}
+    wrong: list[str] = []
+    with localcontext(EXACT):
+        for item in items:
+            if item.withdrawn:
+                if Decimal(item.cost):
+                    wrong.append(f"line item {item.id} is withdrawn and costs {item.cost}")
+                continue
+            group = f"{item.account} {item.sku} {item.start[:7]}"
+            cost, quantity = Decimal(item.cost), Decimal(item.quantity or 0)
+            if item.unpriced or item.unit_price is None or cost != quantity * Decimal(item.unit_price):
+                wrong.append(f"line item {item.id} ({group}): {item.quantity} x {item.unit_price} is not {item.cost}")
+            sums = found.setdefault(group, [Decimal(0), Decimal(0)])
+            sums[0] += quantity
+            sums[1] += cost
+            windows.setdefault(group, set()).add(item.start)
+    for group in expected.groups.keys() | found.keys():
+        quantity, count = expected.groups.get(group, (Decimal(0), 0))
+        cost = cost_of(prices[group.split(" ")[1]], quantity)
+        got = found.get(group, [Decimal(0), Decimal(0)])
+        if got != [quantity, cost] or len(windows.get(group, ())) != count:
+            what = f"quantity {got[0]} cost {got[1]} in {len(windows.get(group, ()))} windows"
+            wrong.append(f"{group}: {what}, expected quantity {quantity} cost {cost} in {count}")
+    return wrong[:SHOWN] + ([f"and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else [])

@@ -1,0 +1,197 @@
+"""One throughput run: from the first owned partition to the last committed event, CPU of the worker process only."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from ..schemas.errors import Unavailable
+from ..streams.config import Config, load_config
+from ..streams.prices_topic import publish_book
+from ..streams.progress import Progress, decode_progress
+from ..streams.topics import Topics
+from .broker import Broker, Say, pin
+from .fill import PARTITIONS, PREFIX, raw_topic
+from .kafka_io import delete, read_all
+from .oracle import Expected, compare, latest
+from .shape import PRICES, Shape, price_book
+from .worker import Usage, Worker
+
+__all__ = ["AGENTS", "Result", "Watch", "configure", "run_once", "verify"]
+
+AGENTS = {"direct": ("rate",), "hop": ("normalize", "rate")}
+OWNED_WITHIN_S = 120.0
+STALLED_AFTER_S = 120.0
+# The last commit is seen before the worker has taken it over into its local store: that work counts too.
+SETTLE_S = 0.3
+
+
+class Result(msgspec.Struct):
+    """What one run measured."""
+
+    path: str
+    round: int
+    events: int
+    wall_s: float
+    cpu_s: float
+    events_per_cpu_s: int
+    peak_mb: int
+    line_items_written: int
+    line_items: int
+    withdrawn: int
+    restatement: float  # written per distinct line item
+    restarts: int
+    mismatches: list[str]
+    threads: dict[str, float]  # CPU seconds by thread name and id, of those above 1%
+
+
+def configure(folder: Path, bootstrap: str, path: str, raw: str, elasticsearch: str = "") -> Config:
+    """A fresh folder with a configuration file: a group of its own, the default settings of rating."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    keyed = "account" if path == "direct" else ""
+    lines = ["[kafka]", f'bootstrap = "{bootstrap}"', f'topic_prefix = "{PREFIX}"', f'group = "{uuid.uuid4().hex}"', f"partitions = {PARTITIONS}"]
+    lines += [f'raw_topics = [{{name = "{raw}", provider = "cloudevents", keyed_by = "{keyed}"}}]']
+    lines += ["[worker]", f'data_dir = "{folder / "data"}"']
+    if elasticsearch:
+        lines += ["[elasticsearch]", f'url = "{elasticsearch}"', f'index_prefix = "bench-{uuid.uuid4().hex[:8]}"']
+    file = folder / "ratemill.toml"
+    file.write_text("\n".join(lines) + "\n")
+    return load_config(str(file), environment={})
+
+
+class Watch:
+    """Follows the progress topic and adds up what the lanes have committed."""
+
+    def __init__(self, config: Config, path: str) -> None:
+        self._topics = Topics.of(config.kafka)
+        self._path = path
+        self._lanes: dict[str, Progress] = {}
+        self._consumer: Any = AIOKafkaConsumer(
+            bootstrap_servers=config.kafka.bootstrap, enable_auto_commit=False, auto_offset_reset="earliest",
+            isolation_level="read_committed", fetch_max_wait_ms=50,
+        )  # fmt: skip
+
+    async def __aenter__(self) -> Watch:
+        await self._consumer.start()
+        tps = [TopicPartition(self._topics.progress, p) for p in range(PARTITIONS)]
+        self._consumer.assign(tps)
+        await self._consumer.seek_to_beginning(*tps)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._consumer.stop()
+
+    async def poll(self) -> int:
+        """Events that have come to their end in committed transactions."""
+        for records in (await self._consumer.getmany(timeout_ms=50)).values():
+            for record in records:
+                progress = decode_progress(record.value)
+                self._lanes[progress.lane] = progress
+        return sum(self.total("rate", "received")) + sum(self.total("normalize", "dead_lettered"))
+
+    def total(self, agent: str, counter: str) -> list[int]:
+        """One of the conservation counters, for each source of each lane of an agent."""
+        return [getattr(c, counter) for lane in self._lanes.values() if lane.lane.startswith(agent) for c in lane.sources.values()]
+
+    def mismatches(self, expected: Expected) -> list[str]:
+        """Counters that the oracle does not agree with."""
+        wrong = []
+        unique = expected.received - expected.duplicates
+        for name, want in (("received", expected.received), ("duplicates", expected.duplicates), ("counted", unique), ("dead_lettered", 0)):
+            if (got := sum(self.total("rate", name))) != want:
+                wrong.append(f"counter {name} is {got}, expected {want}")
+        return wrong
+
+
+async def _owned(worker: Worker, lanes: int) -> Usage:
+    deadline = time.monotonic() + OWNED_WITHIN_S
+    while worker.owned < lanes:
+        worker.check()
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the worker did not own its partitions within {OWNED_WITHIN_S:.0f} s; see {worker.log}")
+        await asyncio.sleep(0.02)
+    if worker.first_owned is None:
+        raise Unavailable("the worker owns partitions without having said so")
+    return worker.first_owned
+
+
+async def _all_committed(watch: Watch, worker: Worker, events: int) -> float:
+    """Wait until every event has been committed; returns when that was seen (monotonic)."""
+    done, changed = -1, time.monotonic()
+    while True:
+        now = await watch.poll()
+        if now != done:
+            done, changed = now, time.monotonic()
+        if done >= events:
+            return changed
+        worker.check()
+        if time.monotonic() - changed > STALLED_AFTER_S:
+            raise Unavailable(f"no progress beyond {done:,} of {events:,} events for {STALLED_AFTER_S:.0f} s; see {worker.log}")
+
+
+async def verify(config: Config, expected: Expected) -> tuple[int, int, int, list[str]]:
+    """Compare `usage.rated` with the oracle: (records written, distinct line items, of these withdrawn, mismatches)."""
+    topic = Topics.of(config.kafka).rated
+    values = [r.value async for records in read_all(config.kafka.bootstrap, topic, PARTITIONS) for r in records if r.value is not None]
+    newest = latest(values)
+    wrong = compare(expected, {sku.name: sku.tiers for sku in PRICES}, newest.items.values())
+    return newest.written, len(newest.items), sum(item.withdrawn for item in newest.items.values()), wrong
+
+
+async def run_once(
+    broker: Broker, folder: Path, path: str, round_: int, shape: Shape, expected: Expected, say: Say, profile: Path | None = None
+) -> Result:
+    """Run the worker over the whole topic with fresh state, group and output topics."""
+    raw = raw_topic(shape)
+    config = configure(folder, broker.bootstrap, path, raw)
+    await delete(broker.bootstrap, PREFIX, keep=frozenset({PREFIX + raw}))
+    await publish_book(config, price_book(), "bench.yaml", "bench", "bench")
+    cores = _cores()
+    if cores is not None and broker.pid is not None:
+        pin(broker.pid, cores[1])
+    say(f"{path}, round {round_}: starting the worker")
+    worker = Worker(folder, AGENTS[path], None if cores is None else cores[0], profile)
+    try:
+        async with Watch(config, path) as watch:
+            begin = await _owned(worker, PARTITIONS * len(AGENTS[path]))
+            end = await _all_committed(watch, worker, shape.events)
+            await asyncio.sleep(SETTLE_S)
+            after, peak = worker.usage(), worker.peak_bytes()
+            names = worker.thread_names()
+            counters = watch.mismatches(expected)
+    finally:
+        worker.stop()
+    say(f"{path}, round {round_}: comparing with the oracle")
+    written, distinct, withdrawn, wrong = await verify(config, expected)
+    cpu = after.cpu_s - begin.cpu_s
+    return Result(
+        path=path, round=round_, events=shape.events, wall_s=round(end - begin.at, 2), cpu_s=round(cpu, 2),
+        events_per_cpu_s=round(shape.events / cpu), peak_mb=round(peak / 1e6),
+        line_items_written=written, line_items=distinct, withdrawn=withdrawn, restatement=round(written / max(1, distinct), 2),
+        restarts=worker.restarts, mismatches=counters + wrong, threads=_threads(begin, after, names, cpu),
+    )  # fmt: skip
+
+
+def _cores() -> tuple[set[int], set[int]] | None:
+    """(the worker's core, the others); None where processes cannot be pinned."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    cores: Sequence[int] = sorted(os.sched_getaffinity(0))
+    return {cores[-1]}, set(cores[:-1]) or {cores[-1]}
+
+
+def _threads(begin: Usage, after: Usage, names: dict[int, str], cpu: float) -> dict[str, float]:
+    used = {tid: seconds - begin.threads.get(tid, 0.0) for tid, seconds in after.threads.items()}
+    first = min(used, default=0)
+    order = sorted(used, key=lambda tid: -used[tid])
+    return {f"{'main' if tid == first else names.get(tid, '')} {tid - first}": round(used[tid], 2) for tid in order if used[tid] > cpu / 100}

@@ -1,0 +1,109 @@
+"""The real worker as a process of its own: started, pinned, watched from outside, stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from ..schemas.errors import Unavailable
+
+__all__ = ["Usage", "Worker"]
+
+STOP_WITHIN_S = 40.0
+OWNED = b'"partition_owned"'
+
+
+class Usage(NamedTuple):
+    """What a process had used at a moment."""
+
+    at: float  # monotonic seconds
+    cpu_s: float  # user and system, all threads
+    threads: dict[int, float]  # CPU seconds by thread id
+
+
+class Worker:
+    """A `ratemill worker` process with a configuration file of its own in `folder`."""
+
+    def __init__(self, folder: Path, agents: Sequence[str], cores: set[int] | None, profile: Path | None = None) -> None:
+        self.folder = folder
+        command = [sys.executable, "-m", "ratemill.cli.main"]
+        if profile is not None:
+            command = [sys.executable, "-m", "ratemill.bench.profiled", str(profile)]
+        command += ["worker", "--config", str(folder / "ratemill.toml"), "--agents", ",".join(agents), "--log-format", "json"]
+        # What is set for another Ratemill of this user must not change the bench.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RATEMILL_") or k == "RATEMILL_CACHE_DIR"}
+        self._popen = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            preexec_fn=None if cores is None or not hasattr(os, "sched_setaffinity") else lambda: os.sched_setaffinity(0, cores),
+        )  # fmt: skip
+        self._process = psutil.Process(self._popen.pid)
+        self.log = folder / "worker.log"
+        self.first_owned: Usage | None = None
+        self.owned = 0
+        self.restarts = 0
+        self._reader = threading.Thread(target=self._read, name="worker-log", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        """Copy the log to a file; note the CPU used when the first lane owned its partition."""
+        with self.log.open("wb") as log:
+            for line in self._popen.stderr or ():
+                if OWNED in line:
+                    if self.first_owned is None:
+                        self.first_owned = self.usage()
+                    self.owned += 1
+                self.restarts += b'"partition_starts_again"' in line or b'"fenced"' in line
+                log.write(line)
+                log.flush()
+
+    def usage(self) -> Usage:
+        """CPU used up to now."""
+        threads = {t.id: t.user_time + t.system_time for t in self._process.threads()}
+        times = self._process.cpu_times()
+        return Usage(time.monotonic(), times.user + times.system, threads)
+
+    def thread_names(self) -> dict[int, str]:
+        """Names of the threads, where the system tells."""
+        names = {}
+        for thread in self._process.threads():
+            try:
+                names[thread.id] = Path(f"/proc/{self._popen.pid}/task/{thread.id}/comm").read_text().strip()
+            except OSError:
+                names[thread.id] = ""
+        return names
+
+    def peak_bytes(self) -> int:
+        """Greatest resident memory so far (the present one where the system does not keep the greatest)."""
+        try:
+            for line in Path(f"/proc/{self._popen.pid}/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1_024
+        except OSError:
+            pass
+        return int(self._process.memory_info().rss)
+
+    def check(self) -> None:
+        """Raise Unavailable when the worker has ended."""
+        status = self._popen.poll()
+        if status is not None:
+            raise Unavailable(f"the worker ended with status {status}; the end of its log:\n{self.log.read_text()[-2_000:]}")
+
+    def stop(self) -> None:
+        """End it: politely, then not."""
+        if self._popen.poll() is None:
+            self._popen.send_signal(signal.SIGTERM)
+        try:
+            self._popen.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+        self._reader.join(5)
