@@ -20,6 +20,7 @@ __all__ = ["Process", "find", "spawn", "tail", "terminate"]
 # psutil derives the start time from the boot time, which moves when the clock is set. The marker in the command line
 # makes a process ours; the time only has to tell apart processes of the same stack.
 CREATE_TIME_TOLERANCE = 10.0
+EXEC_TOLERANCE = 1.0
 
 # Java reads options from these and would start with a heap or an agent that nobody chose for this stack.
 FOREIGN_JAVA_OPTIONS = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH")
@@ -70,9 +71,13 @@ def find(process: Process) -> psutil.Process | None:
         del _children[process.pid]
     try:
         found = psutil.Process(process.pid)
-        if found.status() == psutil.STATUS_ZOMBIE or abs(found.create_time() - process.create_time) > CREATE_TIME_TOLERANCE:
+        difference = abs(found.create_time() - process.create_time)
+        if found.status() == psutil.STATUS_ZOMBIE or difference > CREATE_TIME_TOLERANCE:
             return None
-        return found if any(process.marker in argument for argument in found.cmdline()) else None
+        arguments = found.cmdline()
+        if not arguments:  # in the middle of exec, as the lifetime watcher's parent is at first: only the time is there to judge by
+            return found if difference < EXEC_TOLERANCE else None
+        return found if any(process.marker in argument for argument in arguments) else None
     except psutil.Error:
         return None
 
