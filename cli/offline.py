@@ -1,0 +1,189 @@
+"""Rating a whole set of events at once, without Kafka: the definition that the live pipeline is compared with.
+
+The same decoders, deduplication, windows and prices as a worker; every group is priced from its entries alone. Memory
+holds the identities of all events and the usage of all windows, never the events and never all line items.
+"""
+
+from __future__ import annotations
+
+import heapq
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import groupby
+from typing import IO, NamedTuple
+
+from ..collectors.files import Piece
+from ..pricing.book import PriceBook
+from ..pricing.money import ZERO, money
+from ..schemas.acceptance import check_time
+from ..schemas.decoders.cloudevents import decode_plain
+from ..schemas.decoders.registry import decode
+from ..schemas.errors import Reason, Rejection
+from ..schemas.limits import DEFAULT_LIMITS, Limits
+from ..schemas.line_item import RatedLineItem, encode_line_item
+from ..schemas.usage_event import UsageEvent
+from ..streams.core.groups import Rates
+from ..streams.core.state import PartitionState, Settings
+from ..streams.core.store import MemoryStore
+
+__all__ = ["OfflineRating", "Rejected", "Totals", "decode_piece"]
+
+_CHUNK = 20_000  # events worked at once
+_COMMIT = 100_000  # events between two commits to the store in memory
+_SORTED_AT_ONCE = 200_000  # line items of one account held; beyond that, sorted runs go to a temporary file
+
+
+class Rejected(NamedTuple):
+    """One event or record that does not count: where it stands, why, and its bytes."""
+
+    piece: Piece
+    index: int  # place of the event in its record, -1 when the record as a whole is meant
+    rejection: Rejection
+
+
+@dataclass
+class Totals:
+    """received = counted + duplicates + rejected, and what it all costs."""
+
+    received: int = 0
+    counted: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    line_items: int = 0
+    unpriced: int = 0
+    # (account, sku) -> [cost, line items, unpriced line items]
+    by_sku: dict[tuple[str, str], list[Decimal | int]] = field(default_factory=dict)
+
+    def take(self, item: RatedLineItem) -> None:
+        """Add a line item."""
+        self.line_items += 1
+        self.unpriced += item.x_unpriced
+        row = self.by_sku.setdefault((item.billing_account_id, item.sku_id), [ZERO, 0, 0])
+        row[0] += money(item.billed_cost)
+        row[1] += 1
+        row[2] += item.x_unpriced
+
+
+def decode_piece(piece: Piece, format: str, limits: Limits = DEFAULT_LIMITS) -> list[UsageEvent | Rejection]:
+    """The events of a record, as the normalize agent would read it; one Rejection for a record that cannot be read."""
+    if piece.size or len(piece.value) > limits.max_record_bytes:
+        size = piece.size or len(piece.value)
+        return [Rejection(Reason.TOO_LARGE, f"the record has {size} bytes; at most {limits.max_record_bytes} are read")]
+    if piece.flaw:
+        return [Rejection(Reason.NOT_DECODABLE, piece.flaw)]
+    if format == "cloudevents" and piece.value[:1] == b"{":
+        try:
+            return [decode_plain(piece.value, limits)]
+        except Rejection as rejection:
+            return [rejection.with_traceback(None)]
+    return decode(piece.value, (), format, limits)
+
+
+class OfflineRating:
+    """Feed it records, then read its line items. The caller's decimal context must be exact (pricing.money)."""
+
+    def __init__(self, book: PriceBook, window_s: int, rejected: Callable[[Rejected], None], limits: Limits = DEFAULT_LIMITS) -> None:
+        self._settings = Settings(window_s)
+        self._store = MemoryStore()
+        self._state = PartitionState(self._store, Rates(book, window_s), self._settings)
+        self._tell = rejected
+        self._limits = limits
+        self._now = time.time_ns()
+        self._events: list[UsageEvent] = []
+        self._origins: list[tuple[Piece, int]] = []
+        self._uncommitted = 0
+        self._revision = 0
+        self.totals = Totals()
+
+    def add(self, pieces: Iterable[Piece], format: str) -> None:
+        """Count the events of records in the order given: of two events in conflict, the first one counts."""
+        for piece in pieces:
+            for index, entry in enumerate(decode_piece(piece, format, self._limits)):
+                self.totals.received += 1
+                problem = entry if isinstance(entry, Rejection) else check_time(entry, self._now, self._limits, live=False)
+                if problem is not None:
+                    self._reject(piece, index, problem)
+                elif isinstance(entry, UsageEvent):
+                    self._events.append(entry)
+                    self._origins.append((piece, index))
+            if len(self._events) >= _CHUNK:
+                self._count()
+        self._count()
+
+    def _reject(self, piece: Piece, index: int, rejection: Rejection) -> None:
+        self.totals.rejected += 1
+        self._tell(Rejected(piece, index, rejection))
+
+    def _count(self) -> None:
+        added = self._state.add(self._events)
+        self.totals.counted += added.counted
+        self.totals.duplicates += added.duplicates
+        for at in added.conflicts:
+            self._reject(*self._origins[at], Rejection(Reason.CONFLICT, "an event with this identity and another payload stands before; that one counts"))
+        self._uncommitted += len(self._events)
+        self._events, self._origins = [], []
+        if self._uncommitted >= _COMMIT:
+            self._commit()
+
+    def _commit(self) -> None:
+        self._revision += 1
+        self._store.apply(self._state.seal(0, self._revision))
+        self._state.committed()
+        self._uncommitted = 0
+
+    def line_items(self) -> Iterator[tuple[RatedLineItem | None, bytes]]:
+        """All line items, sorted by account, ChargePeriodStart, SkuId and x_LineItemId, with their JSON.
+
+        The same set of events gives the same bytes. An item is None where its account has more of them than memory
+        should hold: then only the JSON was kept. Totals are complete when this ends.
+        """
+        self._commit()
+        self._store.forget(1 << 62)  # identities are not needed any more
+        with tempfile.TemporaryFile() as spilled:
+            for _, groups in groupby(self._state.groups(), key=lambda group: group.key.account):
+                runs = _Runs(spilled)
+                for group in groups:
+                    for item in group.line_items(self._state.rates).values():
+                        item.x_revision = 1
+                        self.totals.take(item)
+                        runs.add((item.charge_period_start, item.sku_id, item.x_line_item_id), item)
+                yield from runs.sorted()
+
+
+class _Runs:
+    """A sort that spills: sorted runs of one account in a temporary file, merged when read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._held: list[tuple[tuple[str, str, str], RatedLineItem]] = []
+        self._runs: list[list[tuple[tuple[str, str, str], int, int]]] = []
+        file.seek(0)
+        file.truncate()
+
+    def add(self, key: tuple[str, str, str], item: RatedLineItem) -> None:
+        self._held.append((key, item))
+        if len(self._held) >= _SORTED_AT_ONCE:
+            self._spill()
+
+    def _spill(self) -> None:
+        run = []
+        for key, item in sorted(self._held, key=lambda pair: pair[0]):
+            value = encode_line_item(item)
+            run.append((key, self._file.tell(), len(value)))
+            self._file.write(value)
+        self._runs.append(run)
+        self._held = []
+
+    def sorted(self) -> Iterator[tuple[RatedLineItem | None, bytes]]:
+        """Everything added, in the order of the keys."""
+        if not self._runs:
+            for _, item in sorted(self._held, key=lambda pair: pair[0]):
+                yield item, encode_line_item(item)
+            return
+        self._spill()
+        for _, at, length in heapq.merge(*self._runs):
+            self._file.seek(at)
+            yield None, self._file.read(length)

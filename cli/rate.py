@@ -1,0 +1,218 @@
+"""`ratemill rate`: rate files of events offline, with the code of the live pipeline."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import click
+import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..collectors.files import read_pieces, size_of
+from ..pricing.money import ZERO, plain, round_to, use_exact_arithmetic
+from ..schemas.decoders.registry import FORMATS
+from ..schemas.errors import BadInput
+from ..schemas.line_item import RatedLineItem, decode_line_item
+from .offline import OfflineRating, Rejected, Totals
+from .prices import read_book
+
+__all__ = ["byte_progress", "command", "printable"]
+
+_PRINTED = 20  # rejected events; all of them go to --dead-letters
+_TOP = 15  # rows of the summary
+_LARGE = 8 << 20  # bytes from which a progress bar is worth it
+_COLUMNS = [f.encode_name for f in msgspec.structs.fields(RatedLineItem)]
+
+
+@click.command("rate")
+@click.option("--prices", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Price book in YAML.")
+@click.option("--events", required=True, multiple=True, metavar="FILE", help="Events: NDJSON, a JSON array or CSV, also .gz; - is stdin. May be given again.")
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Line items as NDJSON, or as CSV if it ends in .csv.  [default: stdout]")
+@click.option("--format", "format", type=click.Choice(sorted(FORMATS)), default="cloudevents", show_default=True, help="Format of the events.")
+@click.option("--dead-letters", type=click.Path(path_type=Path), metavar="FILE", help="Write what was rejected here: NDJSON with reason and raw bytes.")
+@click.option("--window", "window_s", type=click.IntRange(1), default=3_600, show_default=True, help="Length of a usage window in seconds.")
+@click.option("--strict", is_flag=True, help="Exit status 2 if any event was rejected.")
+@click.option("--top", type=click.IntRange(0), default=_TOP, show_default=True, help="Rows of the summary.")
+def command(
+    prices: Path, events: tuple[str, ...], output: Path | None, format: str, dead_letters: Path | None, window_s: int, strict: bool, top: int
+) -> None:
+    """Rate a file of events offline: same code, same line items, no Kafka.
+
+    The whole set is seen at once: no event is too old, and the order does not matter. Only of two events with one identity
+    and different payloads the first in the file counts. What cannot count is named line by line; the rest is rated.
+    """
+    if 3_600 % window_s:
+        raise click.UsageError(f"--window {window_s}: windows must divide an hour, such as 60, 300, 900 or 3600")
+    if events.count("-") > 1:
+        raise click.UsageError("--events -: stdin can be read once only")
+    for written in (output, dead_letters):
+        if written is not None and any(path != "-" and _same(written, Path(path)) for path in (*events, str(prices))):
+            raise BadInput(f"{written}: is an input too; write to another file")
+    use_exact_arithmetic()
+    book = read_book(prices)
+    with contextlib.ExitStack() as stack:
+        letters = stack.enter_context(_written_file(dead_letters)) if dead_letters else None
+        rating = OfflineRating(book, window_s, _reporter(format, letters, dead_letters))
+        for path in events:
+            with byte_progress(path) as progress:
+                rating.add(read_pieces(path, format, progress), format)
+        if output is None:
+            _write_items(rating, sys.stdout.buffer, False)
+        else:
+            with _written_file(output) as file:
+                _write_items(rating, file, output.suffix.lower() == ".csv")
+    if rating.totals.rejected > _PRINTED:
+        rest = "" if dead_letters is None else f"; all are in {dead_letters}"
+        hint = "" if dead_letters is not None else "; write all to a file by --dead-letters FILE"
+        click.echo(f"and {rating.totals.rejected - _PRINTED:,} more rejected{rest}{hint}", err=True)
+    _summary(rating.totals, book.currency, top, Console(stderr=True))
+    if strict and rating.totals.rejected:
+        sys.exit(2)
+
+
+def _same(a: Path, b: Path) -> bool:
+    try:
+        return a.samefile(b)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _written_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that is there as a whole, or not at all. Devices and pipes are written directly."""
+    direct = path.exists() and not path.is_file()
+    draft = path if direct else path.with_name(path.name + ".part")
+    try:
+        with draft.open("wb") as file:
+            yield file
+        if not direct:
+            draft.replace(path)
+    except OSError as error:
+        raise BadInput(f"{path}: {(error.strerror or str(error)).lower()}; give the path of a file that can be written") from error
+    finally:
+        if not direct:
+            with contextlib.suppress(OSError):
+                draft.unlink()
+
+
+def _reporter(format: str, letters: IO[bytes] | None, path: Path | None) -> Callable[[Rejected], None]:
+    """Tell of a rejected event on stderr (the first ones), and write it to the dead letters."""
+    printed = 0
+
+    def tell(rejected: Rejected) -> None:
+        nonlocal printed
+        piece, rejection = rejected.piece, rejected.rejection
+        if printed < _PRINTED:
+            printed += 1
+            place = f"{piece.file}:{piece.line}" + (f" (event {rejected.index + 1} of the record)" if rejected.index > 0 else "")
+            click.echo(printable(f"{place}: {rejection.reason}: {rejection.detail}"), err=True)
+        if letters is not None:
+            letter = {
+                "file": piece.file,
+                "line": piece.line,
+                "index": rejected.index,
+                "reason": rejection.reason.value,
+                "detail": rejection.detail,
+                "format": format,
+                "raw_base64": base64.b64encode(piece.value).decode(),
+                **({"raw_bytes": piece.size} if piece.size else {}),
+            }
+            letters.write(json.dumps(letter).encode() + b"\n")
+
+    return tell
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: control characters of foreign data must not reach it, and an error stays one line."""
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def _write_items(rating: OfflineRating, file: IO[bytes], as_csv: bool) -> None:
+    try:
+        if as_csv:
+            _write_csv(rating, file)
+        else:
+            for _, line in rating.line_items():
+                file.write(line + b"\n")
+        file.flush()
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`| head`). Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _write_csv(rating: OfflineRating, file: IO[bytes]) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=False)
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(_COLUMNS)
+    for item, line in rating.line_items():
+        found = item or decode_line_item(line)
+        rows.writerow([_cell(value) for value in msgspec.structs.astuple(found)])
+    text.flush()
+    text.detach()
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+@contextlib.contextmanager
+def byte_progress(path: str, label: str = "reading") -> Iterator[Callable[[int], None]]:
+    """A progress bar by bytes of the stored file, on a terminal and for large files only."""
+    console = Console(stderr=True)
+    total = size_of(path)
+    if not console.is_terminal or (total < _LARGE and path != "-"):
+        yield lambda position: None
+        return
+    columns = (TextColumn(f"{label} {printable(Path(path).name)}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=total or None)
+        yield lambda position: bar.update(task, completed=position)
+
+
+def _summary(totals: Totals, currency: str, top: int, console: Console) -> None:
+    """Conservation, and the most expensive (account, sku) pairs, in a table that fits the terminal."""
+    ranked = sorted(totals.by_sku.items(), key=lambda row: (-row[1][0], row[0]))
+    if ranked and top:
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        for name in ("account", "sku"):
+            table.add_column(name, overflow="ellipsis", no_wrap=True, min_width=5)
+        total = sum((row[0] for _, row in ranked), ZERO)
+        widest = max(len(_amount(value)) for value in (total, *(row[0] for _, row in ranked[:top])))
+        for name, width in ((currency, widest), ("items", len(f"{totals.line_items:,}")), *([("unpriced", 8)] if totals.unpriced else [])):
+            # Names are cut in a narrow terminal; an amount never is.
+            table.add_column(name, justify="right", no_wrap=True, min_width=max(width, len(name)))
+        for (account, sku), (cost, items, unpriced) in ranked[:top]:
+            cells = [_amount(cost), f"{items:,}", *([f"{unpriced:,}" if unpriced else ""] if totals.unpriced else [])]
+            table.add_row(Text(printable(account)), Text(printable(sku)), *cells)
+        if len(ranked) > top:
+            table.add_row(f"+{len(ranked) - top:,} more", "", "", "", style="dim")
+        table.add_section()
+        cells = [_amount(total), f"{totals.line_items:,}", *([f"{totals.unpriced:,}"] if totals.unpriced else [])]
+        table.add_row("total", "", *cells, style="bold")
+        console.print(table)
+        console.print(f"total cost: {plain(total)} {currency}", soft_wrap=True, highlight=False)
+    line = f"received {totals.received:,} = counted {totals.counted:,} + duplicates {totals.duplicates:,} + rejected {totals.rejected:,}"
+    unpriced = f"; {totals.unpriced:,} unpriced: their sku and unit have no price then" if totals.unpriced else ""
+    console.print(f"{line}; {totals.line_items:,} line items{unpriced}", soft_wrap=True, highlight=False)
+    if totals.received != totals.counted + totals.duplicates + totals.rejected:
+        raise AssertionError("received is not counted + duplicates + rejected")
+
+
+def _amount(value: Any) -> str:
+    return f"{round_to(value, 6, 'half_even'):,f}"

@@ -1,0 +1,213 @@
+"""Usage files as raw records, streamed: newline-delimited JSON, one JSON document or array, CSV; plain or .gz; `-` is stdin.
+
+A record keeps the bytes of the file wherever it can. Rows of formats without an id of their own get `_file`, `_row` and
+`_occurrence` (schemas/decoders/rows.py), or two rows that look alike would count as one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import msgspec
+
+from ..schemas.errors import BadInput
+from .arrays import split_array
+from .tables import annotated_objects, rows_of_csv
+
+__all__ = ["MAX_PIECE_BYTES", "TABULAR", "Piece", "read_pieces", "size_of"]
+
+# A record beyond this fits no raw topic (streams/topics.py: 17 MiB with the batch around it). What is longer is skipped, not held.
+MAX_PIECE_BYTES = (17 << 20) - 4_096
+TABULAR = ("aws-cur", "azure-cost", "gcp-billing")  # formats that come as rows with column names
+_BOM = b"\xef\xbb\xbf"
+_BLOCK = 1 << 20
+
+
+class Piece(NamedTuple):
+    """What one raw record would hold. line: where it starts in its file, from 1; flaw: why it holds no record of its format."""
+
+    file: str
+    line: int
+    value: bytes
+    flaw: str = ""
+    size: int = 0  # bytes, where `value` was cut because it is too large for any topic
+
+
+def size_of(path: str) -> int:
+    """Bytes of the file as it is stored; 0 when unknown (stdin)."""
+    try:
+        return 0 if path == "-" else Path(path).stat().st_size
+    except OSError:
+        return 0
+
+
+def read_pieces(path: str, format: str, progress: Callable[[int], None] = lambda _: None) -> Iterator[Piece]:
+    """The records of a file in order. progress: told the position in the stored file now and then.
+
+    Raises BadInput when the file cannot be read, or is no file of this format at all.
+    """
+    name = "stdin" if path == "-" else path
+    try:
+        with _opened(path) as stored:
+            unpacked: IO[bytes] = gzip.GzipFile(fileobj=stored) if path.endswith(".gz") else stored
+            lines = _Lines(unpacked)
+            told = 0
+            for count, piece in enumerate(_pieces(lines, name, path, format)):
+                if lines.position - told > _BLOCK:
+                    told = lines.position
+                    progress(stored.tell() if path != "-" else told)
+                if count == 0:
+                    progress(0)
+                yield piece
+            progress(size_of(path))
+    except (OSError, EOFError, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise BadInput(f"{name}: {reason.lower()}; give the path of a file of usage events, or - for stdin") from error
+
+
+def _opened(path: str) -> IO[bytes]:
+    if path == "-":
+        return io.BufferedReader(sys.stdin.buffer.raw) if hasattr(sys.stdin.buffer, "raw") else sys.stdin.buffer
+    return Path(path).open("rb")
+
+
+def _pieces(lines: _Lines, name: str, path: str, format: str) -> Iterator[Piece]:
+    start = lines.peek()
+    suffixes = Path(path.removesuffix(".gz")).suffix.lower()
+    if suffixes == ".csv" or (format in TABULAR and start[:1] not in b"{["):
+        if format not in TABULAR:
+            raise BadInput(f"{name}: CSV holds rows of a provider's export; name it by --format, one of {', '.join(TABULAR)}")
+        for line, value, flaw in rows_of_csv(lines, name, format):
+            yield Piece(name, line, value, flaw)
+        return
+    found = _json_pieces(lines, name, start)
+    yield from annotated(found, name, format) if format in TABULAR else found
+
+
+def annotated(pieces: Iterator[Piece], name: str, format: str) -> Iterator[Piece]:
+    """JSON rows with their place and occurrence put in; what is no object passes as it is."""
+    numbered = annotated_objects(((piece.line, piece.value, piece) for piece in pieces), format, Path(name).name)
+    for value, piece in numbered:
+        yield piece if value is piece.value else piece._replace(value=value)
+
+
+def _json_pieces(lines: _Lines, name: str, start: bytes) -> Iterator[Piece]:
+    if start[:1] in (b"[", b"{") and not _complete(lines.first_line()):
+        # Not a record per line: one document over several lines, or one array.
+        held, whole = lines.all_of(None if start[:1] == b"[" else MAX_PIECE_BYTES)
+        if start[:1] == b"[":
+            for line, value, flaw in split_array(held):
+                yield _checked(name, line, value, flaw)
+            return
+        if whole and _complete(held):
+            yield _checked(name, 1 + held[: len(held) - len(held.lstrip())].count(b"\n"), held.strip())
+            return
+        lines.put_back(held)
+    elif start[:1] == b"[" and lines.only_line():
+        for line, value, flaw in split_array(lines.all_of(None)[0]):
+            yield _checked(name, line, value, flaw)
+        return
+    for number, value, size in lines:
+        if size:
+            yield Piece(name, number, value, "", size)
+        elif value.strip():
+            yield Piece(name, number, value.strip(b" \t\r\n"))
+
+
+def _checked(name: str, line: int, value: bytes, flaw: str = "") -> Piece:
+    return Piece(name, line, value[:1024], flaw, len(value)) if len(value) > MAX_PIECE_BYTES else Piece(name, line, value, flaw)
+
+
+def _complete(document: bytes) -> bool:
+    """Is this one whole JSON document?"""
+    try:
+        msgspec.json.decode(document, type=msgspec.Raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+class _Lines:
+    """Lines of a file, none held that is longer than MAX_PIECE_BYTES, with a look ahead."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._ahead = b""
+        self.position = 0
+        self._number = 0
+        start = file.read(3)
+        self._ahead = b"" if start == _BOM else start
+
+    def _readline(self, limit: int) -> bytes:
+        """At most `limit` bytes up to and with the next line break."""
+        if not self._ahead:
+            return self._file.readline(limit)
+        at = self._ahead.find(b"\n", 0, limit)
+        if at >= 0 or len(self._ahead) >= limit:
+            cut = at + 1 if at >= 0 else limit
+            found, self._ahead = self._ahead[:cut], self._ahead[cut:]
+            return found
+        found, self._ahead = self._ahead, b""
+        return found + self._file.readline(limit - len(found))
+
+    def peek(self) -> bytes:
+        """The first bytes that are no blanks."""
+        self._ahead += self._file.read(_BLOCK)
+        return self._ahead.lstrip()[:16]
+
+    def first_line(self) -> bytes:
+        """The first line that is not blank, looked at only; cut at MAX_PIECE_BYTES."""
+        while True:
+            rest = self._ahead.lstrip()
+            if b"\n" in rest or len(self._ahead) > MAX_PIECE_BYTES:
+                break
+            more = self._file.read(_BLOCK)
+            if not more:
+                break
+            self._ahead += more
+        return rest.partition(b"\n")[0]
+
+    def only_line(self) -> bool:
+        """Is there nothing behind the first line?"""
+        rest = self._ahead.lstrip()
+        if b"\n" in rest and rest.partition(b"\n")[2].strip():
+            return False
+        while more := self._file.read(_BLOCK):
+            self._ahead += more
+            if b"\n" in more or self._ahead.lstrip().partition(b"\n")[2]:
+                return not self._ahead.lstrip().partition(b"\n")[2].strip()
+        return True
+
+    def all_of(self, limit: int | None) -> tuple[bytes, bool]:
+        """The rest of the file, and whether that is all of it."""
+        if limit is None:
+            held, self._ahead = self._ahead + self._file.read(), b""
+            return held, True
+        held, self._ahead = self._ahead + self._file.read(max(0, limit - len(self._ahead)) + 1), b""
+        return held, len(held) <= limit
+
+    def put_back(self, held: bytes) -> None:
+        """Undo `all_of`."""
+        self._ahead = held
+
+    def __iter__(self) -> Iterator[tuple[int, bytes, int]]:
+        """(number, line, 0), or (number, its beginning, its bytes) for a line that is too long to hold."""
+        while line := self._readline(MAX_PIECE_BYTES + 1):
+            self._number += 1
+            self.position += len(line)
+            size = 0
+            if len(line) > MAX_PIECE_BYTES and line[-1:] != b"\n":
+                size = len(line)
+                while more := self._readline(_BLOCK):
+                    size += len(more)
+                    if more[-1:] == b"\n":
+                        break
+                self.position += size
+                line = line[:1024]
+            yield self._number, line, size
