@@ -38,7 +38,9 @@ def money(text: str | int) -> Decimal:
 
 def plain(value: Decimal) -> str:
     """The one text of an amount: no exponent, no trailing zeros, no negative zero ("1.50" -> "1.5", "1E+2" -> "100")."""
-    text = format(value, "f")
+    text = str(value)
+    if "E" in text:
+        text = format(value, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text

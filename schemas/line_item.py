@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["PROVENANCE_FIELDS", "RatedLineItem", "decode_line_item", "encode_line_item"]
+__all__ = ["PROVENANCE_FIELDS", "RatedLineItem", "decode_line_item", "encode_json", "encode_line_item"]
 
 # Fields that tell how a line item came about, not what it says. They depend on arrival order and are left out when the
 # live pipeline is compared with `ratemill rate`. A line item with x_Withdrawn is left out of that comparison as a whole.
@@ -69,5 +69,5 @@ class RatedLineItem(msgspec.Struct, gc=False, omit_defaults=True, rename="pascal
     x_withdrawn: bool = msgspec.field(name="x_Withdrawn", default=False)
 
 
-encode_line_item = msgspec.json.Encoder().encode
+encode_line_item = encode_json = msgspec.json.Encoder().encode
 decode_line_item = msgspec.json.Decoder(RatedLineItem).decode

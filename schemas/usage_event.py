@@ -10,7 +10,7 @@ from decimal import Decimal
 import msgspec
 import xxhash
 
-__all__ = ["UsageEvent", "canonical_map", "fingerprint", "identity_hash"]
+__all__ = ["UsageEvent", "canonical_map", "identify"]
 
 
 class UsageEvent(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -45,19 +45,24 @@ def canonical_map(pairs: dict[str, str]) -> str:
     return _sorted_json.encode(pairs).decode() if pairs else ""
 
 
-def identity_hash(account: str, source: str, event_id: str) -> bytes:
-    """16 bytes that stand for (account, source, id). NUL separates; the decoders refuse control characters in all three."""
-    return xxhash.xxh3_128_digest(f"{account}\0{source}\0{event_id}".encode())
+def identify(event: UsageEvent) -> tuple[bytes, bytes]:
+    """(identity hash, fingerprint) of an event.
 
-
-def fingerprint(event: UsageEvent) -> bytes:
-    """8 bytes over everything that decides what the event is worth, identity included.
-
-    Two deliveries of one event agree in it whatever their wire format or number formatting (1.0 is 1).
-    Because identity is part of it, two identities that ever share an `identity_hash` differ here and
-    surface as a conflict in the dead letters: a hash collision cannot drop usage silently.
+    The hash is 16 bytes that stand for (account, source, id); NUL separates, decoders refuse control characters in all three.
+    The fingerprint is 8 bytes over everything that decides what the event is worth, identity included: two deliveries of one
+    event agree in it whatever their wire format or number formatting (1.0 is 1). Because identity is part of it, two identities
+    that ever share a hash differ here and surface as a conflict in the dead letters: a collision cannot drop usage silently.
     """
     e = event
-    return xxhash.xxh3_64_digest(
-        f"{e.account}\0{e.source}\0{e.id}\0{e.sku}\0{e.time}\0{e.quantity.normalize():f}\0{e.unit}\0{e.region}\0{e.resource}\0{e.dimensions}".encode()
-    )
+    identity = f"{e.account}\0{e.source}\0{e.id}"
+    quantity = str(e.quantity)
+    if "E" in quantity:
+        quantity = f"{e.quantity:f}"
+    if quantity[-1] == "0" and "." in quantity:
+        quantity = quantity.rstrip("0").rstrip(".")  # on the text, not by normalize(): that rounds to the caller's context
+    worth = f"{identity}\0{e.sku}\0{e.time}\0{quantity}\0{e.unit}\0{e.region}\0{e.resource}\0{e.dimensions}"
+    return _hash(identity.encode()), _print(worth.encode())
+
+
+_hash = xxhash.xxh3_128_digest
+_print = xxhash.xxh3_64_digest

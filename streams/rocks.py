@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rocksdict import BlockBasedOptions, Options, Rdict, WriteBatch, WriteOptions
 
-from .core.store import ENTRY, Effects, unpack_ids
+from .core.store import ENTRY, Effects
 
 __all__ = ["RocksStore"]
 
@@ -100,7 +100,7 @@ class RocksStore:
         if effects.ids:
             bucket = effects.bucket.to_bytes(4, "big")
             head = _ID + bucket
-            for identity, fingerprint in unpack_ids(effects.ids):
+            for identity, fingerprint in effects.ids.items():
                 put(head + identity, fingerprint)
             if bucket not in self._buckets:
                 self._buckets = sorted([*self._buckets, bucket])

@@ -10,19 +10,34 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from functools import lru_cache
+from hashlib import blake2b
+from typing import NamedTuple
 
 from ...pricing.book import PriceBook
 from ...pricing.chronology import Mark, mark_of_all, move_mark, portions, walk
-from ...pricing.models import period_components
+from ...pricing.models import has_period_components, period_components
 from ...pricing.money import ZERO, money, plain
 from ...pricing.price import Component, Price
-from ...schemas.line_item import RatedLineItem
-from .items import GroupKey, Names, group_prefix, period_item, window_item, withdraw
-from .periods import period_bounds
+from ...schemas.line_item import RatedLineItem, encode_json
+from .items import GroupKey, Names, WindowWriter, group_prefix, period_item, window_item, withdraw
+from .periods import month_start, period_bounds
+from .store import ENTRY
 
-__all__ = ["Group", "Rates", "Segment", "decode_usage", "encode_usage"]
+__all__ = ["Group", "Out", "Rates", "Segment", "decode_usage", "encode_usage"]
+
+_NS = 1_000_000_000
 
 Usage = tuple[Decimal, str]  # quantity, provider
+Delta = tuple[bytes, Decimal, str]  # entry key, quantity to add, provider
+
+
+class Out(NamedTuple):
+    """Where the results of changes are gathered. Line items of windows, by far the most, are written at once;
+    charges of the whole period and withdrawn line items are objects still."""
+
+    written: list[tuple[bytes, bytes]]  # x_LineItemId, JSON
+    items: list[RatedLineItem]
+    puts: list[tuple[bytes, bytes]]  # store key, value
 
 
 def encode_usage(usage: Usage) -> bytes:
@@ -53,18 +68,10 @@ def _bounds(price: Price) -> tuple[Decimal, ...]:
     return tuple(tier.upper for tier in price.tiers if tier.upper is not None)
 
 
-@lru_cache(maxsize=4_096)
-def _charges_whole_period(price: Price) -> bool:
-    """True when some charge depends on the total of the accumulation period."""
-    if not price.by_window or price.minimum is not None or price.maximum is not None or price.rounding is not None:
-        return True
-    return any(tier.flat_price != 0 for tier in price.tiers)
-
-
 class Segment:
     """A stretch of a group's windows under one price and one accumulation period [start, end) in seconds."""
 
-    __slots__ = ("bounds", "end", "first", "marks", "negatives", "past", "price", "start", "total", "used")
+    __slots__ = ("bounds", "charged", "end", "first", "marks", "negatives", "past", "price", "start", "total", "used")
 
     def __init__(self, price: Price | None, start: int, end: int, first: int, past: int) -> None:
         self.price = price
@@ -72,6 +79,7 @@ class Segment:
         # Entry keys of the segment lie in [first, past): where the period and the price's own interval meet.
         self.first, self.past = first.to_bytes(8, "big"), past.to_bytes(8, "big")
         self.bounds = _bounds(price) if price is not None and price.by_window else ()
+        self.charged = price is not None and has_period_components(price)
         self.marks: list[Mark | None] = [None] * len(self.bounds)
         self.total = ZERO
         self.negatives = 0
@@ -79,15 +87,18 @@ class Segment:
 
     def charges(self) -> list[Component]:
         """Charges of the whole period as things stand."""
-        if self.price is None or not self.used or not _charges_whole_period(self.price):
+        if not self.charged or self.price is None or not self.used:
             return []
         return period_components(self.price, self.total, self.used)
+
+
+NOT_ONE = Segment(None, 0, 0, 0, 0)  # stands for "several segments"
 
 
 class Group:
     """Entries of one group in chronological order, with the segments they fall into."""
 
-    __slots__ = ("entries", "key", "order", "prefix", "segments")
+    __slots__ = ("_only", "entries", "key", "order", "prefix", "segments")
 
     def __init__(self, key: GroupKey) -> None:
         self.key = key
@@ -95,6 +106,7 @@ class Group:
         self.entries: dict[bytes, Usage] = {}
         self.order: list[bytes] = []
         self.segments: dict[tuple[str, int], Segment] = {}
+        self._only: Segment | None = None
 
     def load(self, stored: Iterable[tuple[bytes, bytes]], rates: Rates) -> None:
         """Take over entries in order, as a store's scan gives them; marks and totals follow from them."""
@@ -130,65 +142,145 @@ class Group:
             key = self.order[at]
             yield key, self.entries[key][0]
 
-    def change(self, deltas: list[tuple[bytes, Decimal, str]], rates: Rates) -> list[RatedLineItem]:
-        """Add usage to entries and return the line items that this changes, withdrawn ones included.
+    def change(self, deltas: list[Delta], rates: Rates, writer: WindowWriter, out: Out) -> None:
+        """Add usage to entries; `out` receives the line items that this changes, and the entries as they are to be stored.
 
         deltas: (entry key, quantity, provider), each key once, in any order.
         """
-        by_segment: dict[int, tuple[Segment, list[tuple[bytes, Decimal, str]]]] = {}
+        only = self._only
+        if only is None:
+            only = self._only = self._only_segment(rates)
+        if only is not NOT_ONE:
+            if not self._append(only, deltas, writer, out):
+                self._change_segment(only, deltas, _Restating(self, rates, writer, out))
+                self._store(deltas, out)
+            return
+        by_segment: dict[int, tuple[Segment, list[Delta]]] = {}
         for delta in deltas:
             segment = self.segment_of(delta[0], rates)
             by_segment.setdefault(id(segment), (segment, []))[1].append(delta)
-        items: list[RatedLineItem] = []
         for segment, its in by_segment.values():
-            self._change_segment(segment, its, rates, items)
-        return items
+            self._change_segment(segment, its, _Restating(self, rates, writer, out))
+        self._store(deltas, out)
 
-    def _change_segment(self, segment: Segment, deltas: list[tuple[bytes, Decimal, str]], rates: Rates, items: list[RatedLineItem]) -> None:
+    def _store(self, deltas: list[Delta], out: Out) -> None:
+        head = ENTRY + self.prefix
+        out.puts.extend([(head + key, encode_usage(self.entries[key])) for key, _, _ in deltas])
+
+    def _append(self, segment: Segment, deltas: list[Delta], writer: WindowWriter, out: Out) -> bool:
+        """The common case in one pass: usage behind the last mark and short of the next bound, no charge of the whole period.
+
+        All changed entries then lie in one tier as a whole, before and after, and no mark moves. False (and nothing done) when
+        it is not so; `_change_segment` then does it the general way. This loop is where most of the time of rating goes.
+        """
         price = segment.price
-        entries = self.entries
-        charges_before = segment.charges()
-        tiered = bool(segment.bounds)
+        if segment.negatives or segment.charged or (price is not None and not price.by_window):
+            return False
+        total = segment.total
+        for _, quantity, _ in deltas:
+            if quantity < ZERO:
+                return False
+            total += quantity
+        tier = 0
+        if segment.bounds:
+            reached = _reached(segment.marks)
+            if reached < len(segment.bounds) and total > segment.bounds[reached]:
+                return False
+            if reached and min(deltas)[0] <= segment.marks[reached - 1].key:  # type: ignore[union-attr]
+                return False
+            tier = reached
+        segment.total, segment.used = total, True
+        group, prefix, entries, order = self.key, self.prefix, self.entries, self.order
+        account, sku, unit, _ = group
+        quoted = encode_json(account)
+        forms, revision = writer.forms(price, tier), writer.revision
+        head = ENTRY + prefix
+        for key, quantity, provider in deltas:
+            old = entries.get(key)
+            if old is None:
+                if not order or key > order[-1]:
+                    order.append(key)
+                else:
+                    insort(order, key)
+            else:
+                if old[1] != provider:
+                    provider = _one_provider(old[1], provider)
+                quantity += old[0]
+            entries[key] = usage = (quantity, provider)
+            number = plain(quantity).encode()
+            out.puts.append((head + key, b"%b\0%b" % (number, provider.encode())))
+            if usage == old:
+                continue
+            form = forms.get((key, provider, sku, unit)) or writer.form(group, key, price, tier, provider)
+            text, unit_price, component = form
+            identity = blake2b(b"%b\0%b\0%b" % (prefix, key, component), digest_size=16).hexdigest().encode()
+            cost = b"0" if price is None else plain(quantity * unit_price).encode()
+            out.written.append((identity, text % (identity, revision, quoted, cost, cost, cost, cost, number, number)))
+        return True
+
+    def _only_segment(self, rates: Rates) -> Segment:
+        """The group's one segment, when one price holds throughout its month; NOT_ONE otherwise."""
+        account_month = self.key[3]
+        start, past = month_start(account_month), month_start(account_month + 1)
+        series = rates.book.series(self.key[1], self.key[2])
+        if not series:
+            return self.segment_of(start.to_bytes(8, "big"), rates)
+        for price in series:
+            until = price.effective_to
+            if price.accumulate == "month" and price.effective_from <= start * _NS and (until is None or until >= past * _NS):
+                return self.segment_of(start.to_bytes(8, "big"), rates)
+        return NOT_ONE
+
+    def _change_segment(self, segment: Segment, deltas: list[Delta], restating: _Restating) -> None:
+        price = segment.price
+        charges_before = segment.charges() if segment.charged else []
+        by_window = price is None or price.by_window
+        bounds = segment.bounds if by_window else ()
         negatives_before = segment.negatives
         # Behind a reversal the marks do not hold: such a segment is walked whole before and after.
-        walked = dict(walk(segment.bounds, self._within(segment))) if tiered and negatives_before else None
-        marks_before = list(segment.marks)
+        walked = dict(walk(bounds, self._within(segment))) if bounds and negatives_before else None
+        marks_before = segment.marks
+        before = self._add(segment, deltas)
+        if by_window:
+            if not bounds:
+                restating.whole(segment, before)
+            elif negatives_before or segment.negatives:
+                self._restate_walked(segment, walked, marks_before, before, restating)
+            else:
+                self._restate_marked(segment, deltas, marks_before, before, restating)
+        if segment.charged and price is not None:
+            restating.charges(segment, price, charges_before)
+
+    def _add(self, segment: Segment, deltas: list[Delta]) -> dict[bytes, Usage | None]:
+        """Add usage to the entries of a segment; returns what they were before."""
+        entries, order = self.entries, self.order
         before: dict[bytes, Usage | None] = {}
+        total, negatives = segment.total, segment.negatives
         for key, quantity, provider in deltas:
             old = before[key] = entries.get(key)
             if old is None:
                 entries[key] = (quantity, provider)
-                if not self.order or key > self.order[-1]:
-                    self.order.append(key)
+                if not order or key > order[-1]:
+                    order.append(key)
                 else:
-                    insort(self.order, key)
-                segment.negatives += quantity < 0
+                    insort(order, key)
+                if quantity < ZERO:
+                    negatives += 1
             else:
                 new = old[0] + quantity
                 entries[key] = (new, old[1] if old[1] == provider else _one_provider(old[1], provider))
-                segment.negatives += (new < 0) - (old[0] < 0)
-            segment.total += quantity
-        segment.used = True
-        if price is None or price.by_window:
-            if not tiered:
-                for key, old in before.items():
-                    usage = entries[key]
-                    if usage != old:
-                        items.append(window_item(rates.names, self.key, self.prefix, key, price, 0, *usage, rates.window_s))
-            elif negatives_before or segment.negatives:
-                self._restate_walked(segment, walked, marks_before, before, rates, items)
-            else:
-                self._restate_marked(segment, deltas, marks_before, before, rates, items)
-        if price is not None:
-            self._restate_charges(segment, price, charges_before, rates, items)
+                negatives += (new < ZERO) - (old[0] < ZERO)
+            total += quantity
+        segment.total, segment.negatives, segment.used = total, negatives, True
+        return before
 
     def _restate_marked(
-        self, segment: Segment, deltas: list[tuple[bytes, Decimal, str]], marks_before: list[Mark | None],
-        before: dict[bytes, Usage | None], rates: Rates, items: list[RatedLineItem],
-    ) -> None:  # fmt: skip
+        self, segment: Segment, deltas: list[Delta], marks_before: list[Mark | None], before: dict[bytes, Usage | None], restating: _Restating
+    ) -> None:
         """Move the marks, then restate the changed entries and those that a mark passed."""
         affected = dict.fromkeys(before)
         around = _Around(self, segment)
+        segment.marks = list(marks_before)
         for index, bound in enumerate(segment.bounds):
             mark = marks_before[index]
             if mark is None and segment.total <= bound:
@@ -201,11 +293,11 @@ class Group:
             old = before.get(key, self.entries[key])
             was = portions(key, old[0], segment.bounds, marks_before) if old is not None else []
             now = portions(key, self.entries[key][0], segment.bounds, segment.marks)
-            self._restate_entry(segment, key, was, now, old, rates, items)
+            restating.entry(segment, key, was, now, old)
 
     def _restate_walked(
         self, segment: Segment, walked: dict[bytes, list[tuple[int, Decimal]]] | None, marks_before: list[Mark | None],
-        before: dict[bytes, Usage | None], rates: Rates, items: list[RatedLineItem],
+        before: dict[bytes, Usage | None], restating: _Restating,
     ) -> None:  # fmt: skip
         """Restate a segment that has, or had, entries below zero: by the definition, entry by entry."""
         for key, now in walk(segment.bounds, self._within(segment)).items():
@@ -214,37 +306,8 @@ class Group:
                 was = []
             else:
                 was = portions(key, old[0], segment.bounds, marks_before) if walked is None else walked[key]
-            self._restate_entry(segment, key, was, now, old, rates, items)
+            restating.entry(segment, key, was, now, old)
         segment.marks = [None] * len(segment.bounds) if segment.negatives else mark_of_all(segment.bounds, self._within(segment))
-
-    def _restate_entry(
-        self, segment: Segment, key: bytes, was: list[tuple[int, Decimal]], now: list[tuple[int, Decimal]], old: Usage | None,
-        rates: Rates, items: list[RatedLineItem],
-    ) -> None:  # fmt: skip
-        provider = self.entries[key][1]
-        relabelled = old is not None and old[1] != provider
-        if was == now and not relabelled:
-            return
-        unchanged = set() if relabelled else set(was)
-        current = {index for index, _ in now}
-        for part in now:
-            if part not in unchanged:
-                items.append(window_item(rates.names, self.key, self.prefix, key, segment.price, part[0], part[1], provider, rates.window_s))
-        for index, _ in was:
-            if index not in current:
-                items.append(withdraw(window_item(rates.names, self.key, self.prefix, key, segment.price, index, ZERO, provider, rates.window_s)))
-
-    def _restate_charges(self, segment: Segment, price: Price, was: list[Component], rates: Rates, items: list[RatedLineItem]) -> None:
-        now = segment.charges()
-        if was == now:
-            return
-        current = {component.key for component in now}
-        for component in now:
-            if component not in was:
-                items.append(period_item(rates.names, self.key, self.prefix, price, segment.start, segment.end, component))
-        for component in was:
-            if component.key not in current:
-                items.append(withdraw(period_item(rates.names, self.key, self.prefix, price, segment.start, segment.end, component)))
 
     def line_items(self, rates: Rates) -> dict[str, RatedLineItem]:
         """All line items of the group by id, from the definition alone; the group must have been loaded with these rates."""
@@ -253,11 +316,68 @@ class Group:
             price = segment.price
             if price is None or price.by_window:
                 for key, parts in walk(segment.bounds, self._within(segment)).items():
+                    provider = self.entries[key][1]
                     for index, quantity in parts:
-                        found.append(window_item(rates.names, self.key, self.prefix, key, price, index, quantity, self.entries[key][1], rates.window_s))
+                        found.append(window_item(rates.names, self.key, self.prefix, key, price, index, quantity, provider, rates.window_s))
             if price is not None:
-                found += [period_item(rates.names, self.key, self.prefix, price, segment.start, segment.end, c) for c in segment.charges()]
+                charges = segment.charges()
+                found += [period_item(rates.names, self.key, self.prefix, price, segment.start, segment.end, c) for c in charges]
         return {item.x_line_item_id: item for item in found}
+
+
+class _Restating:
+    """Where the line items of one change go."""
+
+    __slots__ = ("_group", "_items", "_out", "_rates", "_writer")
+
+    def __init__(self, group: Group, rates: Rates, writer: WindowWriter, out: Out) -> None:
+        self._group, self._rates, self._writer, self._out, self._items = group, rates, writer, out.written, out.items
+
+    def whole(self, segment: Segment, before: dict[bytes, Usage | None]) -> None:
+        """Changed entries of a segment without tiers."""
+        group = self._group
+        for key, old in before.items():
+            usage = group.entries[key]
+            if usage != old:
+                self._out.append(self._writer.write(group.key, group.prefix, key, segment.price, 0, *usage))
+
+    def entry(self, segment: Segment, key: bytes, was: list[tuple[int, Decimal]], now: list[tuple[int, Decimal]], old: Usage | None) -> None:
+        """One entry, split over tiers before and after."""
+        group, price = self._group, segment.price
+        provider = group.entries[key][1]
+        relabelled = old is not None and old[1] != provider
+        if was == now and not relabelled:
+            return
+        for index, quantity in now:
+            if relabelled or (index, quantity) not in was:
+                self._out.append(self._writer.write(group.key, group.prefix, key, price, index, quantity, provider))
+        current = {index for index, _ in now}
+        for index, _ in was:
+            if index not in current:
+                item = window_item(self._rates.names, group.key, group.prefix, key, price, index, ZERO, provider, self._rates.window_s)
+                self._items.append(withdraw(item))
+
+    def charges(self, segment: Segment, price: Price, was: list[Component]) -> None:
+        """Charges of the whole period, before and now."""
+        now = segment.charges()
+        if was == now:
+            return
+        group, names = self._group, self._rates.names
+        current = {component.key for component in now}
+        for component in now:
+            if component not in was:
+                self._items.append(period_item(names, group.key, group.prefix, price, segment.start, segment.end, component))
+        for component in was:
+            if component.key not in current:
+                self._items.append(withdraw(period_item(names, group.key, group.prefix, price, segment.start, segment.end, component)))
+
+
+def _reached(marks: list[Mark | None]) -> int:
+    """How many bounds the total has passed: marks are there for those, and bounds ascend."""
+    reached = len(marks)
+    while reached and marks[reached - 1] is None:
+        reached -= 1
+    return reached
 
 
 def _one_provider(first: str, second: str) -> str:

@@ -7,12 +7,12 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
-from ...pricing.money import plain
+from ...pricing.money import ZERO, plain
 from ...pricing.price import Component, Price
-from ...schemas.line_item import RatedLineItem
+from ...schemas.line_item import RatedLineItem, encode_json, encode_line_item
 from .periods import month_of, month_start, text
 
-__all__ = ["GroupKey", "Names", "entry_key", "group_prefix", "period_item", "split_entry_key", "window_item", "withdraw"]
+__all__ = ["GroupKey", "Names", "WindowWriter", "entry_key", "group_prefix", "period_item", "split_entry_key", "window_item", "withdraw"]
 
 
 class GroupKey(NamedTuple):
@@ -35,9 +35,11 @@ class Names(NamedTuple):
 
 def group_prefix(group: GroupKey) -> bytes:
     """Bytes that sort a group's entries together. NUL separates: decoders refuse control characters in all three texts."""
-    return f"{group.account}\0{group.sku}\0{group.unit}\0".encode() + group.month.to_bytes(4, "big")
+    account, sku, unit, month = group
+    return f"{account}\0{sku}\0{unit}\0".encode() + month.to_bytes(4, "big")
 
 
+@lru_cache(maxsize=262_144)
 def entry_key(start: int, region: str, resource: str, dimensions: str) -> bytes:
     """Key of a window's usage within its group; sorts by window start (seconds), then by what tells line items apart."""
     if region or resource or dimensions:
@@ -45,7 +47,7 @@ def entry_key(start: int, region: str, resource: str, dimensions: str) -> bytes:
     return start.to_bytes(8, "big")
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=262_144)
 def _suffix_parts(suffix: bytes) -> tuple[str, str, str]:
     if not suffix:
         return "", "", ""
@@ -64,8 +66,9 @@ def _line_item_id(prefix: bytes, key: bytes, component: str) -> str:
 
 
 def window_item(
-    names: Names, group: GroupKey, prefix: bytes, key: bytes, price: Price | None, tier_index: int, quantity: Decimal, usage_provider: str, window_s: int
-) -> RatedLineItem:
+    names: Names, group: GroupKey, prefix: bytes, key: bytes, price: Price | None, tier_index: int, quantity: Decimal,
+    usage_provider: str, window_s: int,
+) -> RatedLineItem:  # fmt: skip
     """One window's usage in one tier. Without a price: the same line item, marked unpriced, at no cost yet.
 
     x_revision is 0; the caller sets it when the line item is really written.
@@ -108,7 +111,7 @@ def period_item(names: Names, group: GroupKey, prefix: bytes, price: Price, star
         quantity, price.unit if consumed is not None and price.model == "volume" else ("package" if component.key == "package" else "charge"),
         price.service_name or group.sku, price.service_category or "Other", names.provider, names.publisher, names.invoice_issuer,
         None, unit_price, unit_price, consumed, None if consumed is None else group.unit,
-        "Standard", "Usage-Based", component.sku_price_id, None, None, None, component.key, price.id, price.version, price.model,
+        "Standard" if component.category == "Usage" else None, "Usage-Based" if component.category == "Usage" else "Recurring", component.sku_price_id or None, None, None, None, component.key, price.id, price.version, price.model,
     )  # fmt: skip
 
 
@@ -121,3 +124,96 @@ def withdraw(item: RatedLineItem) -> RatedLineItem:
     item.x_unpriced = False
     item.x_withdrawn = True
     return item
+
+
+Form = tuple[bytes, Decimal, bytes]  # line item with gaps, unit price, component
+Shape = tuple[int, str, str, bool, bool, bool, bool]  # window start, sku, unit; which optional texts there are
+
+
+class WindowWriter:
+    """Window line items straight to their wire form: the same bytes as encoding `window_item`, at a fraction of the cost.
+
+    Among line items of one price, tier and window only a handful of fields differ. A template is made by encoding one real
+    `window_item` with marks in these fields; filling it in is one formatting operation. So there is still one place that
+    knows what a line item holds (a test compares the two byte by byte).
+    """
+
+    _KEPT = 50_000  # templates; then start over: windows pass
+    # Texts that no real field can hold (decoders refuse control characters).
+    _TEXTS = ("\x01region", "\x01resource", "\x01provider", "\x01dimensions")
+
+    def __init__(self, names: Names, window_s: int) -> None:
+        self._names = names
+        self._window_s = window_s
+        self.revision = 0
+        self._templates: dict[tuple[str, int, Shape], Form] = {}
+        self._forms: dict[tuple[str, int], dict[tuple[bytes, str, str, str], Form]] = {}
+        self._count = 0
+
+    def at(self, revision: int) -> WindowWriter:
+        """This writer, for the commit that has this revision."""
+        if self._count > self._KEPT:
+            self._templates.clear()
+            self._forms.clear()
+            self._count = 0
+        self.revision = revision
+        return self
+
+    def forms(self, price: Price | None, tier_index: int) -> dict[tuple[bytes, str, str, str], Form]:
+        """Known forms of a price's tier: (entry key, provider, sku, unit) -> form; `form` adds one."""
+        key = ("" if price is None else price.version, tier_index)
+        found = self._forms.get(key)
+        if found is None:
+            found = self._forms[key] = {}
+        return found
+
+    def form(self, group: GroupKey, key: bytes, price: Price | None, tier_index: int, provider: str) -> Form:
+        """The line item of an entry with gaps for: id, revision, account, four costs, two quantities. Remembered."""
+        start, region, resource, dimensions = split_entry_key(key)
+        shape = (start, group.sku, group.unit, region != "", resource != "", provider != "", dimensions != "")
+        name = ("" if price is None else price.version, tier_index, shape)
+        template = self._templates.get(name)
+        if template is None:
+            template = self._templates[name] = self._template(group, key, price, tier_index, shape)
+            self._count += 1
+        text, unit_price, component = template
+        form = text % tuple([encode_json(t).replace(b"%", b"%%") for t in (region, resource, provider, dimensions) if t]), unit_price, component
+        self.forms(price, tier_index)[key, provider, group.sku, group.unit] = form
+        self._count += 1
+        return form
+
+    def write(
+        self, group: GroupKey, prefix: bytes, key: bytes, price: Price | None, tier_index: int, quantity: Decimal, usage_provider: str
+    ) -> tuple[bytes, bytes]:
+        """(x_LineItemId, JSON) of a window's usage in one tier."""
+        form = self.forms(price, tier_index).get((key, usage_provider, group.sku, group.unit))
+        if form is None:
+            form = self.form(group, key, price, tier_index, usage_provider)
+        text, unit_price, component = form
+        identity = blake2b(b"%b\0%b\0%b" % (prefix, key, component), digest_size=16).hexdigest().encode()
+        cost = b"0" if price is None else plain(quantity * unit_price).encode()
+        number = plain(quantity).encode()
+        return identity, text % (identity, self.revision, encode_json(group.account), cost, cost, cost, cost, number, number)
+
+    def _template(self, group: GroupKey, key: bytes, price: Price | None, tier_index: int, shape: Shape) -> Form:
+        """Encoded line item; gaps of the entry's own texts are `%b`, those of `write` are `%%b`, all other `%` doubled twice."""
+        with_region, with_resource, with_provider, with_dimensions = shape[3:]
+        region, resource, provider, dimensions = self._TEXTS
+        item = window_item(self._names, group, b"", key, price, tier_index, ZERO, provider if with_provider else "", self._window_s)
+        item.x_line_item_id, item.x_revision, item.billing_account_id = "\x01id", _REVISION_MARK, "\x01account"
+        item.region_id = region if with_region else None
+        item.resource_id = resource if with_resource else None
+        item.x_dimensions = dimensions if with_dimensions else ""
+        item.billed_cost = item.effective_cost = item.list_cost = item.contracted_cost = "\x01number"
+        item.pricing_quantity = item.consumed_quantity = "\x01number"
+        text = encode_line_item(item).replace(b"%", b"%%%%")
+        for mark in self._TEXTS:
+            text = text.replace(encode_json(mark), b"%b")
+        for mark, gap in (("\x01id", b'"%%b"'), ("\x01account", b"%%b"), ("\x01number", b'"%%b"')):
+            text = text.replace(encode_json(mark), gap)
+        text = text.replace(b"%d" % _REVISION_MARK, b"%%d", 1)
+        unit_price = ZERO if price is None else price.tiers[tier_index].unit_price
+        return text, unit_price, item.x_component.encode()
+
+
+_REVISION_MARK = 9_007_199_254_740_881  # a number that no revision reaches and no other field holds

@@ -14,15 +14,16 @@ from typing import NamedTuple
 
 from ...pricing.money import EXACT
 from ...schemas.line_item import RatedLineItem, encode_line_item
-from ...schemas.usage_event import UsageEvent, fingerprint, identity_hash
-from .groups import Group, Rates, encode_usage
-from .items import GroupKey, entry_key, group_prefix, withdraw
+from ...schemas.usage_event import UsageEvent, identify
+from .groups import Group, Out, Rates
+from .items import GroupKey, WindowWriter, entry_key, group_prefix, withdraw
 from .periods import month_of
-from .store import ENTRY, Effects, Store, pack_ids
+from .store import ENTRY, Effects, Store
 
-__all__ = ["Added", "PartitionState", "Settings"]
+__all__ = ["Added", "PartitionState", "Settings", "written"]
 
 _NS = 1_000_000_000
+UNPRICED = b'"x_Unpriced":true'  # as a line item without a price has it on the wire
 
 
 class Settings(NamedTuple):
@@ -60,8 +61,9 @@ class PartitionState:
         self._settings = settings
         self._fresh: dict[bytes, bytes] = {}  # identities counted since the last commit
         self._usage: dict[tuple[str, str, str, int, str, str, str], list[Decimal | str]] = {}
-        self._groups: OrderedDict[GroupKey, Group] = OrderedDict()
+        self._groups: OrderedDict[tuple[str, str, str, int], Group] = OrderedDict()
         self._cached = 0
+        self._writer = WindowWriter(rates.names, settings.window_s)
 
     @property
     def rates(self) -> Rates:
@@ -75,8 +77,12 @@ class PartitionState:
 
     def add(self, events: Sequence[UsageEvent]) -> Added:
         """Count the events that were not counted before. A second payload under a counted identity is a conflict."""
-        hashes = [identity_hash(e.account, e.source, e.id) for e in events]
-        prints = [fingerprint(e) for e in events]
+        hashes: list[bytes] = []
+        prints: list[bytes] = []
+        for e in events:
+            identity, print_ = identify(e)
+            hashes.append(identity)
+            prints.append(print_)
         stored = self._store.seen(hashes) if self._settings.deduplicate else None
         first_of = self._fresh.setdefault
         usage = self._usage
@@ -113,27 +119,26 @@ class PartitionState:
         """
         with localcontext(EXACT):
             window_s = self._settings.window_s
-            touched: dict[GroupKey, list[tuple[bytes, Decimal, str]]] = {}
+            touched: dict[tuple[str, str, str, int], list[tuple[bytes, Decimal, str]]] = {}
             for (account, sku, unit, window, region, resource, dimensions), (quantity, provider) in self._usage.items():
                 start = window * window_s
-                group_key = GroupKey(account, sku, unit, month_of(start))
+                group_key = (account, sku, unit, month_of(start))
                 delta = (entry_key(start, region, resource, dimensions), quantity, provider)
                 deltas = touched.get(group_key)
                 if deltas is None:
                     touched[group_key] = [delta]  # type: ignore[list-item]
                 else:
                     deltas.append(delta)  # type: ignore[arg-type]
-            items: list[RatedLineItem] = []
-            puts: list[tuple[bytes, bytes]] = []
+            out = Out([], [], [])
+            writer = self._writer.at(revision)
             for group_key, deltas in touched.items():
                 group = self._group(group_key)
                 known = len(group.entries)
-                items += group.change(deltas, self._rates)
+                group.change(deltas, self._rates, writer, out)
                 self._cached += len(group.entries) - known
-                prefix = ENTRY + group.prefix
-                puts += [(prefix + key, encode_usage(group.entries[key])) for key, _, _ in deltas]
-        line_items, unpriced = _written(items, revision)
-        return Effects(line_items, puts, pack_ids(self._fresh), now_s // self._settings.bucket_s, unpriced)
+        unpriced = sum([1 for _, value in out.written if UNPRICED in value])
+        objects, more = written(out.items, revision)
+        return Effects(out.written + objects, out.puts, self._fresh, now_s // self._settings.bucket_s, unpriced + more)
 
     def committed(self) -> None:
         """The effects are durable and the store has taken them over (`Store.apply`)."""
@@ -143,10 +148,10 @@ class PartitionState:
             _, group = self._groups.popitem(last=False)
             self._cached -= len(group.entries)
 
-    def _group(self, key: GroupKey) -> Group:
+    def _group(self, key: tuple[str, str, str, int]) -> Group:
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(key)
+            group = self._groups[key] = Group(GroupKey(*key))
             group.load(self._store.scan(ENTRY + group.prefix), self._rates)
             self._cached += len(group.entries)
         else:
@@ -173,6 +178,7 @@ class PartitionState:
     def use(self, rates: Rates) -> None:
         """Rate with these prices from now on; cached groups were cut into segments by the old ones, so they go."""
         self._rates = rates
+        self._writer = WindowWriter(rates.names, self._settings.window_s)
         self._groups.clear()
         self._cached = 0
 
@@ -196,8 +202,8 @@ class PartitionState:
             yield last, found
 
 
-def _written(items: list[RatedLineItem], revision: int) -> tuple[list[tuple[bytes, bytes]], int]:
-    """Line items as they go to the topic, and how many of them lack a price."""
+def written(items: list[RatedLineItem], revision: int) -> tuple[list[tuple[bytes, bytes]], int]:
+    """Line items as they go to the topic, with their revision; and how many of them lack a price."""
     unpriced = 0
     result = []
     for item in items:
@@ -210,8 +216,3 @@ def _written(items: list[RatedLineItem], revision: int) -> tuple[list[tuple[byte
 def _difference(old: dict[str, RatedLineItem], new: dict[str, RatedLineItem]) -> list[RatedLineItem]:
     changed = [item for key, item in new.items() if old.get(key) != item]
     return changed + [withdraw(item) for key, item in old.items() if key not in new]
-
-
-def written(items: list[RatedLineItem], revision: int) -> tuple[list[tuple[bytes, bytes]], int]:
-    """Line items of a re-pricing as they go to the topic, with their revision; and how many lack a price."""
-    return _written(items, revision)

@@ -6,7 +6,7 @@ month) are a prefix scan in chronological order. Only committed data is ever in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from sortedcontainers import SortedDict
@@ -25,7 +25,7 @@ class Effects(NamedTuple):
 
     line_items: list[tuple[bytes, bytes]]  # x_LineItemId -> JSON
     puts: list[tuple[bytes, bytes]]  # store key -> value, for the compacted changelog
-    ids: bytes  # identity hash and fingerprint, packed one after the other (`pack_ids`)
+    ids: Mapping[bytes, bytes]  # identity hash -> fingerprint
     bucket: int  # arrival bucket of the ids
     unpriced: int  # line items in this commit for which no price exists
 
@@ -58,7 +58,7 @@ class Store(Protocol):
         ...
 
 
-def pack_ids(ids: dict[bytes, bytes]) -> bytes:
+def pack_ids(ids: Mapping[bytes, bytes]) -> bytes:
     """Identity hashes and fingerprints as one text of 24 bytes each."""
     return b"".join([part for pair in ids.items() for part in pair])
 
@@ -99,7 +99,7 @@ class MemoryStore:
     def apply(self, effects: Effects) -> None:
         self._values.update(effects.puts)
         if effects.ids:
-            self._ids.setdefault(effects.bucket, {}).update(unpack_ids(effects.ids))
+            self._ids.setdefault(effects.bucket, {}).update(effects.ids)
 
     def forget(self, oldest_bucket: int) -> None:
         for bucket in [b for b in self._ids if b < oldest_bucket]:

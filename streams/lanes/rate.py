@@ -18,7 +18,7 @@ from ...schemas.usage_event import UsageEvent
 from .. import failpoints
 from ..core.groups import Rates
 from ..core.state import PartitionState, Settings, written
-from ..core.store import Effects
+from ..core.store import Effects, pack_ids, unpack_ids
 from ..ledger import Out, Record, Unsettled
 from ..prices_topic import Books
 from ..progress import Progress, decode_progress, encode_progress
@@ -79,14 +79,14 @@ class RateLane(Lane):
             if tp.topic == topics.dedupe:
                 for record in records:
                     if record.value is not None and record.key is not None and record.key.startswith(_BUCKET):
-                        store.write(Effects([], [], record.value, int(record.key[len(_BUCKET) :]), 0), {})
-                store.write(Effects([], [], b"", 0, 0), position)
+                        store.write(Effects([], [], dict(unpack_ids(record.value)), int(record.key[len(_BUCKET) :]), 0), {})
+                store.write(Effects([], [], {}, 0, 0), position)
             elif tp.topic == topics.windows:
                 puts = [(r.key, r.value) for r in records if r.key is not None and r.value is not None]
-                store.write(Effects([], puts, b"", 0, 0), position)
+                store.write(Effects([], puts, {}, 0, 0), position)
             else:
                 puts = [(_PROGRESS_KEY, r.value) for r in records if r.key == self.name.encode() and r.value is not None]
-                store.write(Effects([], puts, b"", 0, 0), position)
+                store.write(Effects([], puts, {}, 0, 0), position)
 
     async def release(self) -> None:
         """Close the local store: it holds committed data only, so the next restore starts from it."""
@@ -225,7 +225,7 @@ class RateLane(Lane):
             progress.book, progress.repricing, progress.repriced = target.digest, "", ""
             state.use(rates)
         line_items, unpriced = written(items, progress.revision)
-        await self._write(Effects(line_items, [], b"", 0, unpriced))
+        await self._write(Effects(line_items, [], {}, 0, unpriced))
         self.log.info("price_book", digest=target.digest[:12], restated=len(line_items), complete=not progress.repricing)
 
 
@@ -241,5 +241,6 @@ def _id_records(effects: Effects) -> list[Record]:
     """Identities in records of at most 256 KiB, so that they fit a batch."""
     step = 24 * 10_000
     key = _BUCKET + str(effects.bucket).encode()
-    return [(key, effects.ids[at : at + step], _NO_HEADERS) for at in range(0, len(effects.ids), step)]
+    packed = pack_ids(effects.ids)
+    return [(key, packed[at : at + step], _NO_HEADERS) for at in range(0, len(packed), step)]
 

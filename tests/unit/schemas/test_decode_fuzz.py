@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ratemill.schemas.decoders import FORMATS, decode, decode_record
 from ratemill.schemas.errors import Rejection
 from ratemill.schemas.limits import DEFAULT_LIMITS
-from ratemill.schemas.usage_event import UsageEvent, fingerprint, identity_hash
+from ratemill.schemas.usage_event import UsageEvent, identify
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "data" / "provider_events").glob("*.json"))
 HEADERS = st.lists(
@@ -45,8 +45,7 @@ def check(found: list[UsageEvent | Rejection]) -> None:
             assert all(len(text) <= DEFAULT_LIMITS.max_text_chars for text in texts)
             assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for text in texts for c in text)
             assert entry.quantity.is_finite()
-            identity_hash(entry.account, entry.source, entry.id)
-            fingerprint(entry)
+            identify(entry)
             assert msgspec.msgpack.decode(msgspec.msgpack.encode(entry), type=UsageEvent) == entry
 
 
