@@ -29,7 +29,7 @@ from ..streams.core.groups import Rates
 from ..streams.core.state import PartitionState, Settings
 from ..streams.core.store import MemoryStore
 
-__all__ = ["OfflineRating", "Rejected", "Totals", "decode_piece"]
+__all__ = ["OfflineRating", "Rejected", "SkuTotal", "Totals", "decode_piece"]
 
 _CHUNK = 20_000  # events worked at once
 _COMMIT = 100_000  # events between two commits to the store in memory
@@ -40,8 +40,17 @@ class Rejected(NamedTuple):
     """One event or record that does not count: where it stands, why, and its bytes."""
 
     piece: Piece
-    index: int  # place of the event in its record, -1 when the record as a whole is meant
+    at: int  # place of the event in its record, -1 when the record as a whole is meant
     rejection: Rejection
+
+
+@dataclass(slots=True)
+class SkuTotal:
+    """What one SKU costs one account."""
+
+    cost: Decimal = ZERO
+    line_items: int = 0
+    unpriced: int = 0
 
 
 @dataclass
@@ -54,17 +63,16 @@ class Totals:
     rejected: int = 0
     line_items: int = 0
     unpriced: int = 0
-    # (account, sku) -> [cost, line items, unpriced line items]
-    by_sku: dict[tuple[str, str], list[Decimal | int]] = field(default_factory=dict)
+    by_sku: dict[tuple[str, str], SkuTotal] = field(default_factory=dict)  # by account and sku
 
     def take(self, item: RatedLineItem) -> None:
         """Add a line item."""
         self.line_items += 1
         self.unpriced += item.x_unpriced
-        row = self.by_sku.setdefault((item.billing_account_id, item.sku_id), [ZERO, 0, 0])
-        row[0] += money(item.billed_cost)
-        row[1] += 1
-        row[2] += item.x_unpriced
+        row = self.by_sku.setdefault((item.billing_account_id, item.sku_id), SkuTotal())
+        row.cost += money(item.billed_cost)
+        row.line_items += 1
+        row.unpriced += item.x_unpriced
 
 
 def decode_piece(piece: Piece, format: str, limits: Limits = DEFAULT_LIMITS) -> list[UsageEvent | Rejection]:
@@ -122,7 +130,8 @@ class OfflineRating:
         self.totals.counted += added.counted
         self.totals.duplicates += added.duplicates
         for at in added.conflicts:
-            self._reject(*self._origins[at], Rejection(Reason.CONFLICT, "an event with this identity and another payload stands before; that one counts"))
+            detail = "an event with this identity and another payload stands before; that one counts"
+            self._reject(*self._origins[at], Rejection(Reason.CONFLICT, detail))
         self._uncommitted += len(self._events)
         self._events, self._origins = [], []
         if self._uncommitted >= _COMMIT:

@@ -24,9 +24,9 @@ from rich.text import Text
 from ..collectors.files import read_pieces, size_of
 from ..pricing.money import ZERO, plain, round_to, use_exact_arithmetic
 from ..schemas.decoders.registry import FORMATS
-from ..schemas.errors import BadInput
+from ..schemas.errors import BadInput, RatemillError
 from ..schemas.line_item import RatedLineItem, decode_line_item
-from .offline import OfflineRating, Rejected, Totals
+from .offline import OfflineRating, Rejected, SkuTotal, Totals
 from .prices import read_book
 
 __all__ = ["byte_progress", "command", "printable"]
@@ -39,10 +39,10 @@ _COLUMNS = [f.encode_name for f in msgspec.structs.fields(RatedLineItem)]
 
 @click.command("rate")
 @click.option("--prices", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Price book in YAML.")
-@click.option("--events", required=True, multiple=True, metavar="FILE", help="Events: NDJSON, a JSON array or CSV, also .gz; - is stdin. May be given again.")
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Line items as NDJSON, or as CSV if it ends in .csv.  [default: stdout]")
+@click.option("--events", required=True, multiple=True, metavar="FILE", help="NDJSON, a JSON array or CSV, also .gz; - is stdin. May be repeated.")
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Line items: NDJSON, or CSV if it ends in .csv.  [default: stdout]")
 @click.option("--format", "format", type=click.Choice(sorted(FORMATS)), default="cloudevents", show_default=True, help="Format of the events.")
-@click.option("--dead-letters", type=click.Path(path_type=Path), metavar="FILE", help="Write what was rejected here: NDJSON with reason and raw bytes.")
+@click.option("--dead-letters", type=click.Path(path_type=Path), metavar="FILE", help="Write what was rejected here, as NDJSON.")
 @click.option("--window", "window_s", type=click.IntRange(1), default=3_600, show_default=True, help="Length of a usage window in seconds.")
 @click.option("--strict", is_flag=True, help="Exit status 2 if any event was rejected.")
 @click.option("--top", type=click.IntRange(0), default=_TOP, show_default=True, help="Rows of the summary.")
@@ -117,13 +117,13 @@ def _reporter(format: str, letters: IO[bytes] | None, path: Path | None) -> Call
         piece, rejection = rejected.piece, rejected.rejection
         if printed < _PRINTED:
             printed += 1
-            place = f"{piece.file}:{piece.line}" + (f" (event {rejected.index + 1} of the record)" if rejected.index > 0 else "")
+            place = f"{piece.file}:{piece.line}" + (f" (event {rejected.at + 1} of the record)" if rejected.at > 0 else "")
             click.echo(printable(f"{place}: {rejection.reason}: {rejection.detail}"), err=True)
         if letters is not None:
             letter = {
                 "file": piece.file,
                 "line": piece.line,
-                "index": rejected.index,
+                "index": rejected.at,
                 "reason": rejection.reason.value,
                 "detail": rejection.detail,
                 "format": format,
@@ -187,32 +187,38 @@ def byte_progress(path: str, label: str = "reading") -> Iterator[Callable[[int],
 
 def _summary(totals: Totals, currency: str, top: int, console: Console) -> None:
     """Conservation, and the most expensive (account, sku) pairs, in a table that fits the terminal."""
-    ranked = sorted(totals.by_sku.items(), key=lambda row: (-row[1][0], row[0]))
-    if ranked and top:
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        for name in ("account", "sku"):
-            table.add_column(name, overflow="ellipsis", no_wrap=True, min_width=5)
-        total = sum((row[0] for _, row in ranked), ZERO)
-        widest = max(len(_amount(value)) for value in (total, *(row[0] for _, row in ranked[:top])))
-        for name, width in ((currency, widest), ("items", len(f"{totals.line_items:,}")), *([("unpriced", 8)] if totals.unpriced else [])):
-            # Names are cut in a narrow terminal; an amount never is.
-            table.add_column(name, justify="right", no_wrap=True, min_width=max(width, len(name)))
-        for (account, sku), (cost, items, unpriced) in ranked[:top]:
-            cells = [_amount(cost), f"{items:,}", *([f"{unpriced:,}" if unpriced else ""] if totals.unpriced else [])]
-            table.add_row(Text(printable(account)), Text(printable(sku)), *cells)
-        if len(ranked) > top:
-            table.add_row(f"+{len(ranked) - top:,} more", "", "", "", style="dim")
-        table.add_section()
-        cells = [_amount(total), f"{totals.line_items:,}", *([f"{totals.unpriced:,}"] if totals.unpriced else [])]
-        table.add_row("total", "", *cells, style="bold")
-        console.print(table)
-        console.print(f"total cost: {plain(total)} {currency}", soft_wrap=True, highlight=False)
+    if totals.by_sku and top:
+        console.print(_table(totals, currency, top))
+    cost = sum((row.cost for row in totals.by_sku.values()), ZERO)
     line = f"received {totals.received:,} = counted {totals.counted:,} + duplicates {totals.duplicates:,} + rejected {totals.rejected:,}"
-    unpriced = f"; {totals.unpriced:,} unpriced: their sku and unit have no price then" if totals.unpriced else ""
-    console.print(f"{line}; {totals.line_items:,} line items{unpriced}", soft_wrap=True, highlight=False)
+    unpriced = f", {totals.unpriced:,} of them unpriced (no price for their sku and unit at that time)" if totals.unpriced else ""
+    for text in (line, f"{totals.line_items:,} line items{unpriced}", f"total cost: {plain(cost)} {currency}"):
+        console.print(text, soft_wrap=True, highlight=False)
     if totals.received != totals.counted + totals.duplicates + totals.rejected:
-        raise AssertionError("received is not counted + duplicates + rejected")
+        raise RatemillError("broken invariant: received is not counted + duplicates + rejected; please report this")
 
 
-def _amount(value: Any) -> str:
-    return f"{round_to(value, 6, 'half_even'):,f}"
+def _table(totals: Totals, currency: str, top: int) -> Table:
+    ranked = sorted(totals.by_sku.items(), key=lambda row: (-row[1].cost, row[0]))
+    every = SkuTotal(sum((row.cost for _, row in ranked), ZERO), totals.line_items, totals.unpriced)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in ("account", "sku"):
+        table.add_column(name, overflow="ellipsis", no_wrap=True, min_width=5)
+    shown = [_cells(row, bool(totals.unpriced)) for _, row in ranked[:top]]
+    sums = _cells(every, bool(totals.unpriced))
+    for at, name in enumerate((currency, "items", "unpriced")[: len(sums)]):
+        # Names are cut in a narrow terminal; an amount never is.
+        widest = max(len(cells[at]) for cells in (*shown, sums, [name] * len(sums)))
+        table.add_column(name, justify="right", no_wrap=True, min_width=widest)
+    for ((account, sku), _), cells in zip(ranked, shown, strict=False):
+        table.add_row(Text(printable(account)), Text(printable(sku)), *cells)
+    if len(ranked) > top:
+        table.add_row(f"+{len(ranked) - top:,} more", style="dim")
+    table.add_section()
+    table.add_row("total", "", *sums, style="bold")
+    return table
+
+
+def _cells(row: SkuTotal, with_unpriced: bool) -> list[str]:
+    unpriced = [f"{row.unpriced:,}" if row.unpriced else ""] if with_unpriced else []
+    return [f"{round_to(row.cost, 6, 'half_even'):,f}", f"{row.line_items:,}", *unpriced]

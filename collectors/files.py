@@ -7,7 +7,6 @@ A record keeps the bytes of the file wherever it can. Rows of formats without an
 from __future__ import annotations
 
 import gzip
-import io
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -55,8 +54,7 @@ def read_pieces(path: str, format: str, progress: Callable[[int], None] = lambda
     name = "stdin" if path == "-" else path
     try:
         with _opened(path) as stored:
-            unpacked: IO[bytes] = gzip.GzipFile(fileobj=stored) if path.endswith(".gz") else stored
-            lines = _Lines(unpacked)
+            lines = _Lines(gzip.GzipFile(fileobj=stored) if path.endswith(".gz") else stored)
             told = 0
             for count, piece in enumerate(_pieces(lines, name, path, format)):
                 if lines.position - told > _BLOCK:
@@ -73,7 +71,7 @@ def read_pieces(path: str, format: str, progress: Callable[[int], None] = lambda
 
 def _opened(path: str) -> IO[bytes]:
     if path == "-":
-        return io.BufferedReader(sys.stdin.buffer.raw) if hasattr(sys.stdin.buffer, "raw") else sys.stdin.buffer
+        return sys.stdin.buffer
     return Path(path).open("rb")
 
 
@@ -136,7 +134,7 @@ def _complete(document: bytes) -> bool:
 class _Lines:
     """Lines of a file, none held that is longer than MAX_PIECE_BYTES, with a look ahead."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes] | gzip.GzipFile) -> None:
         self._file = file
         self._ahead = b""
         self.position = 0
