@@ -18,6 +18,7 @@ A worker that lost its partition can pass steps 4 and 5 unawares, never 6.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -127,13 +128,14 @@ async def _send(producer: AIOKafkaProducer, topic: str, partition: int, records:
     sent: list[tuple[asyncio.Future[Any], int]] = []
     batch, count = producer.create_batch(), 0
     append = batch.append
+    now_ms = time.time_ns() // 1_000_000
     for key, value, headers in records:
-        if append(timestamp=None, key=key, value=value, headers=headers) is None:
+        if append(timestamp=now_ms, key=key, value=value, headers=headers) is None:
             if count:
                 sent.append((await producer.send_batch(batch, topic, partition=partition), count))
             batch, count = producer.create_batch(), 0
             append = batch.append
-            if append(timestamp=None, key=key, value=value, headers=headers) is None:
+            if append(timestamp=now_ms, key=key, value=value, headers=headers) is None:
                 # Larger than a batch: goes alone.
                 sent.append((await producer.send(topic, value, key, partition, headers=headers), 1))
                 batch, count = producer.create_batch(), 0

@@ -38,7 +38,9 @@ def run_worker(config: Config) -> int:
 
 async def _main(config: Config) -> int:
     from .app import RatemillWorker  # Faust is slow to import, and only workers need it
+    from .lean_records import use_lean_records
 
+    use_lean_records()
     partitions = await ensure_topics(config)
     worker = RatemillWorker(config, partitions)
     if config.worker.metrics_port:

@@ -27,6 +27,7 @@ __all__ = ["Batch", "Context", "Lane"]
 
 QUEUED_RECORDS = 20_000  # per lane; beyond it no more is fetched for it
 QUEUED_BYTES = 32 << 20
+BEHIND_RECORDS = 4_000  # a whole fetch is waiting: the lane is not keeping up with what is there
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -64,7 +65,7 @@ class Lane:
         self.incarnation = 0
         self._serials: dict[TopicPartition, list[int]] = {}  # [handed out, received] per source
         self._ready = False
-        self._queue: deque[Batch] = deque()
+        self._queue: deque[tuple[Batch, int]] = deque()  # with the bytes each holds
         self._queued = 0
         self._queued_bytes = 0
         self._arrived = asyncio.Event()
@@ -126,12 +127,13 @@ class Lane:
             # A batch was lost between the fetch and here: nothing behind it may be used.
             self.log.warning("batch_lost", topic=batch.tp.topic, expected=numbers[1] + 1, got=batch.serial)
             self._ready = False
-            self._queue.append(Batch(-1, 0, batch.tp, ()))
+            self._queue.append((Batch(-1, 0, batch.tp, ()), 0))
         else:
             numbers[1] = batch.serial
-            self._queue.append(batch)
+            size = sum([len(r.value) for r in batch.records if r.value is not None])
+            self._queue.append((batch, size))
             self._queued += len(batch.records)
-            self._queued_bytes += sum([len(r.value) for r in batch.records if r.value is not None])
+            self._queued_bytes += size
         self._arrived.set()
 
     async def _live(self) -> None:
@@ -186,10 +188,15 @@ class Lane:
                     self._pending_since = time.monotonic()
                 self.pending += await self.take(batch)
                 self.next_offsets[batch.tp] = batch.records[-1].offset + 1
-            if self.pending and (self.pending >= rating.commit_events or time.monotonic() - self._pending_since >= rating.commit_interval_s):
+            if self.pending and (self.pending >= rating.commit_events or time.monotonic() - self._pending_since >= self._interval()):
                 await self._commit()
             if not self.pending:
                 await self.idle()
+
+    def _interval(self) -> float:
+        """Seconds between commits: while far behind, longer ones, because each restates the windows that are still filling."""
+        rating = self.context.config.rating
+        return max(rating.commit_interval_s, rating.catch_up_interval_s) if self._queued >= BEHIND_RECORDS else rating.commit_interval_s
 
     async def _next(self, interval_s: float) -> Batch | None:
         if not self._queue:
@@ -203,9 +210,9 @@ class Lane:
             await asyncio.sleep(0)
         if not self._queue:
             return None
-        batch = self._queue.popleft()
+        batch, size = self._queue.popleft()
         self._queued -= len(batch.records)
-        self._queued_bytes -= sum([len(r.value) for r in batch.records if r.value is not None])
+        self._queued_bytes -= size
         return batch
 
     async def _commit(self) -> None:
