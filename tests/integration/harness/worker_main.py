@@ -1,0 +1,127 @@
+"""A worker process that dies, stalls or is broken on purpose: `python worker_main.py JSON`.
+
+JSON: {"failpoints": [{"point", "lane", "after", "action": "kill" | "stop" | "raise"}], "breaks": [name, …], "lifetime_s": seconds}.
+Everything else comes from the environment, as for `ratemill worker`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ratemill.streams import failpoints
+from ratemill.streams.config import load_config
+from ratemill.streams.worker import run_worker
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_parent() -> None:
+    """Let the kernel kill this process when the test run dies, even while it is stopped."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:
+        sys.exit("the test run ended before this worker began")
+
+
+def _action(spec: dict[str, Any]) -> Callable[[str], Awaitable[None]]:
+    passes = 0
+
+    async def act(where: str) -> None:
+        nonlocal passes
+        if not where.startswith(spec["lane"]):
+            return
+        passes += 1
+        if passes != spec["after"]:
+            return
+        print(json.dumps({"failpoint": spec["point"], "where": where, "pass": passes, "action": spec["action"]}), file=sys.stderr, flush=True)
+        if spec["action"] == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif spec["action"] == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        else:
+            raise OSError("failpoint")
+
+    return act
+
+
+# -- negative controls: each takes one guarantee away --------------------------------------------------------------------
+
+
+def _no_dedupe() -> None:
+    from ratemill.streams.lanes import rate
+
+    real = rate.Settings
+    rate.Settings = lambda *args: real(*args)._replace(deduplicate=False)  # type: ignore[assignment,misc]
+
+
+def _offsets_first() -> None:
+    """Progress and source offsets in a transaction of their own, before the one with everything else."""
+    from ratemill.streams.ledger import Ledger
+
+    real = Ledger._transaction
+
+    async def split(self: Any, producer: Any, outs: Any, offsets: Any) -> dict[str, int]:
+        progress = [out for out in outs if out[0].endswith("ratemill.state.progress")]
+        await producer.begin_transaction()
+        for topic, partition, records in progress:
+            for key, value, headers in records:
+                await producer.send_and_wait(topic, value, key, partition, headers=headers)
+        await producer.send_offsets_to_transaction(dict(offsets), self._kafka.group_id)
+        await producer.commit_transaction()
+        return await real(self, producer, [out for out in outs if out not in progress], {})
+
+    Ledger._transaction = split  # type: ignore[method-assign]
+
+
+def _no_fencing() -> None:
+    """A transactional.id of its own for every process: the broker cannot tell an old owner from a new one."""
+    from ratemill.streams import ledger
+
+    real = ledger.AIOKafkaProducer
+
+    def unfenced(**settings: Any) -> Any:
+        settings["transactional_id"] += f"-{os.getpid()}"
+        return real(**settings)
+
+    ledger.AIOKafkaProducer = unfenced
+
+
+def _random_ids() -> None:
+    import uuid
+
+    from ratemill.sinks import documents, elasticsearch
+
+    real = documents.encode
+
+    def encode(entry: Any, names: Any) -> bytes:
+        action, _, document = real(entry, names).partition(b"\n")
+        head = json.loads(action)
+        head["index"]["_id"] = uuid.uuid4().hex
+        return json.dumps(head).encode() + b"\n" + document
+
+    documents.encode = encode
+    elasticsearch.encode = encode
+
+
+BREAKS = {"no_dedupe": _no_dedupe, "offsets_first": _offsets_first, "no_fencing": _no_fencing, "random_ids": _random_ids}
+
+
+def main() -> int:
+    """Run one worker."""
+    spec = json.loads(sys.argv[1])
+    _end_with_parent()
+    signal.alarm(int(spec.get("lifetime_s", 180)))
+    for name in spec.get("breaks", ()):
+        BREAKS[name]()
+    for point in spec.get("failpoints", ()):
+        failpoints.install(point["point"], _action(point))
+    return run_worker(load_config())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

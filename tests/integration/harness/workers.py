@@ -1,0 +1,296 @@
+"""One Ratemill on the shared stack, with names of its own: its topics, its worker processes, its traffic."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+from ratemill.local.stack import Stack
+from ratemill.streams.config import load_config
+from ratemill.streams.prices_topic import publish_book
+from ratemill.streams.topics import ensure_topics
+
+from .traffic import DIRECT, HOPPED, PARTITIONS, PRICES, Message, make_traffic
+
+__all__ = ["Bed", "Worker", "bed"]
+
+MAIN = Path(__file__).with_name("worker_main.py")
+Record = ConsumerRecord[bytes | None, bytes | None]
+ALL_AGENTS = ("normalize", "rate", "index")
+
+CONFIG = """
+[kafka]
+bootstrap = "{kafka}"
+topic_prefix = "{name}."
+partitions = {partitions}
+session_timeout_s = {session_timeout_s}
+[[kafka.raw_topics]]
+name = "{direct}"
+keyed_by = "account"
+[[kafka.raw_topics]]
+name = "{hopped}"
+[elasticsearch]
+url = "{elasticsearch}"
+index_prefix = "{name}"
+[rating]
+commit_interval_s = 0.2
+[worker]
+log_format = "json"
+"""
+
+
+class Worker:
+    """A worker process."""
+
+    def __init__(self, name: str, config: Path, folder: Path, spec: dict[str, Any], agents: Sequence[str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RATEMILL_")}
+        environment |= {
+            "RATEMILL_CONFIG": str(config),
+            "RATEMILL_WORKER__NAME": name,
+            "RATEMILL_WORKER__DATA_DIR": str(folder),
+            "RATEMILL_WORKER__AGENTS": ",".join(agents),
+        }
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, str(MAIN), json.dumps(spec)], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
+            )
+        self.pid = self._process.pid
+
+    def signal(self, number: int) -> None:
+        """Send a signal to this process only."""
+        self._process.send_signal(number)
+
+    @property
+    def status(self) -> int | None:
+        """Exit status, negative for a signal; None while it lives."""
+        return self._process.poll()
+
+    def stopped(self) -> bool:
+        """True while the kernel holds the process still (SIGSTOP)."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    async def ended(self, within_s: float = 60) -> int:
+        """Wait for the end; returns the exit status."""
+        await until(lambda: self.status is not None, within_s, f"worker {self.name} does not end; see {self.log}")
+        return self._process.wait()
+
+    async def kill(self) -> None:
+        """kill -9, whatever state it is in."""
+        if self.status is None:
+            self.signal(signal.SIGKILL)
+        await self.ended()
+
+    async def terminate(self, within_s: float = 60) -> int:
+        """SIGTERM, and wait for an orderly end."""
+        if self.status is None:
+            self.signal(signal.SIGTERM)
+        return await self.ended(within_s)
+
+    async def ready(self, lanes: int = 3 * PARTITIONS, within_s: float = 60) -> None:
+        """Wait until this worker has restored so many lanes."""
+        owned = lambda: self.logged("partition_owned") >= lanes or self.status is not None  # noqa: E731
+        await until(owned, within_s, f"worker {self.name} is not ready; see {self.log}")
+
+    def logged(self, event: str) -> int:
+        """How often the log says this."""
+        return self.log.read_text(errors="replace").count(f'"{event}"')
+
+
+async def until(condition: Any, within_s: float, otherwise: str, poll_s: float = 0.05) -> None:
+    """Wait for a condition; fail with a text when it does not come true."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{otherwise} (waited {within_s:.0f} s)"
+        await asyncio.sleep(poll_s)
+
+
+class Bed:
+    """Topics, configuration, traffic and workers of one test."""
+
+    def __init__(self, stack: Stack, folder: Path, seed: int, count: int, session_timeout_s: float) -> None:
+        self.stack, self.folder, self.seed = stack, folder, seed
+        self.name = f"eo{uuid.uuid4().hex[:8]}"
+        self.prices = PRICES
+        self.workers: list[Worker] = []
+        self.traffic = make_traffic(seed, count, time.time())
+        self.published = 0
+        self._publishing: asyncio.Task[None] | None = None
+        self._gate = asyncio.Event()
+        self._gate.set()
+        self._path = folder / "ratemill.toml"
+        self._path.write_text(
+            CONFIG.format(
+                kafka=stack.kafka, elasticsearch=stack.elasticsearch, name=self.name, partitions=PARTITIONS,
+                session_timeout_s=session_timeout_s, direct=DIRECT, hopped=HOPPED,
+            )
+        )  # fmt: skip
+        self.config = load_config(str(self._path), environment={})
+
+    def topic(self, name: str) -> str:
+        """Full name of a topic."""
+        return f"{self.name}.{name}"
+
+    # -- workers -----------------------------------------------------------------------------------------------------
+
+    def worker(
+        self, name: str, *, failpoints: Sequence[dict[str, Any]] = (), breaks: Sequence[str] = (), agents: Sequence[str] = ALL_AGENTS,
+        lifetime_s: int = 240,
+    ) -> Worker:  # fmt: skip
+        """Start a worker; the same name finds the same data folder again."""
+        spec = {"failpoints": list(failpoints), "breaks": list(breaks), "lifetime_s": lifetime_s}
+        log = self.folder / f"{name}-{len(self.workers)}.log"
+        made = Worker(name, self._path, self.data_dir(name), spec, agents, log)
+        self.workers.append(made)
+        return made
+
+    def data_dir(self, name: str) -> Path:
+        """Local disk of a worker."""
+        return self.folder / "data" / name
+
+    # -- traffic -----------------------------------------------------------------------------------------------------
+
+    async def publish_prices(self, prices: list[dict[str, Any]]) -> str:
+        """Publish a price book, for the engine and for the oracle; returns its digest."""
+        self.prices = prices
+        text = yaml.safe_dump({"currency": "USD", "prices": prices}, sort_keys=False)
+        return (await publish_book(self.config, text, "test", "test", "test")).digest
+
+    def start_traffic(self, per_second: float) -> None:
+        """Publish in the background."""
+        self._publishing = asyncio.get_running_loop().create_task(self._publish(self.traffic, per_second))
+
+    async def _publish(self, messages: Sequence[Message], per_second: float) -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=self.stack.kafka, acks="all", enable_idempotence=True, linger_ms=5)
+        await producer.start()
+        try:
+            began = time.monotonic()
+            for at in range(0, len(messages), 50):
+                await self._gate.wait()
+                for m in messages[at : at + 50]:
+                    await producer.send(self.topic(m.topic), m.value, m.key, m.partition)
+                await producer.flush()
+                self.published += len(messages[at : at + 50])
+                await asyncio.sleep(max(0.0, began + self.published / per_second - time.monotonic()))
+        finally:
+            await producer.stop()
+
+    def hold_traffic(self) -> None:
+        """Publish no more until `resume_traffic`."""
+        self._gate.clear()
+
+    def resume_traffic(self) -> None:
+        """Go on publishing."""
+        self._gate.set()
+
+    async def traffic_done(self) -> None:
+        """Wait until everything was published."""
+        self.resume_traffic()
+        if self._publishing is not None:
+            await self._publishing
+
+    @property
+    def mid_run(self) -> bool:
+        """True while traffic is under way: something was published, and not all."""
+        return 0 < self.published < len(self.traffic)
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    async def read(self, *topics: str, committed: bool = True) -> list[Record]:
+        """All records of topics, committed ones only or all, in log order within each partition."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.stack.kafka, enable_auto_commit=False, auto_offset_reset="earliest",
+            isolation_level="read_committed" if committed else "read_uncommitted", fetch_max_wait_ms=50, max_partition_fetch_bytes=4 << 20,
+        )  # fmt: skip
+        await consumer.start()
+        try:
+            tps = [TopicPartition(self.topic(t), p) for t in topics for p in range(PARTITIONS)]
+            consumer.assign(tps)
+            ends = await consumer.end_offsets(tps)
+            await consumer.seek_to_beginning(*tps)
+            records: list[Record] = []
+            while any([await consumer.position(tp) < ends[tp] for tp in tps]):
+                for batch in (await consumer.getmany(*tps, timeout_ms=100, max_records=20_000)).values():
+                    records += batch
+        finally:
+            await consumer.stop()
+        return records
+
+    async def progress(self) -> dict[str, dict[str, Any]]:
+        """Last committed progress of every lane."""
+        records = await self.read("ratemill.state.progress")
+        return {(r.key or b"").decode(): json.loads(r.value or b"{}") for r in records}
+
+    async def rated(self) -> int:
+        """Events that rating has taken, as of its commits."""
+        progress = await self.progress()
+        return sum(source.get("received", 0) for lane, p in progress.items() if lane.startswith("rate-") for source in p.get("sources", {}).values())
+
+    async def rated_beyond(self, events: int, within_s: float = 60) -> int:
+        """Wait until rating has taken more than so many events; returns how many."""
+        deadline = time.monotonic() + within_s
+        while (now := await self.rated()) <= events:
+            assert time.monotonic() < deadline, f"rating stays at {now} events (waited {within_s:.0f} s); seed {self.seed}, logs in {self.folder}"
+            await asyncio.sleep(0.2)
+        return now
+
+    async def settle(self, within_s: float = 90, agents: Sequence[str] = ALL_AGENTS) -> None:
+        """Wait until everything published was normalized, rated and indexed."""
+        await self.traffic_done()
+        deadline = time.monotonic() + within_s
+        steps = {"normalize": [HOPPED], "rate": [DIRECT, "usage.events"], "index": ["usage.rated"]}
+        for agent in agents:
+            while behind := await self._behind(agent, steps[agent]):
+                ended = [f"{w.name}: {w.status}" for w in self.workers if w.status not in (None, 0, -9)]
+                where = f"seed {self.seed}; ended: {ended}; logs in {self.folder}"
+                assert time.monotonic() < deadline, f"not done after {within_s:.0f} s: {behind}; {where}"
+                await asyncio.sleep(0.3)
+
+    async def _behind(self, agent: str, topics: Sequence[str]) -> list[str]:
+        last: Counter[tuple[str, int]] = Counter()
+        for record in await self.read(*topics):
+            last[record.topic, record.partition] = record.offset + 1
+        progress = await self.progress()
+        behind = []
+        for (topic, partition), wanted in last.items():
+            lane = f"normalize-{topic}-{partition}" if agent == "normalize" else f"{agent}-{partition}"
+            reached = progress.get(lane, {}).get("next_offsets", {}).get(topic, 0)
+            if reached < wanted:
+                behind.append(f"{lane} is at {reached} of {wanted} in {topic}")
+        return behind
+
+    async def close(self) -> None:
+        """End every process and task of this test."""
+        if self._publishing is not None:
+            self._publishing.cancel()
+            await asyncio.gather(self._publishing, return_exceptions=True)
+        for worker in self.workers:
+            await worker.kill()
+
+
+@asynccontextmanager
+async def bed(stack: Stack, folder: Path, seed: int, count: int = 6_000, session_timeout_s: float = 3, prices: Any = PRICES) -> AsyncIterator[Bed]:
+    """A test's own Ratemill: topics made, prices published, no worker yet."""
+    made = Bed(stack, folder, seed, count, session_timeout_s)
+    await ensure_topics(made.config)
+    if prices:
+        await made.publish_prices(prices)
+    try:
+        yield made
+    finally:
+        await made.close()
