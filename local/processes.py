@@ -71,6 +71,8 @@ def find(process: Process) -> psutil.Process | None:
         del _children[process.pid]
     try:
         found = psutil.Process(process.pid)
+        if process.pid in _children:  # a child's pid is not reused before its exit status was asked for
+            return found if found.status() != psutil.STATUS_ZOMBIE else None
         difference = abs(found.create_time() - process.create_time)
         if found.status() == psutil.STATUS_ZOMBIE or difference > CREATE_TIME_TOLERANCE:
             return None
