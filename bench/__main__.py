@@ -11,6 +11,7 @@ from pathlib import Path
 from ..schemas.errors import RatemillError
 from .broker import kafka, work_dir
 from .fill import PARTITIONS, ensure_filled, expected_of
+from .latency import LatencyResult, run_latency
 from .report import save, show
 from .run import AGENTS, Result, run_once
 from .shape import Shape
@@ -65,13 +66,16 @@ def main() -> int:
     try:
         with work_dir(given.dir) as folder:
             results = [] if given.only == "latency" else _throughput(given, folder)
+            latency: LatencyResult | None = None
+            if given.only in (None, "latency") and not given.profile:
+                latency = run_latency(folder, _say)
     except RatemillError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
-    show(results)
+    show(results, latency)
     if not given.profile:
-        save(results)
-    return 1 if any(r.mismatches for r in results) else 0
+        save(results, latency)
+    return 1 if any(r.mismatches for r in results) or (latency is not None and latency.mismatches) else 0
 
 
 if __name__ == "__main__":

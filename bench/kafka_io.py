@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.structs import ConsumerRecord
 
 from ..schemas.errors import Unavailable
 
 __all__ = ["create", "delete", "read_all", "records_in"]
 
 DELETED_WITHIN_S = 30.0
-
-Raw = ConsumerRecord[bytes | None, bytes | None]
 
 
 async def _admin(bootstrap: str) -> AIOKafkaAdminClient:
@@ -81,7 +79,7 @@ async def records_in(bootstrap: str, topic: str, partitions: int) -> tuple[int, 
         await consumer.stop()
 
 
-async def read_all(bootstrap: str, topic: str, partitions: int) -> AsyncIterator[Sequence[Raw]]:
+async def read_all(bootstrap: str, topic: str, partitions: int) -> AsyncIterator[Sequence[Any]]:
     """Committed records of a topic to its present end, in batches."""
     consumer = _consumer(bootstrap)
     await consumer.start()

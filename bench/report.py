@@ -14,6 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from .latency import LatencyResult
 from .run import Result
 
 __all__ = ["save", "show"]
@@ -32,10 +33,28 @@ def _table(title: str, columns: Iterable[str], rows: Iterable[Sequence[str]]) ->
     console.print(table)
 
 
-def show(results: Sequence[Result]) -> None:
+def show(results: Sequence[Result], latency: LatencyResult | None) -> None:
+    """Print everything that was measured."""
+    if results:
+        _show_throughput(results)
+    if latency is not None:
+        _show_latency(latency)
+
+
+def _show_latency(result: LatencyResult) -> None:
+    columns = ("path", "events", "events/s", "markers", "p50 s", "p99 s", "max s", "worker CPU s", "documents", "checks")
+    row = (
+        "normalize, rate, index", f"{result.events:,}", f"{result.events_per_s:,.0f}", f"{result.markers:,}",
+        f"{result.p50_s:.2f}", f"{result.p99_s:.2f}", f"{result.max_s:.2f}", f"{result.cpu_s:.1f}", f"{result.documents:,}", "MISMATCH" if result.mismatches else "OK",
+    )  # fmt: skip
+    _table("Event to visible: from the Kafka producer to a search in Elasticsearch, nothing pinned", columns, [row])
+    print(f"the producer was at most {result.producer_late_s:.2f} s behind its schedule; a partition started again {result.restarts} times")
+    for line in result.mismatches:
+        print(f"latency: MISMATCH {line}")
+
+
+def _show_throughput(results: Sequence[Result]) -> None:
     """Print the runs, and the median where a path ran several times."""
-    if not results:
-        return
     columns = ("path", "events", "wall s", "CPU s", "events per CPU-s", "peak MB", "line items written", "distinct", "written/distinct", "checks")
     rows = [
         (
@@ -56,11 +75,10 @@ def show(results: Sequence[Result]) -> None:
             print(f"{r.path}, round {r.round}: {r.restarts} times a partition started again; the figure includes that")
 
 
-def save(results: Sequence[Result]) -> None:
-    """Keep the runs as JSON, one file per bench."""
-    if not results:
-        return
+def save(results: Sequence[Result], latency: LatencyResult | None) -> None:
+    """Keep what was measured as JSON, one file per bench."""
     RESULTS.mkdir(exist_ok=True)
     machine = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count()}
     at = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    (RESULTS / f"{at}.json").write_bytes(msgspec.json.format(msgspec.json.encode({"at": at, "machine": machine, "runs": results}), indent=1))
+    kept = msgspec.json.encode({"at": at, "machine": machine, "runs": results, "latency": latency})
+    (RESULTS / f"{at}.json").write_bytes(msgspec.json.format(kept, indent=1))

@@ -26,7 +26,7 @@ from .oracle import Expected, compare, latest
 from .shape import PRICES, Shape, price_book
 from .worker import Usage, Worker
 
-__all__ = ["AGENTS", "Result", "Watch", "configure", "run_once", "verify"]
+__all__ = ["AGENTS", "Result", "Watch", "configure", "owned", "run_once", "verify"]
 
 AGENTS = {"direct": ("rate",), "hop": ("normalize", "rate")}
 OWNED_WITHIN_S = 120.0
@@ -72,9 +72,8 @@ def configure(folder: Path, bootstrap: str, path: str, raw: str, elasticsearch: 
 class Watch:
     """Follows the progress topic and adds up what the lanes have committed."""
 
-    def __init__(self, config: Config, path: str) -> None:
+    def __init__(self, config: Config) -> None:
         self._topics = Topics.of(config.kafka)
-        self._path = path
         self._lanes: dict[str, Progress] = {}
         self._consumer: Any = AIOKafkaConsumer(
             bootstrap_servers=config.kafka.bootstrap, enable_auto_commit=False, auto_offset_reset="earliest",
@@ -113,7 +112,8 @@ class Watch:
         return wrong
 
 
-async def _owned(worker: Worker, lanes: int) -> Usage:
+async def owned(worker: Worker, lanes: int) -> Usage:
+    """Wait until all lanes own their partitions; returns what the process had used when the first did."""
     deadline = time.monotonic() + OWNED_WITHIN_S
     while worker.owned < lanes:
         worker.check()
@@ -162,8 +162,8 @@ async def run_once(
     say(f"{path}, round {round_}: starting the worker")
     worker = Worker(folder, AGENTS[path], None if cores is None else cores[0], profile)
     try:
-        async with Watch(config, path) as watch:
-            begin = await _owned(worker, PARTITIONS * len(AGENTS[path]))
+        async with Watch(config) as watch:
+            begin = await owned(worker, PARTITIONS * len(AGENTS[path]))
             end = await _all_committed(watch, worker, shape.events)
             await asyncio.sleep(SETTLE_S)
             after, peak = worker.usage(), worker.peak_bytes()

@@ -1,0 +1,182 @@
+"""Event to visible: from the moment an event is handed to the Kafka producer until a search in Elasticsearch finds its line item.
+
+A steady stream of events comes from a process of its own; 50 of them a second are markers, each the only event of its account. The
+bench asks Elasticsearch for markers again and again, and notes when it sees each for the first time. Nothing is pinned: broker,
+Elasticsearch, worker, producer and searches share the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from elasticsearch import ApiError, AsyncElasticsearch
+
+from ..local.stack import Stack
+from ..schemas.errors import Unavailable
+from ..streams.config import Config
+from ..streams.prices_topic import publish_book
+from .broker import MAX_LIFETIME_S, Say
+from .fill import PARTITIONS, PREFIX, RAW
+from .kafka_io import read_all
+from .oracle import Expected, expect
+from .paced import MARKER, TICKS_PER_S
+from .run import Watch, configure, owned, verify
+from .shape import price_book
+from .worker import Worker
+
+__all__ = ["LatencyResult", "percentile", "run_latency"]
+
+AGENTS = ("normalize", "rate", "index")
+RATE = 5_000
+WARM_UP_S = 10
+MEASURED_S = 60
+POLL_S = 0.05
+MISSING_AFTER_S = 60.0
+
+
+class LatencyResult(msgspec.Struct):
+    """What the latency run measured. Seconds."""
+
+    events: int
+    events_per_s: float
+    producer_late_s: float
+    markers: int
+    p50_s: float
+    p99_s: float
+    max_s: float
+    cpu_s: float  # of the worker
+    documents: int
+    restarts: int
+    mismatches: list[str]
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Nearest rank: the smallest value that at least this share of all do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
+
+
+class _Markers:
+    """The markers that Elasticsearch has shown so far."""
+
+    def __init__(self, url: str, config: Config) -> None:
+        self._client = AsyncElasticsearch(url, max_retries=0, request_timeout=30)
+        self._index = f"{config.elasticsearch.index_prefix}-line-items"
+        self.delays: dict[int, float] = {}
+        self._lowest = 0  # all below have been seen
+
+    async def poll(self) -> None:
+        """Search once, and note the delay of each marker seen for the first time."""
+        wanted = {"range": {"BillingAccountId": {"gte": f"{MARKER}{self._lowest:06d}", "lt": MARKER + "~"}}}
+        try:
+            answer = await self._client.search(
+                index=self._index, query=wanted, size=10_000, source=False, docvalue_fields=[{"field": "BillingAccountId"}],
+                track_total_hits=False, ignore_unavailable=True, allow_no_indices=True,
+            )  # fmt: skip
+        except ApiError as error:
+            if error.status_code == 503:  # the index was made just now and has no shard to search yet: nothing is visible
+                return
+            raise
+        now_ns = time.time_ns()
+        for hit in answer["hits"]["hits"]:
+            number, produced_ns = hit["fields"]["BillingAccountId"][0].removeprefix(MARKER).split("-")
+            self.delays.setdefault(int(number), (now_ns - int(produced_ns)) / 1e9)
+        while self._lowest in self.delays:
+            self._lowest += 1
+
+    async def documents(self) -> int:
+        """Line items in the index, searchable."""
+        await self._client.indices.refresh(index=self._index)
+        return int((await self._client.count(index=self._index))["count"])
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+async def _follow(markers: _Markers, producer: Any, worker: Worker, expected_markers: int) -> None:
+    """Poll until the producer has ended and all markers were seen, or too long nothing came."""
+    ended = None
+    while len(markers.delays) < expected_markers:
+        worker.check()
+        await markers.poll()
+        if ended is None and producer.returncode is not None:
+            ended = time.monotonic()
+            if producer.returncode:
+                raise Unavailable(f"the producer ended with status {producer.returncode}")
+        if ended is not None and time.monotonic() - ended > MISSING_AFTER_S:
+            return
+        await asyncio.sleep(POLL_S)
+
+
+async def _measure(stack: Stack, folder: Path, say: Say) -> LatencyResult:
+    raw = RAW + "latency"
+    config = configure(folder, stack.kafka, "hop", raw, stack.elasticsearch)
+    await publish_book(config, price_book(), "bench.yaml", "bench", "bench")
+    worker = Worker(folder, AGENTS, None)
+    markers = _Markers(stack.elasticsearch, config)
+    seconds = WARM_UP_S + MEASURED_S
+    try:
+        begin = await owned(worker, PARTITIONS * len(AGENTS))
+        say(f"latency: {RATE:,} events/s for {WARM_UP_S} s of warm-up and {MEASURED_S} s")
+        producer = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", f"{__package__}.paced", stack.kafka, PREFIX + raw, str(RATE), str(seconds), stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            await _follow(markers, producer, worker, seconds * TICKS_PER_S)
+            cpu = worker.usage().cpu_s - begin.cpu_s
+        finally:
+            if producer.returncode is None:
+                producer.terminate()
+            printed, _ = await producer.communicate()
+        paced = json.loads(printed)
+        expected = await _expected(stack.kafka, PREFIX + raw)
+        async with Watch(config) as watch:
+            deadline = time.monotonic() + MISSING_AFTER_S
+            while await watch.poll() < expected.received and time.monotonic() < deadline:
+                worker.check()
+            wrong = watch.mismatches(expected)
+        _, distinct, _, more = await verify(config, expected)
+        documents = await _settled(markers, distinct)
+    finally:
+        worker.stop()
+        await markers.close()
+    wrong += more
+    if documents != distinct:
+        wrong.append(f"{documents} line items in Elasticsearch, {distinct} on the rated topic")
+    if (missing := seconds * TICKS_PER_S - len(markers.delays)) > 0:
+        wrong.append(f"{missing} markers never became visible")
+    delays = [delay for number, delay in markers.delays.items() if number >= WARM_UP_S * TICKS_PER_S]
+    return LatencyResult(
+        events=int(paced["events"]), events_per_s=round(paced["events"] / paced["seconds"], 1), producer_late_s=round(paced["latest_tick_s"], 3),
+        markers=len(delays), p50_s=round(percentile(delays, 0.5), 2), p99_s=round(percentile(delays, 0.99), 2), max_s=round(max(delays), 2),
+        cpu_s=round(cpu, 1), documents=documents, restarts=worker.restarts, mismatches=wrong,
+    )  # fmt: skip
+
+
+async def _expected(bootstrap: str, topic: str) -> Expected:
+    return expect([r.value async for records in read_all(bootstrap, topic, PARTITIONS) for r in records if r.value is not None])
+
+
+async def _settled(markers: _Markers, distinct: int) -> int:
+    """Number of documents, once it is that of the rated topic or has had its time."""
+    deadline = time.monotonic() + MISSING_AFTER_S
+    while (documents := await markers.documents()) != distinct and time.monotonic() < deadline:
+        await asyncio.sleep(0.5)
+    return documents
+
+
+def run_latency(folder: Path, say: Say) -> LatencyResult:
+    """Start a Kafka and an Elasticsearch of its own, measure, and end them."""
+    stack = Stack(folder / "stack", max_lifetime=MAX_LIFETIME_S)
+    try:
+        stack.up(say)
+        return asyncio.run(_measure(stack, folder / "run-latency", say))
+    finally:
+        stack.down(wipe=True)
