@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from ..local.stack import Stack
@@ -51,7 +53,9 @@ class LatencyResult(msgspec.Struct):
     p50_s: float
     p99_s: float
     max_s: float
-    cpu_s: float  # of the worker
+    p99_each_10_s: list[float]
+    cpu_s: dict[str, float]  # of the worker, the servers, and everything else on this machine
+    machine_s: float  # CPU seconds that all cores together had
     documents: int
     restarts: int
     mismatches: list[str]
@@ -61,6 +65,29 @@ def percentile(values: list[float], share: float) -> float:
     """Nearest rank: the smallest value that at least this share of all do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
+
+
+class _Machine:
+    """CPU seconds of the servers, the worker and the rest of the machine, since it was made."""
+
+    def __init__(self, stack: Stack, worker: Worker) -> None:
+        self._processes = {service.name: psutil.Process(service.pid) for service in stack.status().services}
+        self._worker = worker
+        self._begin, self._began = self._now(), time.monotonic()
+
+    def _now(self) -> dict[str, float]:
+        used = {"worker": self._worker.usage().cpu_s}
+        for name, process in self._processes.items():
+            family = [process, *process.children(recursive=True)]  # a bound on its life makes the server a child of another process
+            used[name] = sum(t.user + t.system for t in (p.cpu_times() for p in family))
+        machine = psutil.cpu_times()._asdict()
+        used["everything else"] = sum(machine[kind] for kind in ("user", "nice", "system", "irq", "softirq") if kind in machine) - sum(used.values())
+        return used
+
+    def used(self) -> tuple[dict[str, float], float]:
+        """(CPU seconds by part, CPU seconds that the machine had)."""
+        machine = (time.monotonic() - self._began) * (os.cpu_count() or 1)
+        return {name: round(seconds - self._begin[name], 1) for name, seconds in self._now().items()}, round(machine, 1)
 
 
 class _Markers:
@@ -123,14 +150,15 @@ async def _measure(stack: Stack, folder: Path, say: Say) -> LatencyResult:
     markers = _Markers(stack.elasticsearch, config)
     seconds = WARM_UP_S + MEASURED_S
     try:
-        begin = await owned(worker, PARTITIONS * len(AGENTS))
+        await owned(worker, PARTITIONS * len(AGENTS))
         say(f"latency: {RATE:,} events/s for {WARM_UP_S} s of warm-up and {MEASURED_S} s")
         producer = await asyncio.create_subprocess_exec(
             sys.executable, "-m", f"{__package__}.paced", stack.kafka, PREFIX + raw, str(RATE), str(seconds), stdout=asyncio.subprocess.PIPE
         )
+        machine = _Machine(stack, worker)
         try:
             await _follow(markers, producer, worker, seconds * TICKS_PER_S)
-            cpu = worker.usage().cpu_s - begin.cpu_s
+            cpu, machine_s = machine.used()
         finally:
             if producer.returncode is None:
                 producer.terminate()
@@ -156,8 +184,15 @@ async def _measure(stack: Stack, folder: Path, say: Say) -> LatencyResult:
     return LatencyResult(
         events=int(paced["events"]), events_per_s=round(paced["events"] / paced["seconds"], 1), producer_late_s=round(paced["latest_tick_s"], 3),
         markers=len(delays), p50_s=round(percentile(delays, 0.5), 2), p99_s=round(percentile(delays, 0.99), 2), max_s=round(max(delays), 2),
-        cpu_s=round(cpu, 1), documents=documents, restarts=worker.restarts, mismatches=wrong,
+        p99_each_10_s=_p99_each_10_s(markers.delays), cpu_s=cpu, machine_s=machine_s, documents=documents, restarts=worker.restarts, mismatches=wrong,
     )  # fmt: skip
+
+
+def _p99_each_10_s(delays: dict[int, float]) -> list[float]:
+    slices: dict[int, list[float]] = {}
+    for number, delay in delays.items():
+        slices.setdefault(number // (10 * TICKS_PER_S), []).append(delay)
+    return [round(percentile(slices[at], 0.99), 2) for at in sorted(slices)]
 
 
 async def _expected(bootstrap: str, topic: str) -> Expected:

@@ -45,10 +45,13 @@ def _show_latency(result: LatencyResult) -> None:
     columns = ("path", "events", "events/s", "markers", "p50 s", "p99 s", "max s", "worker CPU s", "documents", "checks")
     row = (
         "normalize, rate, index", f"{result.events:,}", f"{result.events_per_s:,.0f}", f"{result.markers:,}",
-        f"{result.p50_s:.2f}", f"{result.p99_s:.2f}", f"{result.max_s:.2f}", f"{result.cpu_s:.1f}", f"{result.documents:,}", "MISMATCH" if result.mismatches else "OK",
+        f"{result.p50_s:.2f}", f"{result.p99_s:.2f}", f"{result.max_s:.2f}", f"{result.cpu_s['worker']:.1f}",
+        f"{result.documents:,}", "MISMATCH" if result.mismatches else "OK",
     )  # fmt: skip
     _table("Event to visible: from the Kafka producer to a search in Elasticsearch, nothing pinned", columns, [row])
     print(f"the producer was at most {result.producer_late_s:.2f} s behind its schedule; a partition started again {result.restarts} times")
+    print(f"p99 of each ten seconds: {', '.join(f'{p99:.1f}' for p99 in result.p99_each_10_s)}")
+    print(f"CPU seconds: {', '.join(f'{name} {seconds:.0f}' for name, seconds in result.cpu_s.items())}, of {result.machine_s:.0f} the machine has")
     for line in result.mismatches:
         print(f"latency: MISMATCH {line}")
 
