@@ -19,9 +19,10 @@ __all__ = ["ZERO", "parse_quantity", "quantity_of_json"]
 ZERO = Decimal(0)
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,6})?")
+_PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 _MAX_DIGITS = DEFAULT_LIMITS.max_quantity_digits
 _MAX_CHARS = 400  # no number within the bounds needs more, and Decimal() is quadratic in the digits
-_CACHE_SIZE = 8192  # usage repeats itself ("1", "3600", "0.5"); a full cache is thrown away whole, which needs no bookkeeping
+_CACHE_SIZE = 65_536  # usage repeats itself ("1", "3600", "0.5"); a full cache is thrown away whole, which needs no bookkeeping
 
 _by_text: dict[str, Decimal] = {}
 _by_json: dict[bytes, Decimal] = {}
@@ -47,7 +48,13 @@ def quantity_of_json(raw: bytes) -> Decimal:
     if found is not None:
         return found
     text = raw.decode("utf-8", "replace")
-    value = parse_quantity(text[1:-1] if text[:1] == '"' else text)
+    if text[:1] == '"':
+        text = text[1:-1]
+    if len(text) <= _MAX_DIGITS and _PLAIN.fullmatch(text) is not None:
+        # Too short to exceed a bound, and without an exponent: nothing else can be wrong with it.
+        value = Decimal(text) or ZERO
+    else:
+        value = parse_quantity(text)
     if len(_by_json) >= _CACHE_SIZE:
         _by_json.clear()
     _by_json[raw] = value
