@@ -15,15 +15,19 @@ from .topics import client_settings
 
 __all__ = ["read_to_end"]
 
-STALLED_S = 60.0
+STALLED_S = 90.0  # longer than a transaction of a stopped worker can stay open (ledger.TRANSACTION_TIMEOUT_S, and the broker looks every 10 s)
 
 
 async def read_to_end(kafka: KafkaConfig, starts: Mapping[TopicPartition, int]) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
     """Committed records of several partitions from the given offsets to the end as of this call, batch by batch.
 
-    The end is the last stable offset: the caller has fenced the writers, so nothing of theirs is open. Partitions may start
-    behind what retention has kept; reading then begins at what is there. Raises Unsettled when Kafka does not deliver.
+    The end is the high watermark, not the last stable offset. The caller has fenced its own writers, but lanes share the
+    partitions of the progress topic, and an open transaction of another lane (a worker that was stopped in it, or died) hides
+    what our own lane committed behind it. So this waits until such a transaction is settled: by its own lane's next fence, or
+    by its timeout. Partitions may start behind what retention has kept; reading then begins at what is there. Raises Unsettled
+    when Kafka does not deliver.
     """
+    begins, ends = await _bounds(kafka, list(starts))
     consumer = AIOKafkaConsumer(
         **client_settings(kafka),
         enable_auto_commit=False,
@@ -35,8 +39,6 @@ async def read_to_end(kafka: KafkaConfig, starts: Mapping[TopicPartition, int]) 
     try:
         await consumer.start()
         consumer.assign(list(starts))
-        ends = await consumer.end_offsets(list(starts))
-        begins = await consumer.beginning_offsets(list(starts))
         open_ = set()
         for tp, start in starts.items():
             consumer.seek(tp, max(start, begins[tp]))
@@ -54,6 +56,18 @@ async def read_to_end(kafka: KafkaConfig, starts: Mapping[TopicPartition, int]) 
             elif asyncio.get_running_loop().time() - idle_since > STALLED_S:
                 raise Unsettled(f"restoring stalled: {sorted(str(tp) for tp in open_)} do not reach their ends")
             open_ = still_open
+    except (KafkaError, OSError) as error:
+        raise Unsettled(f"restoring failed: {error!r}") from error
+    finally:
+        await consumer.stop()
+
+
+async def _bounds(kafka: KafkaConfig, tps: list[TopicPartition]) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+    """First offsets and high watermarks: a consumer that reads committed records is told last stable offsets instead."""
+    consumer = AIOKafkaConsumer(**client_settings(kafka), enable_auto_commit=False, isolation_level="read_uncommitted")
+    try:
+        await consumer.start()
+        return await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
     except (KafkaError, OSError) as error:
         raise Unsettled(f"restoring failed: {error!r}") from error
     finally:
