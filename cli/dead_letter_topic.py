@@ -63,6 +63,7 @@ class Scan:
         self.reasons: Counter[str] = Counter()  # of all that match
         self.origins: dict[Position, str] = {}  # of all that match, if they were asked for
         self.replayed: set[Position] = set()
+        self.waiting: Counter[str] = Counter()  # reasons of those that were not replayed, if all were asked for
         self.foreign = 0  # records that are neither dead letters nor markers
 
     @property
@@ -112,6 +113,7 @@ async def scan(
     found = Scan()
     heap: list[tuple[int, Position, Found]] = []
     markers: dict[tuple[int, str], int] = {}
+    reasons: dict[Position, str] = {}
     if starts:
         async with aclosing(_records(config, starts)) as records:
             async for partition, record in records:
@@ -128,7 +130,7 @@ async def scan(
                 position = (partition, record.offset)
                 found.reasons[letter.reason.value] += 1
                 if every:
-                    found.origins[position] = origin_of(letter)
+                    found.origins[position], reasons[position] = origin_of(letter), letter.reason.value
                 if newest:
                     kept = letter if values else replace(letter, value=None, headers=())
                     heapq.heappush(heap, (letter.rejected_at, position, Found(position, kept, len(letter.value or b""))))
@@ -139,6 +141,7 @@ async def scan(
         return markers.get((position[0], origin), -1) > position[1]
 
     found.replayed = {position for position, origin in found.origins.items() if done(position, origin)}
+    found.waiting = Counter(reason for position, reason in reasons.items() if position not in found.replayed)
     found.letters = [each._replace(replayed=done(each.position, origin_of(each.letter))) for _, _, each in sorted(heap)]
     return found
 

@@ -1,0 +1,31 @@
+"""What `ratemill doctor` says of one check."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+__all__ = ["Finding", "ok", "problem", "warning"]
+
+
+class Finding(NamedTuple):
+    """One line of the report."""
+
+    check: str
+    status: Literal["ok", "warning", "problem"]
+    text: str
+    what_to_do: str = ""
+
+
+def ok(check: str, text: str) -> Finding:
+    """Nothing to do."""
+    return Finding(check, "ok", text)
+
+
+def warning(check: str, text: str, what_to_do: str) -> Finding:
+    """Somebody should look at it; the exit status stays 0."""
+    return Finding(check, "warning", text, what_to_do)
+
+
+def problem(check: str, text: str, what_to_do: str) -> Finding:
+    """It does not work; the exit status is 1."""
+    return Finding(check, "problem", text, what_to_do)
