@@ -67,6 +67,9 @@ async def _bounds(kafka: KafkaConfig, tps: list[TopicPartition]) -> tuple[dict[T
     consumer = AIOKafkaConsumer(**client_settings(kafka), enable_auto_commit=False, isolation_level="read_uncommitted")
     try:
         await consumer.start()
+        # Only topics of an assignment are in its metadata; nothing is to be fetched here.
+        consumer.assign(tps)
+        consumer.pause(*tps)
         return await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
     except (KafkaError, OSError) as error:
         raise Unsettled(f"restoring failed: {error!r}") from error
