@@ -81,7 +81,7 @@ def _steps(members: list[PricedRow]) -> list[tuple[int, Decimal]]:
             continue
         if not steps or row.rate != steps[-1][1]:
             if steps and steps[-1][0] == row.event.time:
-                raise BadInput(f"{row.place}: the rate {row.rate} of {row.event.sku} contradicts {steps[-1][1]} at the same time; one SKU has one price")
+                raise BadInput(f"{row.place}: the rate {row.rate} of {row.event.sku} contradicts {steps[-1][1]} at the same time")
             steps.append((row.event.time, row.rate))
     return steps
 

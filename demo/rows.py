@@ -13,7 +13,6 @@ from ..pricing.money import ZERO, money
 from ..schemas.decoders.reading import parse_json
 from ..schemas.errors import BadInput, Rejection
 from ..schemas.limits import DEFAULT_LIMITS
-from ..schemas.times import NS, parse_time
 from ..schemas.usage_event import UsageEvent
 
 __all__ = ["OTHER_CURRENCY", "SOURCES", "PricedRow", "Source", "half_unit", "read_rows"]
@@ -63,7 +62,6 @@ class PricedRow(NamedTuple):
     half_quantity: Decimal
     rate: Decimal | None  # None: the provider prints none
     half_rate: Decimal
-    hours: int  # that the row sums up, where its provider says so
 
     @property
     def place(self) -> str:
@@ -93,12 +91,10 @@ def half_unit(text: str) -> Decimal:
 
 
 def _aws(source: Source, line: int, event: UsageEvent | None, refused: str, row: dict[str, str]) -> PricedRow:
-    start, end = parse_time(row["lineItem/UsageStartDate"]), parse_time(row["lineItem/UsageEndDate"])
     rate = row["lineItem/UnblendedRate"]
     return PricedRow(
         source, line, event, refused, row["product/ProductName"] or row["lineItem/ProductCode"], row["lineItem/LineItemDescription"],
         row["lineItem/CurrencyCode"], money(row["lineItem/UnblendedCost"] or "0"), _HALF_AWS, _HALF_AWS, money(rate) if rate else None, ZERO,
-        max(1, (end - start) // (3_600 * NS)),
     )  # fmt: skip
 
 
@@ -109,7 +105,7 @@ def _azure(source: Source, line: int, event: UsageEvent | None, refused: str, ro
     return PricedRow(
         source, line, event, refused, row["MeterCategory"], row.get("ProductName") or row["Product"],
         row.get("BillingCurrencyCode") or row["BillingCurrency"], money(cost), half_unit(cost), half_unit(row["Quantity"]),
-        rate, half_unit(row["EffectivePrice"]) if rounded else ZERO, 1,
+        rate, half_unit(row["EffectivePrice"]) if rounded else ZERO,
     )  # fmt: skip
 
 
@@ -117,7 +113,7 @@ def _gcp(source: Source, line: int, event: UsageEvent | None, refused: str, row:
     # Costs have six digits, however they are spelled ("5e-06", "0.0"); amounts are full doubles.
     return PricedRow(
         source, line, event, refused, row["service.description"], row["sku.description"], row["currency"], money(row["cost"]),
-        money("0.0000005"), ZERO, None, ZERO, 1,
+        money("0.0000005"), ZERO, None, ZERO,
     )  # fmt: skip
 
 
