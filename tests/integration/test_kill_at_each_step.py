@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from harness.scenarios import kill_in_commit
 from harness.verdict import verify
 from harness.workers import bed
 from ratemill.local.stack import Stack
@@ -21,13 +22,40 @@ AT_TAKEOVER = ("after_fence", "after_restore")
 async def test_kill_in_a_commit(stack: Stack, tmp_path: Path, point: str) -> None:
     """kill -9 in the middle of a commit of the rate lane: the commit counts as a whole or not at all."""
     async with bed(stack, tmp_path, seed=POINTS.index(point)) as b:
-        first = b.worker("a", failpoints=[{"point": point, "lane": "rate-", "after": 10, "action": "kill"}])
+        await kill_in_commit(b, point)
+        await verify(b)
+
+
+@pytest.mark.parametrize("point", AT_TAKEOVER)
+async def test_kill_while_taking_over(stack: Stack, tmp_path: Path, point: str) -> None:
+    """kill -9 of a worker that takes over from a killed one, before it has read anything itself: a third one finishes."""
+    async with bed(stack, tmp_path, seed=20 + AT_TAKEOVER.index(point)) as b:
+        first = b.worker("a")
         await first.ready()
-        b.start_traffic(per_second=1_000)
-        assert await first.ended() == -signal.SIGKILL
+        b.start_traffic(per_second=500)
+        await b.rated_beyond(500)
+        await first.kill()
+        second = b.worker("a", failpoints=[{"point": point, "lane": "rate-", "after": 2, "action": "kill"}])
+        assert await second.ended() == -signal.SIGKILL
         assert b.mid_run, f"killed at {b.published} of {len(b.traffic)} records"
-        assert await b.rated() > 0
-        last = b.worker("b")
+        b.worker("a")
         await b.settle()
-        assert await last.terminate() == 0
+        await verify(b)
+
+
+async def test_kill_in_normalize_and_index(stack: Stack, tmp_path: Path) -> None:
+    """The lanes around rating hold the same protocol: killed inside a transaction, and between Elasticsearch and the commit."""
+    async with bed(stack, tmp_path, seed=30, count=8_000) as b:
+        kills = [("normalize-", "before_commit"), ("index-", "before_begin"), ("normalize-", "after_commit"), ("index-", "after_commit")]
+        for lane, point in kills:
+            worker = b.worker("a", failpoints=[{"point": point, "lane": lane, "after": 6, "action": "kill"}])
+            if not b.published:
+                await worker.ready()
+                b.start_traffic(per_second=500)
+            b.resume_traffic()
+            assert await worker.ended() == -signal.SIGKILL
+            assert b.mid_run, f"killed at {b.published} of {len(b.traffic)} records"
+            b.hold_traffic()
+        b.worker("a")
+        await b.settle()
         await verify(b)

@@ -14,7 +14,7 @@ from .oracle import Expected, Raw, differences, expected, rows_of_line_items
 from .traffic import DIRECT, HOPPED
 from .workers import Bed, Record
 
-__all__ = ["mismatches", "verify"]
+__all__ = ["mismatches", "offset_mismatches", "verify"]
 
 Progress = dict[str, dict[str, Any]]
 
@@ -32,7 +32,7 @@ async def mismatches(bed: Bed, *, elasticsearch: bool = True) -> list[str]:
         found += differences("Elasticsearch", wanted.rows, rows_of_line_items(documents))
     found += differences("usage.dead-letter", wanted.dead, _dead(await bed.read("usage.dead-letter")))
     found += _conservation(bed, wanted, progress, Counter(r.partition for r in rated), elasticsearch)
-    found += await _offsets(bed, progress)
+    found += await offset_mismatches(bed)
     if found:
         found.append(f"seed {bed.seed}; {len(raw)} raw records, {wanted.unique} unique events, {wanted.duplicates} duplicates; logs in {bed.folder}")
     return found
@@ -103,8 +103,9 @@ def _conservation(bed: Bed, wanted: Expected, progress: Progress, rated: Counter
     return found + [f"{name}: {totals[name]}, expected {count}" for name, count in checks.items() if totals[name] != count]
 
 
-async def _offsets(bed: Bed, progress: Progress) -> list[str]:
-    """The group's committed offsets and the offsets in the progress were written by the same transactions."""
+async def offset_mismatches(bed: Bed) -> list[str]:
+    """Where the group's committed offsets are not those that the restored state would name; no commit may be under way."""
+    progress = await bed.progress()
     admin = AIOKafkaAdminClient(bootstrap_servers=bed.stack.kafka)
     await admin.start()
     try:

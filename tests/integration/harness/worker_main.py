@@ -1,11 +1,13 @@
 """A worker process that dies, stalls or is broken on purpose: `python worker_main.py JSON`.
 
-JSON: {"failpoints": [{"point", "lane", "after", "action": "kill" | "stop" | "raise"}], "breaks": [name, …], "lifetime_s": seconds}.
+JSON: {"failpoints": [{"point", "lane", "after", "action": "kill" | "stop" | "raise"}], "breaks": [name, …], "deaf_s": seconds,
+"lifetime_s": seconds}. deaf_s: how long a rebalance goes unheard, so that a woken zombie surely writes before it learns of its loss.
 Everything else comes from the environment, as for `ratemill worker`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import json
 import os
@@ -108,6 +110,19 @@ def _random_ids() -> None:
     elasticsearch.encode = encode
 
 
+def _deaf(seconds: float) -> None:
+    from ratemill.streams.app import RatemillWorker
+
+    real = RatemillWorker._on_revoked
+
+    async def late(self: Any, app: Any, revoked: Any, **kwargs: Any) -> None:
+        if self._lanes:
+            await asyncio.sleep(seconds)
+        await real(self, app, revoked, **kwargs)
+
+    RatemillWorker._on_revoked = late  # type: ignore[method-assign]
+
+
 BREAKS = {"no_dedupe": _no_dedupe, "offsets_first": _offsets_first, "no_fencing": _no_fencing, "random_ids": _random_ids}
 
 
@@ -118,6 +133,8 @@ def main() -> int:
     signal.alarm(int(spec.get("lifetime_s", 180)))
     for name in spec.get("breaks", ()):
         BREAKS[name]()
+    if spec.get("deaf_s"):
+        _deaf(spec["deaf_s"])
     for point in spec.get("failpoints", ()):
         failpoints.install(point["point"], _action(point))
     return run_worker(load_config())

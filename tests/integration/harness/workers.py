@@ -150,10 +150,10 @@ class Bed:
 
     def worker(
         self, name: str, *, failpoints: Sequence[dict[str, Any]] = (), breaks: Sequence[str] = (), agents: Sequence[str] = ALL_AGENTS,
-        lifetime_s: int = 240,
+        deaf_s: float = 0, lifetime_s: int = 240,
     ) -> Worker:  # fmt: skip
         """Start a worker; the same name finds the same data folder again."""
-        spec = {"failpoints": list(failpoints), "breaks": list(breaks), "lifetime_s": lifetime_s}
+        spec = {"failpoints": list(failpoints), "breaks": list(breaks), "deaf_s": deaf_s, "lifetime_s": lifetime_s}
         log = self.folder / f"{name}-{len(self.workers)}.log"
         made = Worker(name, self._path, self.data_dir(name), spec, agents, log)
         self.workers.append(made)
@@ -249,9 +249,27 @@ class Bed:
             await asyncio.sleep(0.2)
         return now
 
+    async def idle(self, within_s: float = 60) -> None:
+        """Wait until what was published so far was normalized, rated and indexed; traffic must be held."""
+        await asyncio.sleep(0.3)
+        await self._caught_up(within_s, ALL_AGENTS)
+
+    async def priced_by(self, digest: str, within_s: float = 60) -> None:
+        """Wait until every rating lane has taken a price book over."""
+        deadline = time.monotonic() + within_s
+        while True:
+            lanes = {lane: p for lane, p in (await self.progress()).items() if lane.startswith("rate-")}
+            if len(lanes) == PARTITIONS and all(p.get("book") == digest and not p.get("repricing") for p in lanes.values()):
+                return
+            assert time.monotonic() < deadline, f"price book {digest[:12]} was not taken over: {lanes}; logs in {self.folder}"
+            await asyncio.sleep(0.2)
+
     async def settle(self, within_s: float = 90, agents: Sequence[str] = ALL_AGENTS) -> None:
         """Wait until everything published was normalized, rated and indexed."""
         await self.traffic_done()
+        await self._caught_up(within_s, agents)
+
+    async def _caught_up(self, within_s: float, agents: Sequence[str]) -> None:
         deadline = time.monotonic() + within_s
         steps = {"normalize": [HOPPED], "rate": [DIRECT, "usage.events"], "index": ["usage.rated"]}
         for agent in agents:
