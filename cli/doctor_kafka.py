@@ -141,8 +141,8 @@ async def _flow(config: Config, partitions: Mapping[str, int], members: int) -> 
     findings = []
     for topic in dict.fromkeys(tp.topic for _, tp in behind):
         lag = sum(count for (_, tp), count in behind.items() if tp.topic == topic)
-        text = f"{lag:,} records of {topic} are not yet consumed"
-        findings.append(warning("lag", text, "wait, or start more workers" if members else START_WORKER))
+        text = f"about {lag:,} records of {topic} are not yet consumed"
+        findings.append(warning("lag", text, "wait, or start more workers") if members else problem("lag", text, START_WORKER))
     if not behind:
         findings.append(ok("lag", "everything that was published is consumed"))
     for lane in stalled:
