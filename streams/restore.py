@@ -28,6 +28,10 @@ async def read_to_end(kafka: KafkaConfig, starts: Mapping[TopicPartition, int]) 
     when Kafka does not deliver.
     """
     begins, ends = await _bounds(kafka, list(starts))
+    begins = {tp: max(start, begins[tp]) for tp, start in starts.items()}
+    open_ = {tp for tp in starts if begins[tp] < ends[tp]}
+    if not open_:
+        return  # and make no consumer: stopped before its tasks have begun, it raises CancelledError
     consumer = AIOKafkaConsumer(
         **client_settings(kafka),
         enable_auto_commit=False,
@@ -38,12 +42,9 @@ async def read_to_end(kafka: KafkaConfig, starts: Mapping[TopicPartition, int]) 
     )
     try:
         await consumer.start()
-        consumer.assign(list(starts))
-        open_ = set()
-        for tp, start in starts.items():
-            consumer.seek(tp, max(start, begins[tp]))
-            if max(start, begins[tp]) < ends[tp]:
-                open_.add(tp)
+        consumer.assign(list(open_))
+        for tp in open_:
+            consumer.seek(tp, begins[tp])
         idle_since = asyncio.get_running_loop().time()
         while open_:
             batches = await consumer.getmany(*open_, timeout_ms=200, max_records=5_000)

@@ -79,9 +79,13 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         batches: dict[TP, list[Any]] = {}
         for tp, records in fetched.items():
             lane, incarnation = asked[TP(tp.topic, tp.partition)]
-            if records and lane.incarnation == incarnation:
-                batch = Batch(incarnation, lane.serial(TopicPartition(tp.topic, tp.partition)), TopicPartition(tp.topic, tp.partition), records)
-                batches[tp] = [batch]
+            if not records:
+                continue
+            source = TopicPartition(tp.topic, tp.partition)
+            if lane.incarnation == incarnation:
+                batches[tp] = [Batch(incarnation, lane.serial(source), source, records)]
+            elif (current := host.lane_of(TP(tp.topic, tp.partition))) is not None:
+                current.stray(source)
         return batches
 
     def _to_message(self, tp: TP, batch: Batch) -> Any:

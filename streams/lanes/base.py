@@ -65,6 +65,7 @@ class Lane:
         self.incarnation = 0
         self._serials: dict[TopicPartition, list[int]] = {}  # [handed out, received] per source
         self._ready = False
+        self._strayed = False
         self._queue: deque[tuple[Batch, int]] = deque()  # with the bytes each holds
         self._queued = 0
         self._queued_bytes = 0
@@ -126,14 +127,24 @@ class Lane:
         if batch.serial != numbers[1] + 1:
             # A batch was lost between the fetch and here: nothing behind it may be used.
             self.log.warning("batch_lost", topic=batch.tp.topic, expected=numbers[1] + 1, got=batch.serial)
-            self._ready = False
-            self._queue.append((Batch(-1, 0, batch.tp, ()), 0))
+            self._lose(batch.tp)
         else:
             numbers[1] = batch.serial
             size = sum([len(r.value) for r in batch.records if r.value is not None])
             self._queue.append((batch, size))
             self._queued += len(batch.records)
             self._queued_bytes += size
+        self._arrived.set()
+
+    def stray(self, tp: TopicPartition) -> None:
+        """Records fetched for an earlier incarnation were dropped. Were they fetched after our seek, they are missing from here on."""
+        self._strayed = True
+        if self._ready:
+            self._lose(tp)
+
+    def _lose(self, tp: TopicPartition) -> None:
+        self._ready = False
+        self._queue.append((Batch(-1, 0, tp, ()), 0))
         self._arrived.set()
 
     async def _live(self) -> None:
@@ -162,8 +173,11 @@ class Lane:
         self.pending = 0
         try:
             self.next_offsets = await self.own()
-            for tp, offset in self.next_offsets.items():
-                await self.context.seek(tp, offset)
+            self._strayed = True
+            while self._strayed:  # a fetch still under way for an earlier incarnation may move the position again
+                self._strayed = False
+                for tp, offset in self.next_offsets.items():
+                    await self.context.seek(tp, offset)
             self.log.info("partition_owned", offsets={tp.topic: o for tp, o in self.next_offsets.items()})
             self._ready = True
             await self._work()
@@ -228,7 +242,8 @@ class Lane:
 
     def check(self) -> None:
         """Raise what ended this lane's task, if anything did: the worker must not go on without the partition."""
-        if self._task is not None and self._task.done() and not self._task.cancelled():
+        if self._task is not None and self._task.done():
+            self.expect(not self._task.cancelled(), "it ended although nobody stopped it")
             self._task.result()
 
     def expect(self, condition: bool, what: str) -> None:
