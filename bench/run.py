@@ -20,6 +20,7 @@ from ..streams.prices_topic import publish_book
 from ..streams.progress import Progress, decode_progress
 from ..streams.topics import Topics
 from .broker import Broker, Say, pin
+from .calibrate import calibrate
 from .fill import PARTITIONS, PREFIX, raw_topic
 from .kafka_io import delete, read_all
 from .oracle import Expected, compare, latest
@@ -44,6 +45,7 @@ class Result(msgspec.Struct):
     wall_s: float
     cpu_s: float
     events_per_cpu_s: int
+    calibration: int  # events per CPU-second of a bare loop right before: how fast the machine was
     peak_mb: int
     line_items_written: int
     line_items: int
@@ -118,7 +120,7 @@ async def owned(worker: Worker, lanes: int) -> Usage:
     while worker.owned < lanes:
         worker.check()
         if time.monotonic() > deadline:
-            raise Unavailable(f"the worker did not own its partitions within {OWNED_WITHIN_S:.0f} s; see {worker.log}")
+            raise Unavailable(f"the worker did not own its partitions within {OWNED_WITHIN_S:.0f} s; the end of its log:\n{worker.log_end()}")
         await asyncio.sleep(0.02)
     if worker.first_owned is None:
         raise Unavailable("the worker owns partitions without having said so")
@@ -136,7 +138,7 @@ async def _all_committed(watch: Watch, worker: Worker, events: int) -> float:
             return changed
         worker.check()
         if time.monotonic() - changed > STALLED_AFTER_S:
-            raise Unavailable(f"no progress beyond {done:,} of {events:,} events for {STALLED_AFTER_S:.0f} s; see {worker.log}")
+            raise Unavailable(f"no progress beyond {done:,} of {events:,} events for {STALLED_AFTER_S:.0f} s; the end of the log:\n{worker.log_end()}")
 
 
 async def verify(config: Config, expected: Expected) -> tuple[int, int, int, list[str]]:
@@ -159,6 +161,7 @@ async def run_once(
     cores = _cores()
     if cores is not None and broker.pid is not None:
         pin(broker.pid, cores[1])
+    speed = calibrate()
     say(f"{path}, round {round_}: starting the worker")
     worker = Worker(folder, AGENTS[path], None if cores is None else cores[0], profile)
     try:
@@ -176,7 +179,7 @@ async def run_once(
     cpu = after.cpu_s - begin.cpu_s
     return Result(
         path=path, round=round_, events=shape.events, wall_s=round(end - begin.at, 2), cpu_s=round(cpu, 2),
-        events_per_cpu_s=round(shape.events / cpu), peak_mb=round(peak / 1e6),
+        events_per_cpu_s=round(shape.events / cpu), calibration=speed, peak_mb=round(peak / 1e6),
         line_items_written=written, line_items=distinct, withdrawn=withdrawn, restatement=round(written / max(1, distinct), 2),
         restarts=worker.restarts, mismatches=counters + wrong, threads=_threads(begin, after, names, cpu),
     )  # fmt: skip

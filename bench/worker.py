@@ -95,7 +95,11 @@ class Worker:
         """Raise Unavailable when the worker has ended."""
         status = self._popen.poll()
         if status is not None:
-            raise Unavailable(f"the worker ended with status {status}; the end of its log:\n{self.log.read_text()[-2_000:]}")
+            raise Unavailable(f"the worker ended with status {status}; the end of its log:\n{self.log_end()}")
+
+    def log_end(self) -> str:
+        """What it said last."""
+        return self.log.read_text(errors="replace")[-2_000:]
 
     def stop(self) -> None:
         """End it: politely, then not."""
