@@ -205,6 +205,7 @@ class _Lines:
                 while more := self._readline(_BLOCK):
                     size += len(more)
                     if more[-1:] == b"\n":
+                        size -= 1
                         break
                 self.position += size
                 line = line[:1024]

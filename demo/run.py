@@ -130,15 +130,27 @@ async def _until_visible(run: _Run, publishing: asyncio.Task[None], live: Live |
         if publishing.done():
             publishing.result()
         await _show_costs(run, live, f"{sum(sent.published.records for sent in run.sent):,} of {len(run.rows):,} rows published")
+        why = ""
         if publishing.done():
-            flow = await read_flow(run.config)
-            if _rated(run, flow):
-                views = await read_views(run.config)
-                if flow.indexed.received >= views.records and len(views.indexed_revisions) >= len(views.rated_revisions):
-                    return views, flow
+            try:
+                found = await _look(run)
+            except Unavailable as error:
+                found, why = None, f" ({error})"  # a new index takes a moment until its shards answer
+            if found is not None:
+                return found
         if time.monotonic() > deadline:
-            raise Unavailable(f"not everything became visible within {_VISIBLE_WITHIN_S:.0f} s; see {run.pipeline.worker_log}")
+            raise Unavailable(f"not everything became visible within {_VISIBLE_WITHIN_S:.0f} s{why}; see {run.pipeline.worker_log}")
         await asyncio.sleep(0.5 if live is not None else 1)
+
+
+async def _look(run: _Run) -> tuple[Views, Flow] | None:
+    """What the pipeline holds, if everything published has come through to the end."""
+    flow = await read_flow(run.config)
+    if not _rated(run, flow):
+        return None
+    views = await read_views(run.config)
+    complete = flow.indexed.received >= views.records and len(views.indexed_revisions) >= len(views.rated_revisions)
+    return (views, flow) if complete else None
 
 
 def _by_topic(run: _Run) -> dict[str, int]:
