@@ -72,7 +72,9 @@ class Ledger:
             linger_ms=0,
         )
         try:
-            await asyncio.wait_for(producer.start(), TRANSACTION_TIMEOUT_S)
+            # Not asyncio.wait_for: before Python 3.12 it swallows a cancellation that comes together with its result.
+            async with asyncio.timeout(TRANSACTION_TIMEOUT_S):
+                await producer.start()
         except (KafkaError, OSError, TimeoutError) as error:
             await _abandon(producer)
             raise Unsettled(f"{self._name}: cannot open a transactional producer: {error!r}") from error
@@ -91,7 +93,8 @@ class Ledger:
         if producer is None:
             raise Unsettled(f"{self._name}: the producer is gone")
         try:
-            return await asyncio.wait_for(self._transaction(producer, outs, offsets), TRANSACTION_TIMEOUT_S)
+            async with asyncio.timeout(TRANSACTION_TIMEOUT_S):
+                return await self._transaction(producer, outs, offsets)
         except ProducerFenced as error:
             raise Fenced(f"{self._name}: another worker holds this partition now") from error
         except (KafkaError, OutOfOrderSequenceNumber, OSError, TimeoutError) as error:
@@ -102,7 +105,9 @@ class Ledger:
         await producer.begin_transaction()
         sent: list[tuple[str, asyncio.Future[Any], int]] = []
         for at, (topic, partition, records) in enumerate(outs):
-            sent += [(topic, future, count) for future, count in await _send(producer, topic, partition, records)]
+            for future, count in await _send(producer, topic, partition, records):
+                future.add_done_callback(_asked)  # the first error ends the transaction; the others say the same
+                sent.append((topic, future, count))
             if at == 0:
                 await failpoints.hit("after_line_items", self._name)
         positions: dict[str, int] = {}
@@ -145,6 +150,11 @@ async def _send(producer: AIOKafkaProducer, topic: str, partition: int, records:
     if count:
         sent.append((await producer.send_batch(batch, topic, partition=partition), count))
     return sent
+
+
+def _asked(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 async def _abandon(producer: AIOKafkaProducer) -> None:

@@ -28,6 +28,7 @@ __all__ = ["Batch", "Context", "Lane"]
 QUEUED_RECORDS = 20_000  # per lane; beyond it no more is fetched for it
 QUEUED_BYTES = 32 << 20
 BEHIND_RECORDS = 4_000  # a whole fetch is waiting: the lane is not keeping up with what is there
+FINISH_S = 5.0  # how long a stopped lane may still work on its commit; less than `stop` waits
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -71,6 +72,7 @@ class Lane:
         self._queued_bytes = 0
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._last: asyncio.Task[None] | None = None  # also after `stop`, which may give up on it
         self.pending = 0  # events since the last commit
         self._pending_since = 0.0
 
@@ -98,7 +100,8 @@ class Lane:
 
     def start(self) -> None:
         """Begin a new incarnation after an assignment."""
-        self._task = asyncio.get_running_loop().create_task(self._live(), name=self.name)
+        self._task = asyncio.get_running_loop().create_task(self._live(self._last), name=self.name)
+        self._last = self._task
 
     async def stop(self, within_s: float = 10.0) -> None:
         """End this incarnation: a commit under way may finish within the time, everything else is dropped."""
@@ -147,9 +150,13 @@ class Lane:
         self._queue.append((Batch(-1, 0, tp, ()), 0))
         self._arrived.set()
 
-    async def _live(self) -> None:
+    async def _live(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None and not before.done():
+            # It has not ended in the time that `stop` gave it: two at once would share one state.
+            self.log.warning("waits_for_its_predecessor")
+            await asyncio.wait([before])
         failures = 0
-        while True:
+        while self._task is asyncio.current_task():
             began = time.monotonic()
             try:
                 await self._incarnate()
@@ -193,7 +200,7 @@ class Lane:
     async def _work(self) -> None:
         rating = self.context.config.rating
         await self.idle()
-        while True:
+        while self._task is asyncio.current_task():  # a library may swallow our cancellation
             batch = await self._next(rating.commit_interval_s)
             if batch is not None:
                 if batch.incarnation < 0:
@@ -217,7 +224,9 @@ class Lane:
             self._arrived.clear()
             wait = interval_s if not self.pending else max(0.0, self._pending_since + interval_s - time.monotonic())
             try:
-                await asyncio.wait_for(self._arrived.wait(), wait)
+                # Not asyncio.wait_for: before Python 3.12 it swallows a cancellation that comes together with its result.
+                async with asyncio.timeout(wait):
+                    await self._arrived.wait()
             except TimeoutError:
                 return None
         else:
@@ -231,7 +240,15 @@ class Lane:
 
     async def _commit(self) -> None:
         began = time.monotonic()
-        await self.commit()
+        commit = asyncio.ensure_future(self.commit())
+        try:
+            await asyncio.shield(commit)
+        except asyncio.CancelledError:
+            # Stopped in the middle: an open transaction would keep readers waiting until the next fence, or its timeout.
+            await asyncio.wait([commit], timeout=FINISH_S)
+            if not commit.cancel():
+                commit.exception()  # asked for, so that nobody warns about it
+            raise
         self.pending = 0
         self.context.metrics.commit_seconds.labels(self.name.split("-")[0]).observe(time.monotonic() - began)
 
