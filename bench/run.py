@@ -138,7 +138,8 @@ async def _all_committed(watch: Watch, worker: Worker, events: int) -> float:
             return changed
         worker.check()
         if time.monotonic() - changed > STALLED_AFTER_S:
-            raise Unavailable(f"no progress beyond {done:,} of {events:,} events for {STALLED_AFTER_S:.0f} s; the end of the log:\n{worker.log_end()}")
+            what = f"no progress beyond {done:,} of {events:,} events for {STALLED_AFTER_S:.0f} s"
+            raise Unavailable(f"{what}; the end of the worker's log:\n{worker.log_end()}")
 
 
 async def verify(config: Config, expected: Expected) -> tuple[int, int, int, list[str]]:
