@@ -21,6 +21,16 @@ from .run import Result
 __all__ = ["main", "report"]
 
 TOP = 40
+# Parts of the path of an event, none inside another: (end of the file's path, function, what it does).
+PARTS = (
+    ("lanes/decoding.py", "decode_batch", "decode and check"),
+    ("core/state.py", "add", "deduplicate and add to windows"),
+    ("core/state.py", "seal", "price, and make line items and changelog entries"),
+    ("lanes/normalize.py", "_packed", "pack for usage.events"),
+    ("streams/ledger.py", "_send", "fill producer batches"),
+    ("producer/sender.py", "_send_produce_req", "send producer batches"),
+    ("streams/rocks.py", "write", "local store"),
+)
 LEAST_SHARE = 0.01
 
 
@@ -63,11 +73,23 @@ def report(out: Path, result: Result) -> None:
         except TypeError:  # a thread that did nothing
             continue
     everything = sum(stats.total_tt for _, stats in found) or 1.0  # type: ignore[attr-defined]
+    _print_parts(everything, [stats for _, stats in found])
     for file, stats in found:
         total = stats.total_tt  # type: ignore[attr-defined]
         if total > LEAST_SHARE * everything:
             print(f"\n{file.name}: {total:.1f} s of Python and what it calls")
             stats.sort_stats("tottime").print_stats(TOP)
+
+
+def _print_parts(everything: float, profiles: list[pstats.Stats]) -> None:
+    print(f"\nparts of {everything:.1f} s in Python threads and what they call")
+    for where, function, what in PARTS:
+        used = 0.0
+        for stats in profiles:
+            for (file, _, name), row in stats.stats.items():  # type: ignore[attr-defined]
+                if name == function and file.endswith(where):
+                    used += row[3]  # with everything it calls
+        print(f"  {used:8.2f}  {100 * used / everything:5.1f}%  {what}")
 
 
 if __name__ == "__main__":
