@@ -28,12 +28,13 @@ async def test_disk_kept_and_disk_lost(stack: Stack, tmp_path: Path) -> None:
         b.start_traffic(per_second=400)
         for ending in ("terminate", "kill, keep", "kill, delete"):
             await b.rated_beyond(await b.rated() + 300)
-            # With no commit under way; in the middle of one is what test_kill_at_each_step.py is for.
-            b.hold_traffic()
-            await b.idle()
             if ending == "terminate":
                 assert await worker.terminate() == 0
+                assert await b.open_transactions() == [], "a clean stop must not leave readers waiting"
             else:
+                # With no commit under way; in the middle of one is what test_kill_at_each_step.py is for.
+                b.hold_traffic()
+                await b.idle()
                 await worker.kill()
             assert b.mid_run, f"{ending}: after {b.published} of {len(b.traffic)} records"
             assert await offset_mismatches(b) == [], ending

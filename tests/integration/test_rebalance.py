@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 
 async def test_workers_join_and_leave(stack: Stack, tmp_path: Path) -> None:
     """One worker, then two, then three; one leaves by SIGTERM, one by kill -9; the last one finishes alone."""
-    async with bed(stack, tmp_path, seed=40, count=9_000) as b:
+    async with bed(stack, tmp_path, seed=40, count=12_000) as b:
         first = b.worker("a")
         await first.ready()
         b.start_traffic(per_second=400)

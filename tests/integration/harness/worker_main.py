@@ -75,7 +75,7 @@ def _offsets_first() -> None:
                 await producer.send_and_wait(topic, value, key, partition, headers=headers)
         await producer.send_offsets_to_transaction(dict(offsets), self._kafka.group_id)
         await producer.commit_transaction()
-        return await real(self, producer, [out for out in outs if out not in progress], {})
+        return await real(self, producer, [out for out in outs if out not in progress], offsets)
 
     Ledger._transaction = split  # type: ignore[method-assign]
 
@@ -96,18 +96,17 @@ def _no_fencing() -> None:
 def _random_ids() -> None:
     import uuid
 
-    from ratemill.sinks import documents, elasticsearch
+    from ratemill.sinks import documents
 
-    real = documents.encode
+    real = documents._read
 
-    def encode(entry: Any, names: Any) -> bytes:
-        action, _, document = real(entry, names).partition(b"\n")
-        head = json.loads(action)
-        head["index"]["_id"] = uuid.uuid4().hex
-        return json.dumps(head).encode() + b"\n" + document
+    def read(item: Any) -> Any:
+        entry = real(item)
+        if isinstance(entry, documents.Entry):
+            entry.id = uuid.uuid4().hex
+        return entry
 
-    documents.encode = encode
-    elasticsearch.encode = encode
+    documents._read = read
 
 
 def _deaf(seconds: float) -> None:
