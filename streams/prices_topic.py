@@ -18,6 +18,9 @@ from .topics import Topics, client_settings, ensure_topics
 __all__ = ["Books", "PublishedBook", "publish_book"]
 
 
+READY_S = 60.0
+
+
 class PublishedBook(msgspec.Struct):
     """A published version: the text as it was checked, who published it, and why."""
 
@@ -72,8 +75,11 @@ class Books:
             await asyncio.wait([self._task], timeout=5)
 
     async def ready(self) -> None:
-        """Wait until everything published before the start is known."""
-        await self._caught_up.wait()
+        """Wait until everything published before the start is known. Raises Unavailable after a minute."""
+        try:
+            await asyncio.wait_for(self._caught_up.wait(), READY_S)
+        except TimeoutError as error:
+            raise Unavailable(f"topic {self._topic} could not be read to its end within {READY_S:g} s; trying again") from error
 
     @property
     def latest(self) -> PriceBook | None:
@@ -118,7 +124,8 @@ class Books:
                     for records in (await consumer.getmany(tp, timeout_ms=500)).values():
                         for record in records:
                             self._take(record.key, record.value)
-            except (KafkaError, OSError) as error:
+            except Exception as error:
+                # Whatever it was: without prices nothing can be rated, so this goes on trying for as long as the worker lives.
                 self._log.warning("prices_topic_unavailable", detail=repr(error))
                 await asyncio.sleep(1)
             finally:

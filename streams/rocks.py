@@ -30,6 +30,8 @@ class RocksStore:
         options.set_max_background_jobs(2)
         options.set_keep_log_file_num(2)
         options.set_max_open_files(256)
+        options.set_memtable_whole_key_filtering(True)
+        options.set_memtable_prefix_bloom_ratio(0.1)
         # Most identities were never seen: a bloom filter per file answers for the files, one on the memtable for the rest.
         table = BlockBasedOptions()
         table.set_bloom_filter(10, False)

@@ -49,6 +49,7 @@ async def _main(config: Config) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, _print_tasks)
     # What was imported stays: the collector need not look at it again. Batches of millions of young objects make it run
     # often for nothing; reference counting frees them.
     gc.collect()
@@ -58,3 +59,9 @@ async def _main(config: Config) -> int:
     await worker.run(stop)
     worker.log.info("worker_stopped")
     return 0
+
+
+def _print_tasks() -> None:
+    """On SIGUSR1: what every task waits for, for whoever is on call when a worker seems to hang."""
+    for task in asyncio.all_tasks():
+        task.print_stack(limit=8, file=sys.stderr)

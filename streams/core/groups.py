@@ -38,6 +38,7 @@ class Out(NamedTuple):
     written: list[tuple[bytes, bytes]]  # x_LineItemId, JSON
     items: list[RatedLineItem]
     puts: list[tuple[bytes, bytes]]  # store key, value
+    unpriced: list[int]  # line items written without a price, one number per change
 
 
 def encode_usage(usage: Usage) -> bytes:
@@ -195,6 +196,7 @@ class Group:
         quoted = encode_json(account)
         forms, revision = writer.forms(price, tier), writer.revision
         head = ENTRY + prefix
+        written, put = out.written, out.puts.append
         for key, quantity, provider in deltas:
             old = entries.get(key)
             if old is None:
@@ -208,14 +210,16 @@ class Group:
                 quantity += old[0]
             entries[key] = usage = (quantity, provider)
             number = plain(quantity).encode()
-            out.puts.append((head + key, b"%b\0%b" % (number, provider.encode())))
+            put((head + key, b"%b\0%b" % (number, provider.encode())))
             if usage == old:
                 continue
             form = forms.get((key, provider, sku, unit)) or writer.form(group, key, price, tier, provider)
             text, unit_price, component = form
             identity = blake2b(b"%b\0%b\0%b" % (prefix, key, component), digest_size=16).hexdigest().encode()
             cost = b"0" if price is None else plain(quantity * unit_price).encode()
-            out.written.append((identity, text % (identity, revision, quoted, cost, cost, cost, cost, number, number)))
+            written.append((identity, text % (identity, revision, quoted, cost, cost, cost, cost, number, number)))
+        if price is None:
+            out.unpriced.append(len(deltas))
         return True
 
     def _only_segment(self, rates: Rates) -> Segment:
@@ -328,14 +332,17 @@ class Group:
 class _Restating:
     """Where the line items of one change go."""
 
-    __slots__ = ("_group", "_items", "_out", "_rates", "_writer")
+    __slots__ = ("_group", "_items", "_out", "_rates", "_unpriced", "_writer")
 
     def __init__(self, group: Group, rates: Rates, writer: WindowWriter, out: Out) -> None:
         self._group, self._rates, self._writer, self._out, self._items = group, rates, writer, out.written, out.items
+        self._unpriced = out.unpriced
 
     def whole(self, segment: Segment, before: dict[bytes, Usage | None]) -> None:
         """Changed entries of a segment without tiers."""
         group = self._group
+        if segment.price is None:
+            self._unpriced.append(len(before))
         for key, old in before.items():
             usage = group.entries[key]
             if usage != old:

@@ -23,7 +23,6 @@ from .store import ENTRY, Effects, Store
 __all__ = ["Added", "PartitionState", "Settings", "written"]
 
 _NS = 1_000_000_000
-UNPRICED = b'"x_Unpriced":true'  # as a line item without a price has it on the wire
 
 
 class Settings(NamedTuple):
@@ -129,16 +128,15 @@ class PartitionState:
                     touched[group_key] = [delta]  # type: ignore[list-item]
                 else:
                     deltas.append(delta)  # type: ignore[arg-type]
-            out = Out([], [], [])
+            out = Out([], [], [], [])
             writer = self._writer.at(revision)
             for group_key, deltas in touched.items():
                 group = self._group(group_key)
                 known = len(group.entries)
                 group.change(deltas, self._rates, writer, out)
                 self._cached += len(group.entries) - known
-        unpriced = sum([1 for _, value in out.written if UNPRICED in value])
         objects, more = written(out.items, revision)
-        return Effects(out.written + objects, out.puts, self._fresh, now_s // self._settings.bucket_s, unpriced + more)
+        return Effects(out.written + objects, out.puts, self._fresh, now_s // self._settings.bucket_s, sum(out.unpriced) + more)
 
     def committed(self) -> None:
         """The effects are durable and the store has taken them over (`Store.apply`)."""
