@@ -203,7 +203,7 @@ def _table(totals: Totals, currency: str, top: int) -> Table:
     every = SkuTotal(sum((row.cost for _, row in ranked), ZERO), totals.line_items, totals.unpriced)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in ("account", "sku"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True, min_width=5)
+        table.add_column(name, overflow="ellipsis", min_width=5)
     shown = [_cells(row, bool(totals.unpriced)) for _, row in ranked[:top]]
     sums = _cells(every, bool(totals.unpriced))
     for at, name in enumerate((currency, "items", "unpriced")[: len(sums)]):
@@ -211,7 +211,7 @@ def _table(totals: Totals, currency: str, top: int) -> Table:
         widest = max(len(cells[at]) for cells in (*shown, sums, [name] * len(sums)))
         table.add_column(name, justify="right", no_wrap=True, min_width=widest)
     for ((account, sku), _), cells in zip(ranked, shown, strict=False):
-        table.add_row(Text(printable(account)), Text(printable(sku)), *cells)
+        table.add_row(*(Text(printable(name).replace(" ", "\u00a0")) for name in (account, sku)), *cells)
     if len(ranked) > top:
         table.add_row(f"+{len(ranked) - top:,} more", style="dim")
     table.add_section()

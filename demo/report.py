@@ -21,7 +21,7 @@ from .rows import PricedRow
 __all__ = ["Report", "costs_line", "costs_view"]
 
 _KINDS = ("matches", "explained", "unverifiable", "duplicate", "not usage", "differs")
-_TITLES = ("match", "explained", "cannot tell", "duplicates", "no usage", "differ")
+_TITLES = ("match", "explained", "cannot tell", "twice", "no usage", "differ")
 _SHOWN_DIGITS = 6
 
 
@@ -30,14 +30,14 @@ def costs_view(rows: Sequence[CostRow], room: int, note: str) -> RenderableType:
     ranked = sorted(rows, key=lambda row: -money(row.billed_cost))
     table = Table(title="Costs, as Elasticsearch has them now", title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for name in ("provider", "account", "product"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True, min_width=5)
+        table.add_column(name, overflow="ellipsis", min_width=5)
     amounts = [_amount(row.billed_cost) for row in ranked]
     total = _amount(plain(sum((money(row.billed_cost) for row in ranked), ZERO)))
     # Names are cut in a narrow terminal; an amount never is.
     table.add_column("USD", justify="right", no_wrap=True, min_width=max(map(len, (*amounts[:room], total))))
     table.add_column("items", justify="right", no_wrap=True, min_width=6)
     for row, amount in zip(ranked[:room], amounts, strict=False):
-        names = (Text(row.group[name] or "-") for name in ("provider", "account", "service"))
+        names = (_name(row.group[name] or "-") for name in ("provider", "account", "service"))
         table.add_row(*names, amount, f"{row.line_items:,}")
     if len(ranked) > room:
         table.add_row(f"+{len(ranked) - room}", style="dim")
@@ -50,7 +50,12 @@ def costs_line(rows: Sequence[CostRow]) -> str:
     """The same in one line, where there is no terminal."""
     total = sum((money(row.billed_cost) for row in rows), ZERO)
     accounts = len({row.group["account"] for row in rows})
-    return f"{sum(row.line_items for row in rows):,} line items of {accounts} accounts visible, {plain(total)} USD"
+    return f"{sum(row.line_items for row in rows):,} line items of {accounts} accounts visible, {_amount(plain(total))} USD"
+
+
+def _name(text: str) -> Text:
+    """A name that is cut in a narrow terminal, not folded: what cannot be broken at a blank is cut."""
+    return Text(text.replace(" ", "\u00a0"))
 
 
 def _amount(text: str) -> str:
@@ -102,7 +107,7 @@ def show_comparison(comparison: Comparison, rows: Sequence[PricedRow], console: 
     console.print(table)
     _show_products(comparison, console)
     for title, verdicts in _by_reason(comparison.verdicts).items():
-        console.print(Text(f"{title}: {len(verdicts)} rows"), soft_wrap=True)
+        console.print(Text(f"{title}: {len(verdicts)} row{'s' if len(verdicts) > 1 else ''}"), soft_wrap=True)
         for file, lines in _lines_by_file(verdicts).items():
             console.print(Text(f"    {file}: {lines}", style="dim"), soft_wrap=True)
 
@@ -110,7 +115,7 @@ def show_comparison(comparison: Comparison, rows: Sequence[PricedRow], console: 
 def _show_products(comparison: Comparison, console: Console) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in ("provider", "account", "product"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True, min_width=4)
+        table.add_column(name, overflow="ellipsis", min_width=5)
     cells: list[tuple[tuple[str, ...], tuple[str, ...], bool]] = []
     for (provider, account, name), product in sorted(comparison.products.items()):
         difference = product.ours - product.printed
@@ -119,7 +124,7 @@ def _show_products(comparison: Comparison, console: Console) -> None:
     for at, name in enumerate(("rows", "ours", "printed", "differ", "allowed")):
         table.add_column(name, justify="right", no_wrap=True, min_width=max(len(name), *(len(numbers[at]) for _, numbers, _ in cells)))
     for names, row, holds in cells:
-        table.add_row(*(Text(name) for name in names), *row, style="" if holds else "bold red")
+        table.add_row(*map(_name, names), *row, style="" if holds else "bold red")
     console.print(table)
 
 

@@ -22,6 +22,7 @@ from ..sinks.costs import CostRow, costs
 from ..sinks.elasticsearch import connect
 from ..streams.config import Config
 from ..streams.prices_topic import publish_book
+from ..streams.progress import Counters
 from .compare import Comparison, compare
 from .derive import Derived, derive
 from .pipeline import Pipeline, forget_settings, interruptible
@@ -200,8 +201,9 @@ def _report(run: _Run, flow: Flow, views: Views) -> bool:
         report.conserved(topic, flow.normalized[topic], published)
     report.conserved("usage.events", flow.rated)
     dead = flow.dead_lettered
-    report.check(flow.balanced and dead == views.dead_letters, f"usage.dead-letter: {views.dead_letters:,} records = {dead:,} dead-lettered")
     received = sum(counters.received for counters in flow.normalized.values())
+    report.conserved("all together", Counters(received, flow.rated.counted, flow.rated.duplicates, dead), sum(_by_topic(run).values()))
+    report.check(flow.balanced and dead == views.dead_letters, f"usage.dead-letter: {views.dead_letters:,} records = {dead:,} dead-lettered")
     ours = (received, flow.rated.counted, flow.rated.duplicates, dead)
     theirs = (totals.received, totals.counted, totals.duplicates, totals.rejected)
     report.check(ours == theirs, f"offline `ratemill rate` counts the same: {totals.counted:,} + {totals.duplicates:,} + {totals.rejected:,}")

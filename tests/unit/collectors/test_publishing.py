@@ -41,7 +41,8 @@ def test_the_account_is_the_subject(value: bytes, account: bytes | None) -> None
 
 
 def test_a_batch_of_several_accounts_has_no_key() -> None:
-    event = {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "time": "2026-03-01T00:00:00Z", "data": {"sku": "s", "quantity": 1, "unit": "u"}}
+    data = {"sku": "s", "quantity": 1, "unit": "u"}
+    event = {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "time": "2026-03-01T00:00:00Z", "data": data}
     assert account_of(json.dumps([{**event, "subject": "a"}, {**event, "subject": "b"}]).encode(), "cloudevents") is None
     assert account_of(json.dumps([{**event, "subject": "a"}, {**event, "subject": "a"}]).encode(), "cloudevents") == b"a"
     pieces = list(_one_by_one([Piece("f", 3, b'[{"a":1},\n{"b":2}]'), Piece("f", 9, b"{}")]))
