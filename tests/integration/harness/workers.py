@@ -107,6 +107,7 @@ class Worker:
         """Wait until this worker has restored so many lanes."""
         owned = lambda: self.logged("partition_owned") >= lanes or self.status is not None  # noqa: E731
         await until(owned, within_s, f"worker {self.name} is not ready; see {self.log}")
+        assert self.status is None, f"worker {self.name} ended with status {self.status}; see {self.log}"
 
     def logged(self, event: str) -> int:
         """How often the log says this."""
