@@ -50,6 +50,8 @@ def _throughput(given: argparse.Namespace, folder: Path) -> list[Result]:
         for round_ in range(1, given.rounds + 1):
             for path in paths:
                 profile = folder / f"profile-{path}" if given.profile else None
+                for old in folder.glob(f"profile-{path}.*.prof"):
+                    old.unlink()
                 result = asyncio.run(run_once(broker, folder / "run", path, round_, shape, expected, _say, profile))
                 _say(f"{path}, round {round_}: {result.events_per_cpu_s:,} events per CPU-second")
                 results.append(result)
