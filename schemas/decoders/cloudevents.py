@@ -25,7 +25,7 @@ from ..times import parse_time
 from ..usage_event import UsageEvent
 from .reading import as_list, as_object, map_text, optional_text, parse_json, required_text, text_of, usage_from_data
 
-__all__ = ["decode_cloudevents", "decode_plain", "event_from_cloudevent"]
+__all__ = ["decode_cloudevents", "decode_plain", "decode_plain_many", "event_from_cloudevent"]
 
 Headers = Sequence[tuple[str, bytes]]
 _NO_JSON = msgspec.Raw()
@@ -136,6 +136,51 @@ def decode_plain(value: bytes, limits: Limits = DEFAULT_LIMITS) -> UsageEvent:
         if max(map(len, texts)) > limits.max_text_chars or len(value) > limits.max_record_bytes or _FORBIDDEN.search("".join(texts)):
             return _decode_slow(value, limits)
     return UsageEvent(account, source, event_id, sku, time, amount, unit, provider, region, resource, dimensions, tags)
+
+
+def decode_plain_many(values: Sequence[bytes | None], limits: Limits = DEFAULT_LIMITS) -> list[UsageEvent | None]:
+    """`decode_plain` for a batch, for the commonest events only: no dimensions, no tags, no extension members.
+
+    None where an event is not so simple (or not right): `decode_plain` has the answer then. One loop with everything local
+    costs two thirds of a call for each; what it accepts, `decode_plain` accepts with the same result (a test compares them).
+    """
+    result: list[UsageEvent | None] = []
+    append = result.append
+    usual = limits.max_quantity_digits == _MAX_DIGITS and limits.max_text_chars >= _MAX_CHARS
+    longest = min(limits.max_text_chars, limits.max_record_bytes) if usual else -1
+    decode, no_json, quantity, time_of = _decode_typed, _NO_JSON, quantity_of_json, parse_time
+    for value in values:
+        if value is None or len(value) > longest or 92 in value or 127 in value or 0xC2 in value:
+            append(None)
+            continue
+        try:
+            e = decode(value)
+            d = e.data
+            raw = bytes(d.quantity)
+            amount, time = quantity(raw), time_of(e.time)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Rejection):
+            append(None)
+            continue
+        account, source, event_id, sku, unit = e.subject, e.source, e.id, d.sku, d.unit
+        provider, region, resource = d.provider, d.region, d.resource
+        quotes = _REQUIRED_QUOTES
+        if raw[0] == 34:
+            quotes += 2
+        if provider:
+            quotes += 4
+        if region:
+            quotes += 4
+        if resource:
+            quotes += 4
+        if (
+            value.count(b'"') == quotes
+            and account and source and event_id and sku and unit and e.type
+            and d.dimensions is no_json and d.tags is no_json
+        ):  # fmt: skip
+            append(UsageEvent(account, source, event_id, sku, time, amount, unit, provider, region, resource))
+        else:
+            append(None)
+    return result
 
 
 def _read_map(raw: bytes, known: dict[bytes, _Map], limits: Limits) -> _Map:

@@ -9,7 +9,7 @@ from aiokafka.structs import ConsumerRecord
 
 from ...schemas.acceptance import check_time
 from ...schemas.dead_letter import DeadLetter
-from ...schemas.decoders.cloudevents import decode_plain
+from ...schemas.decoders.cloudevents import decode_plain_many
 from ...schemas.decoders.registry import decode_record
 from ...schemas.errors import Reason, Rejection
 from ...schemas.usage_event import UsageEvent
@@ -71,23 +71,20 @@ def decode_batch(context: Context, batch: Batch, own_partition: int | None) -> D
     events: list[UsageEvent] = []
     origins: list[int | tuple[int, int]] = []
     dead: list[DeadLetter] = []
-    plain = provider == "cloudevents"
-    largest = limits.max_record_bytes
+    records = batch.records
+    simple: Sequence[UsageEvent | None] = ()
+    if provider == "cloudevents":
+        # The common case, all at once: structured CloudEvents in the plain form, in time, in their own partition.
+        simple = decode_plain_many([None if record.headers else record.value for record in records], limits)
     known = known_partitions
-    for position, record in enumerate(batch.records):
+    for position, event in enumerate(simple or [None] * len(records)):
+        if event is not None and oldest <= event.time <= newest:
+            if own_partition is None or ((hash_ := known.get(event.account)) is not None and hash_ % partitions == own_partition):
+                events.append(event)
+                origins.append(position)
+                continue
+        record = records[position]
         value = record.value
-        if plain and value is not None and not record.headers and len(value) <= largest:
-            # The common case, once: a structured CloudEvent in the plain form, in time, in its own partition.
-            try:
-                event = decode_plain(value, limits)
-            except Rejection:
-                pass  # perhaps a batch or another shape: the general way gives the precise answer
-            else:
-                if oldest <= event.time <= newest:
-                    if own_partition is None or ((h := known.get(event.account)) is not None and h % partitions == own_partition):
-                        events.append(event)
-                        origins.append(position)
-                        continue
         for index, entry in enumerate(decode_record(provider, value, record.headers, limits)):
             rejection = entry if isinstance(entry, Rejection) else check_time(entry, now, limits, live=True)
             if rejection is None and isinstance(entry, UsageEvent):
