@@ -22,7 +22,7 @@ async def test_elasticsearch_down_for_a_minute(stack: Stack, tmp_path: Path) -> 
     async with bed(stack, tmp_path, seed=90, count=8_000) as b:
         worker = b.worker("a")
         await worker.ready()
-        b.start_traffic(per_second=500)
+        b.start_traffic(per_second=250)
         await b.rated_beyond(500)
         assert b.mid_run
         stack.kill("elasticsearch")

@@ -25,7 +25,7 @@ async def test_disk_kept_and_disk_lost(stack: Stack, tmp_path: Path) -> None:
     async with bed(stack, tmp_path, seed=60, count=8_000) as b:
         worker = b.worker("a")
         await worker.ready()
-        b.start_traffic(per_second=400)
+        b.start_traffic(per_second=200)
         for ending in ("terminate", "kill, keep", "kill, delete"):
             await b.rated_beyond(await b.rated() + 300)
             if ending == "terminate":
@@ -48,11 +48,11 @@ async def test_disk_kept_and_disk_lost(stack: Stack, tmp_path: Path) -> None:
 
 async def test_price_book_published_late(stack: Stack, tmp_path: Path) -> None:
     """Usage before any price book is unpriced, not lost; a first book prices all of it, a changed one restates all of it."""
-    async with bed(stack, tmp_path, seed=70, count=4_000, prices=None) as b:
+    async with bed(stack, tmp_path, seed=70, count=5_000, prices=None) as b:
         b.prices = []
         worker = b.worker("a")
         await worker.ready()
-        b.start_traffic(per_second=400)
+        b.start_traffic(per_second=200)
         await b.rated_beyond(300)
         b.hold_traffic()
         await b.idle()

@@ -32,7 +32,7 @@ async def test_kill_while_taking_over(stack: Stack, tmp_path: Path, point: str) 
     async with bed(stack, tmp_path, seed=20 + AT_TAKEOVER.index(point)) as b:
         first = b.worker("a")
         await first.ready()
-        b.start_traffic(per_second=500)
+        b.start_traffic(per_second=200)
         await b.rated_beyond(500)
         await first.kill()
         second = b.worker("a", failpoints=[{"point": point, "lane": "rate-", "after": 2, "action": "kill"}])
@@ -51,7 +51,7 @@ async def test_kill_in_normalize_and_index(stack: Stack, tmp_path: Path) -> None
             worker = b.worker("a", failpoints=[{"point": point, "lane": lane, "after": 6, "action": "kill"}])
             if not b.published:
                 await worker.ready()
-                b.start_traffic(per_second=500)
+                b.start_traffic(per_second=200)
             b.resume_traffic()
             assert await worker.ended() == -signal.SIGKILL
             assert b.mid_run, f"killed at {b.published} of {len(b.traffic)} records"

@@ -18,7 +18,7 @@ async def test_workers_join_and_leave(stack: Stack, tmp_path: Path) -> None:
     async with bed(stack, tmp_path, seed=40, count=12_000) as b:
         first = b.worker("a")
         await first.ready()
-        b.start_traffic(per_second=400)
+        b.start_traffic(per_second=150)
         await b.rated_beyond(300)
         second = b.worker("b")
         await second.ready(lanes=3 * PARTITIONS // 2)

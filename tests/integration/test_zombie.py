@@ -32,7 +32,7 @@ async def test_a_stopped_worker_rejoins(stack: Stack, tmp_path: Path) -> None:
         first, second = b.worker("a"), b.worker("b")
         await first.ready(lanes=3 * PARTITIONS // 2)
         await second.ready(lanes=3 * PARTITIONS // 2)
-        b.start_traffic(per_second=400)
+        b.start_traffic(per_second=200)
         await b.rated_beyond(300)
         first.signal(signal.SIGSTOP)
         before = second.logged("partition_owned")

@@ -15,7 +15,7 @@ async def kill_in_commit(b: Bed, point: str, lane: str = "rate-", after: int = 1
     """A worker dies at a failpoint while traffic flows; a second one finishes."""
     first = b.worker("a", failpoints=[{"point": point, "lane": lane, "after": after, "action": "kill"}], breaks=breaks)
     await first.ready()
-    b.start_traffic(per_second=1_000)
+    b.start_traffic(per_second=400)
     assert await first.ended() == -signal.SIGKILL
     assert b.mid_run, f"killed at {b.published} of {len(b.traffic)} records"
     assert await b.rated() > 0
@@ -31,7 +31,7 @@ async def zombie(b: Bed, point: str, breaks: Sequence[str] = ()) -> tuple[Worker
     """
     first = b.worker("a", failpoints=[{"point": point, "lane": "rate-0", "after": 4, "action": "stop"}], breaks=breaks, deaf_s=3)
     await first.ready()
-    b.start_traffic(per_second=500)
+    b.start_traffic(per_second=250)
     await until(first.stopped, 60, "the failpoint was not passed")
     assert b.mid_run
     b.hold_traffic()

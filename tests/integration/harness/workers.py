@@ -177,7 +177,7 @@ class Bed:
         return (await publish_book(self.config, text, "test", "test", "test")).digest
 
     def start_traffic(self, per_second: float) -> None:
-        """Publish in the background."""
+        """Publish in the background: slowly, so that the faults fall into it on any machine; `settle` publishes the rest at full speed."""
         self._per_second = per_second
         self._publishing = asyncio.get_running_loop().create_task(self._publish(self.traffic))
 
