@@ -56,7 +56,9 @@ def cli() -> None:
 def main() -> None:
     """Entry point: turns every expected error into one line and an exit status, never a traceback."""
     try:
-        cli.main(standalone_mode=False)
+        # Out of standalone mode click returns the status of `ctx.exit(n)`; no command of ours returns anything else.
+        status = cli.main(standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
