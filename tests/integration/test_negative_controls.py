@@ -51,5 +51,6 @@ async def test_random_document_ids(stack: Stack, tmp_path: Path) -> None:
         worker = b.worker("a", breaks=["random_ids"])
         await worker.ready()
         b.start_traffic(per_second=500)
+        await b.rated_beyond(1_000)  # over several commits, so that line items are restated
         await b.settle()
         await caught(b, "Elasticsearch:")
