@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import time
 from pathlib import Path
@@ -65,6 +66,8 @@ def _throughput(given: argparse.Namespace, folder: Path) -> list[Result]:
 def main() -> int:
     """Run what was asked for; 1 when anything does not agree with the oracle."""
     given = _arguments()
+    # A polite end must still end the servers and the worker.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with work_dir(given.dir) as folder:
             results = [] if given.only == "latency" else _throughput(given, folder)
