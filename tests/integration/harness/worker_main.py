@@ -1,7 +1,7 @@
 """A worker process that dies, stalls or is broken on purpose: `python worker_main.py JSON`.
 
-JSON: {"failpoints": [{"point", "lane", "after", "action": "kill" | "stop" | "raise"}], "breaks": [name, …], "deaf_s": seconds,
-"lifetime_s": seconds}. deaf_s: how long a rebalance goes unheard, so that a woken zombie surely writes before it learns of its loss.
+JSON: {"failpoints": [{"point", "lane", "after", "action": "kill" | "stop" | "raise", "quiet"}], "breaks": [name, …], "deaf_s": seconds,
+"lifetime_s": seconds}. quiet: act when no other lane is in a transaction. deaf_s: how long a rebalance goes unheard, so that a woken zombie surely writes before it learns of its loss.
 Everything else comes from the environment, as for `ratemill worker`.
 """
 
@@ -21,6 +21,7 @@ from ratemill.streams.config import load_config
 from ratemill.streams.worker import run_worker
 
 _PR_SET_PDEATHSIG = 1
+_open = [0]  # transactions under way in all lanes, counted if a failpoint is "quiet"
 
 
 def _end_with_parent() -> None:
@@ -40,6 +41,8 @@ def _action(spec: dict[str, Any]) -> Callable[[str], Awaitable[None]]:
         passes += 1
         if passes != spec["after"]:
             return
+        while spec.get("quiet") and _open[0] > 1:  # our own lane's transaction is counted
+            await asyncio.sleep(0.005)
         print(json.dumps({"failpoint": spec["point"], "where": where, "pass": passes, "action": spec["action"]}), file=sys.stderr, flush=True)
         if spec["action"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -49,6 +52,21 @@ def _action(spec: dict[str, Any]) -> Callable[[str], Awaitable[None]]:
             raise OSError("failpoint")
 
     return act
+
+
+def _count_transactions() -> None:
+    from ratemill.streams.ledger import Ledger
+
+    real = Ledger._transaction
+
+    async def counted(self: Any, *args: Any) -> dict[str, int]:
+        _open[0] += 1
+        try:
+            return await real(self, *args)
+        finally:
+            _open[0] -= 1
+
+    Ledger._transaction = counted  # type: ignore[method-assign]
 
 
 # -- negative controls: each takes one guarantee away --------------------------------------------------------------------
@@ -134,6 +152,8 @@ def main() -> int:
         BREAKS[name]()
     if spec.get("deaf_s"):
         _deaf(spec["deaf_s"])
+    if any(point.get("quiet") for point in spec.get("failpoints", ())):
+        _count_transactions()
     for point in spec.get("failpoints", ()):
         failpoints.install(point["point"], _action(point))
     return run_worker(load_config())
