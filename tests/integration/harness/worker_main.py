@@ -1,7 +1,8 @@
 """A worker process that dies, stalls or is broken on purpose: `python worker_main.py JSON`.
 
 JSON: {"failpoints": [{"point", "lane", "after", "action": "kill" | "stop" | "raise", "quiet"}], "breaks": [name, …], "deaf_s": seconds,
-"lifetime_s": seconds}. quiet: act when no other lane is in a transaction. deaf_s: how long a rebalance goes unheard, so that a woken zombie surely writes before it learns of its loss.
+"lifetime_s": seconds}. quiet: act when no other lane is in a transaction. deaf_s: how long a rebalance goes unheard, so that a
+woken zombie surely writes before it learns of its loss.
 Everything else comes from the environment, as for `ratemill worker`.
 """
 
