@@ -211,7 +211,7 @@ def _table(totals: Totals, currency: str, top: int) -> Table:
         widest = max(len(cells[at]) for cells in (*shown, sums, [name] * len(sums)))
         table.add_column(name, justify="right", no_wrap=True, min_width=widest)
     for ((account, sku), _), cells in zip(ranked, shown, strict=False):
-        table.add_row(*(Text(printable(name).replace(" ", "\u00a0")) for name in (account, sku)), *cells)
+        table.add_row(*(Text(printable(name), no_wrap=True, overflow="ellipsis") for name in (account, sku)), *cells)
     if len(ranked) > top:
         table.add_row(f"+{len(ranked) - top:,} more", style="dim")
     table.add_section()

@@ -54,8 +54,8 @@ def costs_line(rows: Sequence[CostRow]) -> str:
 
 
 def _name(text: str) -> Text:
-    """A name that is cut in a narrow terminal, not folded: what cannot be broken at a blank is cut."""
-    return Text(text.replace(" ", "\u00a0"))
+    """A name that is cut in a narrow terminal, not folded."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _amount(text: str) -> str:

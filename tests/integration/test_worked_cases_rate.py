@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,7 +53,8 @@ def rated(folder: Path, book: str, quantities: list[str]) -> Any:
     """Σ BilledCost of events with these quantities, an hour apart."""
     events = [
         {
-            "specversion": "1.0", "id": str(n), "source": "case", "type": "usage", "subject": "acct", "time": f"2026-03-{n // 24 + 1:02d}T{n % 24:02d}:00:00Z",
+            "specversion": "1.0", "id": str(n), "source": "case", "type": "usage", "subject": "acct",
+            "time": f"2026-03-{n // 24 + 1:02d}T{n % 24:02d}:00:00Z",
             "data": {"sku": "case", "quantity": quantity, "unit": "Units"},
         }
         for n, quantity in enumerate(quantities)
@@ -72,7 +74,7 @@ def parts(quantity: str) -> list[str]:
     """A quantity in four uneven events, so that tiers are crossed inside and between windows."""
     total = money(quantity)
     cuts = [ZERO, money(plain(total // 7)), money(plain(total // 3)), money(plain(total // 2)), total]
-    return [plain(b - a) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [plain(b - a) for a, b in pairwise(cuts)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
