@@ -54,7 +54,7 @@ class RatemillWorker:
     def _faust_app(self) -> Any:
         kafka = self.config.kafka
         (self.folder / "faust").mkdir(parents=True, exist_ok=True)
-        app = faust.App(
+        app: Any = faust.App(
             kafka.group_id,
             broker=f"ratemill://{kafka.bootstrap.split(',')[0]}",
             autodiscover=False,

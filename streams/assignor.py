@@ -47,7 +47,7 @@ def spread(
 def assignor_for(worker: str, together: frozenset[str]) -> type[AbstractPartitionAssignor]:
     """An assignor class for one worker: aiokafka calls it by class, so the worker's name is bound into it."""
 
-    class Assignor(AbstractPartitionAssignor):
+    class Assignor(AbstractPartitionAssignor):  # type: ignore[misc]
         name = "ratemill"
         version = 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rocksdict import BlockBasedOptions, Options, Rdict, WriteBatch, WriteOptions
 
@@ -38,8 +39,9 @@ class RocksStore:
         options.set_block_based_table_factory(table)
         folder.parent.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._db = Rdict(str(folder), options)
-        self._no_wal = WriteOptions()
+        self._db: Any = Rdict(str(folder), options)  # its type stubs do not know lists of keys, nor that disable_wal is a property
+        no_wal: Any = WriteOptions
+        self._no_wal = no_wal()
         self._no_wal.disable_wal = True
         self._buckets = self._find_buckets()
 

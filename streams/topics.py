@@ -126,7 +126,8 @@ async def ensure_topics(config: Config) -> dict[str, int]:
                 response = await admin.create_topics(missing)
                 failed = [e for e in response.topic_errors if e[1] not in (0, TopicAlreadyExistsError.errno)]
                 if failed:
-                    raise Unavailable(f"Kafka refused to create topic {failed[0][0]}: {failed[0][2] or failed[0][1]}; check rights and replication factor")
+                    name, code, text = failed[0][:3]
+                    raise Unavailable(f"Kafka refused to create topic {name}: {text or code}; check rights and replication factor")
             except TopicAlreadyExistsError:
                 pass
         return _checked(await admin.describe_topics([t.name for t in wanted]), topics, config)
@@ -141,7 +142,7 @@ def _checked(described: list[dict[str, object]], topics: Topics, config: Config)
     for name in [*topics.rate_sources, topics.rated, topics.windows, topics.dedupe]:
         if counts.get(name, 0) != counts.get(topics.events, 0) or (counts.get(name) and counts[name] != config.kafka.partitions):
             raise BadInput(
-                f"topic {name} has {counts.get(name)} partitions, kafka.partitions says {config.kafka.partitions}: the count is frozen once usage was rated; "
-                "set kafka.partitions to what the topics have"
+                f"topic {name} has {counts.get(name)} partitions, kafka.partitions says {config.kafka.partitions}: "
+                "the count is frozen once usage was rated; set kafka.partitions to what the topics have"
             )
     return counts

@@ -19,6 +19,7 @@ from aiokafka.structs import TopicPartition
 from faust.transport.conductor import Conductor
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from faust.types.tuples import ConsumerMessage
 
 from .assignor import assignor_for
 from .lanes.base import Batch, Lane
@@ -26,15 +27,22 @@ from .topics import client_settings
 
 __all__ = ["Consumer", "Transport"]
 
+
+
+def _host(app: Any) -> Any:
+    """The worker that an app belongs to (streams.app.RatemillWorker)."""
+    return app.ratemill
+
+
 # Ends a fetch early enough to keep batches in the processor's cache.
 RECORDS_PER_FETCH = 4_000
 
 
-class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that talks to Kafka; only how its consumer is made differs."""
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
-        host = transport.app.ratemill
+        host = _host(transport.app)
         kafka = host.config.kafka
         self._assignor = assignor_for(host.name, frozenset(host.topics.rate_sources))
         return aiokafka.AIOKafkaConsumer(
@@ -58,14 +66,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         )
 
 
-class Consumer(driver.Consumer):  # type: ignore[misc]
+class Consumer(driver.Consumer):
     """Hands out batches for lanes."""
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Any]]:
-        host = self.app.ratemill
+        host = _host(self.app)
         asked: dict[TP, tuple[Lane, int]] = {}
         for tp in active_partitions or ():
             lane = host.lane_of(tp)
@@ -90,7 +98,9 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     def _to_message(self, tp: TP, batch: Batch) -> Any:
         last = batch.records[-1]
-        return driver.ConsumerMessage(
+        # Faust expects bytes for a value, but only its serializers look at it, and "raw" does nothing.
+        message: Any = ConsumerMessage
+        return message(
             tp.topic, tp.partition, last.offset, last.timestamp / 1_000.0, last.timestamp_type, [], None, batch, None, 0, 0, tp,
             generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
@@ -117,7 +127,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         """Back-pressure is the lanes' business."""
 
 
-class Transport(driver.Transport):  # type: ignore[misc]
+class Transport(driver.Transport):
     """`ratemill://host:port`, found by Faust through the entry point `faust.transports`."""
 
     Consumer = Consumer

@@ -104,6 +104,7 @@ def period_item(names: Names, group: GroupKey, prefix: bytes, price: Price, star
     cost, unit_price, quantity = plain(component.cost), plain(component.unit_price), plain(component.quantity)
     consumed = None if component.consumed_quantity is None else plain(component.consumed_quantity)
     month = month_of(start)
+    usage = component.category == "Usage"
     return RatedLineItem(
         _line_item_id(prefix, key, component.key), 0, group.account, price.currency,
         text(month_start(month)), text(month_start(month + 1)), text(start), text(end), group.sku,
@@ -111,7 +112,8 @@ def period_item(names: Names, group: GroupKey, prefix: bytes, price: Price, star
         quantity, price.unit if consumed is not None and price.model == "volume" else ("package" if component.key == "package" else "charge"),
         price.service_name or group.sku, price.service_category or "Other", names.provider, names.publisher, names.invoice_issuer,
         None, unit_price, unit_price, consumed, None if consumed is None else group.unit,
-        "Standard" if component.category == "Usage" else None, "Usage-Based" if component.category == "Usage" else "Recurring", component.sku_price_id or None, None, None, None, component.key, price.id, price.version, price.model,
+        "Standard" if usage else None, "Usage-Based" if usage else "Recurring", component.sku_price_id or None, None, None, None,
+        component.key, price.id, price.version, price.model,
     )  # fmt: skip
 
 

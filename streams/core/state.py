@@ -107,7 +107,7 @@ class PartitionState:
                 else:
                     cell[0] += e.quantity  # type: ignore[operator]
                     if cell[1] != e.provider:
-                        cell[1] = min(cell[1], e.provider) if cell[1] and e.provider else cell[1] or e.provider  # type: ignore[type-var]
+                        cell[1] = min(cell[1], e.provider) if cell[1] and e.provider else cell[1] or e.provider
         return Added(counted, duplicates, conflicts)
 
     def seal(self, now_s: int, revision: int) -> Effects:

@@ -78,11 +78,14 @@ def decode_batch(context: Context, batch: Batch, own_partition: int | None) -> D
         simple = decode_plain_many([None if record.headers else record.value for record in records], limits)
     known = known_partitions
     for position, event in enumerate(simple or [None] * len(records)):
-        if event is not None and oldest <= event.time <= newest:
-            if own_partition is None or ((hash_ := known.get(event.account)) is not None and hash_ % partitions == own_partition):
-                events.append(event)
-                origins.append(position)
-                continue
+        if (
+            event is not None
+            and oldest <= event.time <= newest
+            and (own_partition is None or ((hash_ := known.get(event.account)) is not None and hash_ % partitions == own_partition))
+        ):
+            events.append(event)
+            origins.append(position)
+            continue
         record = records[position]
         value = record.value
         for index, entry in enumerate(decode_record(provider, value, record.headers, limits)):

@@ -134,16 +134,17 @@ class RateLane(Lane):
         events: list[UsageEvent] = []
         letters: list[Callable[[Rejection], DeadLetter]] = []
         dead: list[DeadLetter] = []
-        now = self.context.clock_ns()
+        now, tp = self.context.clock_ns(), batch.tp
         for record in batch.records:
             try:
                 packed = unpack(record.value or b"")
             except msgspec.MsgspecError as error:
                 rejection = Rejection(Reason.NOT_DECODABLE, f"not a record of usage.events: {error}")
-                dead.append(dead_letter(rejection, batch.tp.topic, batch.tp.partition, record.offset, 0, record.value, record.key, record.headers, now))
+                dead.append(dead_letter(rejection, tp.topic, tp.partition, record.offset, 0, record.value, record.key, record.headers, now))
                 continue
             events += packed.events
-            letters += [_letter_of(packed.topic, packed.partition, offset, event, now) for offset, event in zip(packed.offsets, packed.events, strict=True)]
+            origins = zip(packed.offsets, packed.events, strict=True)
+            letters += [_letter_of(packed.topic, packed.partition, offset, event, now) for offset, event in origins]
         return Decoded(events, letters, dead)
 
     # -- steps 5 to 7: write, commit, swap ---------------------------------------------------------------------------

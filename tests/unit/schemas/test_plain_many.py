@@ -28,7 +28,8 @@ values = st.fixed_dictionaries(
     {},
     optional={
         "id": texts, "source": texts, "subject": texts, "type": texts, "sku": texts, "unit": texts, "region": texts, "provider": texts,
-        "resource": texts, "extra": texts, "time": st.sampled_from(["2026-01-02T03:04:05.123Z", "2026-01-02T03:04:05+01:00", "2026-13-01T00:00:00Z", ""]),
+        "resource": texts, "extra": texts,
+        "time": st.sampled_from(["2026-01-02T03:04:05.123Z", "2026-01-02T03:04:05+01:00", "2026-13-01T00:00:00Z", ""]),
         "quantity": st.one_of(st.integers(-5, 5), st.sampled_from(["1e400", "NaN", "-0", "1E3", "007", "9" * 61, "0.10", ""])),
         "dimensions": st.just({"a": "b"}), "tags": st.just({}), "specversion": st.sampled_from(["1.0", "0.3"]),
     },
