@@ -127,12 +127,18 @@ class _Markers:
         await self._client.close()
 
 
-async def _follow(markers: _Markers, producer: Any, worker: Worker, expected_markers: int) -> None:
-    """Poll until the producer has ended and all markers were seen, or too long nothing came."""
+async def _follow(markers: _Markers, producer: Any, worker: Worker, expected_markers: int, watch: Watch, say: Say) -> None:
+    """Poll until the producer has ended and all markers were seen, or too long nothing came. Every 10 s, say how far each agent is."""
     ended = None
+    told = time.monotonic()
     while len(markers.delays) < expected_markers:
         worker.check()
         await markers.poll()
+        if time.monotonic() - told >= 10:
+            told = time.monotonic()
+            await watch.poll()
+            stages = ", ".join(f"{agent} {sum(watch.total(agent, 'received')):,}" for agent in AGENTS)
+            say(f"latency: committed by {stages}; markers visible {len(markers.delays):,}")
         if ended is None and producer.returncode is not None:
             ended = time.monotonic()
             if producer.returncode:
@@ -157,7 +163,8 @@ async def _measure(stack: Stack, folder: Path, say: Say) -> LatencyResult:
         )
         machine = _Machine(stack, worker)
         try:
-            await _follow(markers, producer, worker, seconds * TICKS_PER_S)
+            async with Watch(config) as watch:
+                await _follow(markers, producer, worker, seconds * TICKS_PER_S, watch, say)
             cpu, machine_s = machine.used()
         finally:
             if producer.returncode is None:
