@@ -68,7 +68,7 @@ async def kafka_checks(config: Config) -> list[Finding]:
 
 async def _topics(admin: Any, config: Config) -> tuple[dict[str, int], list[Finding]]:
     """Partitions of our topics (none if some are missing), and what is wrong with them."""
-    wanted = {topic.name: topic for topic in streams_topics._wanted(config, Topics.of(config.kafka))}
+    wanted = {topic.name: topic for topic in streams_topics.wanted_topics(config, Topics.of(config.kafka))}
     existing = set(await admin.list_topics())
     missing = [name for name in wanted if name not in existing]
     if len(missing) == len(wanted):

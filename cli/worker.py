@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.option("--data-dir", metavar="DIR", help="Where the local state lives; it may be lost, and is restored from Kafka.")
 @click.option("--name", help="Stable name of this worker: it gets its partitions back after a restart.")
 @click.option("--metrics-port", type=int, help="Serve Prometheus metrics on this port.")
-@click.option("--log-format", type=click.Choice(["auto", "json", "text"]))
+@click.option("--log-format", type=click.Choice(["auto", "json", "text"]), help="auto: text on a terminal, JSON elsewhere.")
 def command(path: str | None, agents: str | None, data_dir: str | None, name: str | None, metrics_port: int | None, log_format: str | None) -> None:
     """Run the agents: normalize (decode raw usage), rate (deduplicate, window, price), index (to Elasticsearch).
 

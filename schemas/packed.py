@@ -15,12 +15,13 @@ __all__ = ["PackedEvents", "as_cloudevent", "pack", "unpack"]
 
 
 class PackedEvents(msgspec.Struct, array_like=True, gc=False):
-    """Events of one raw topic-partition, in log order; `offsets` runs beside `events`."""
+    """Events of one raw topic-partition, in log order; `offsets` and `indexes` (place within the raw record) run beside `events`."""
 
     version: int
     topic: str
     partition: int
     offsets: list[int]
+    indexes: list[int]
     events: list[UsageEvent]
 
 
@@ -28,15 +29,15 @@ _encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 _decode = msgspec.msgpack.Decoder(PackedEvents).decode
 
 
-def pack(topic: str, partition: int, offsets: list[int], events: list[UsageEvent]) -> bytes:
+def pack(topic: str, partition: int, offsets: list[int], indexes: list[int], events: list[UsageEvent]) -> bytes:
     """One record's value."""
-    return _encode(PackedEvents(1, topic, partition, offsets, events))
+    return _encode(PackedEvents(1, topic, partition, offsets, indexes, events))
 
 
 def unpack(value: bytes) -> PackedEvents:
     """Inverse of `pack`. Raises msgspec.MsgspecError for anything else."""
     packed = _decode(value)
-    if packed.version != 1 or len(packed.events) != len(packed.offsets):
+    if packed.version != 1 or not len(packed.events) == len(packed.offsets) == len(packed.indexes):
         raise msgspec.ValidationError(f"packed events of version {packed.version} are not known here")
     return packed
 

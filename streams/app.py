@@ -48,6 +48,7 @@ class RatemillWorker:
         self._lanes: dict[TP, Lane] = {}
         self._kept: dict[str, Lane] = {}  # by name, over rebalances
         self._sink: ElasticsearchSink | None = None
+        self._starting_sink: asyncio.Future[None] | None = None
         self._changing = asyncio.Lock()
         self.app = self._faust_app()
 
@@ -158,6 +159,8 @@ class RatemillWorker:
         self.books.start()
         if "index" in self.config.worker.agents:
             self._sink = self._new_sink()
+            # Waits for Elasticsearch, and nothing waits for it: writing makes sure of its index by itself.
+            self._starting_sink = asyncio.ensure_future(self._sink.start())
         starting = asyncio.ensure_future(self.app.start())
         stopping = asyncio.ensure_future(stop.wait())
         watching = asyncio.ensure_future(self._watch())
@@ -177,7 +180,8 @@ class RatemillWorker:
                 await self._stop_lanes()
             await self.app.stop()
             await self.books.stop()
-            if self._sink is not None:
+            if self._sink is not None and self._starting_sink is not None:
+                self._starting_sink.cancel()
                 await self._sink.close()
 
     async def _watch(self) -> None:

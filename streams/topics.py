@@ -11,7 +11,7 @@ from aiokafka.partitioner import murmur2
 from ..schemas.errors import BadInput, Unavailable
 from .config import Config, KafkaConfig
 
-__all__ = ["Topics", "client_settings", "ensure_topics", "partition_of"]
+__all__ = ["Topics", "client_settings", "ensure_topics", "partition_of", "wanted_topics"]
 
 _RECORD_LIMIT = 17 << 20  # above the largest raw record that any configuration accepts, so that it can be dead-lettered whole
 _DAY_MS = 86_400_000
@@ -80,7 +80,8 @@ def client_settings(kafka: KafkaConfig) -> dict[str, object]:
     return settings
 
 
-def _wanted(config: Config, topics: Topics) -> list[NewTopic]:
+def wanted_topics(config: Config, topics: Topics) -> list[NewTopic]:
+    """Every topic with the settings that Ratemill makes it with."""
     kafka = config.kafka
     big = {"max.message.bytes": str(_RECORD_LIMIT)}
     compact = {"cleanup.policy": "compact", "max.message.bytes": str(4 << 20)}
@@ -118,7 +119,7 @@ async def ensure_topics(config: Config) -> dict[str, int]:
         await admin.close()
         raise Unavailable(f"Kafka at {config.kafka.bootstrap} does not answer; start it (`ratemill local up`) or set kafka.bootstrap") from error
     try:
-        wanted = _wanted(config, topics)
+        wanted = wanted_topics(config, topics)
         existing = set(await admin.list_topics())
         missing = [t for t in wanted if t.name not in existing]
         if missing:

@@ -30,10 +30,10 @@ class Decoded(NamedTuple):
     dead: list[DeadLetter]
     origins: Sequence[int | tuple[int, int]] = ()
 
-    def origin(self, at: int) -> int:
-        """Position in the batch of the record that an accepted event came in."""
+    def origin(self, at: int) -> tuple[int, int]:
+        """Where an accepted event came from: position of its record in the batch, and its own place in that record."""
         found = self.origins[at]
-        return found[0] if isinstance(found, tuple) else found
+        return found if isinstance(found, tuple) else (found, 0)
 
     def letter(self, at: int, rejection: Rejection) -> DeadLetter:
         """Dead letter of an accepted event that turned out not to count."""

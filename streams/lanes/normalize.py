@@ -30,7 +30,7 @@ class NormalizeLane(Lane):
         self._source = source
         self._progress_at = source.partition % context.partitions[context.topics.progress]
         self._progress = Progress(self.name)
-        self._out: dict[int, tuple[list[int], list[UsageEvent]]] = {}
+        self._out: dict[int, tuple[list[int], list[int], list[UsageEvent]]] = {}
         self._dead: list[DeadLetter] = []
 
     async def own(self) -> dict[TopicPartition, int]:
@@ -48,9 +48,11 @@ class NormalizeLane(Lane):
         for at, event in enumerate(decoded.events):
             out = self._out.get(target := account_partition(event.account, partitions))
             if out is None:
-                out = self._out[target] = ([], [])
-            out[0].append(records[decoded.origin(at)].offset)
-            out[1].append(event)
+                out = self._out[target] = ([], [], [])
+            position, index = decoded.origin(at)
+            out[0].append(records[position].offset)
+            out[1].append(index)
+            out[2].append(event)
         self._dead += decoded.dead
         counters = self._progress.of(batch.tp.topic)
         counters.received += len(decoded.events) + len(decoded.dead)
@@ -77,10 +79,10 @@ class NormalizeLane(Lane):
             self.context.metrics.dead_lettered.labels("normalize", letter.topic, letter.reason).inc()
         self._out, self._dead = {}, []
 
-    def _packed(self, offsets: list[int], events: list[UsageEvent]) -> Iterable[Record]:
+    def _packed(self, offsets: list[int], indexes: list[int], events: list[UsageEvent]) -> Iterable[Record]:
         for at in range(0, len(events), EVENTS_PER_RECORD):
             part = slice(at, at + EVENTS_PER_RECORD)
-            yield None, pack(self._source.topic, self._source.partition, offsets[part], events[part]), []
+            yield None, pack(self._source.topic, self._source.partition, offsets[part], indexes[part], events[part]), []
 
 
 async def read_progress(context: Context, lane: str, partition: int) -> Progress:

@@ -143,8 +143,8 @@ class RateLane(Lane):
                 dead.append(dead_letter(rejection, tp.topic, tp.partition, record.offset, 0, record.value, record.key, record.headers, now))
                 continue
             events += packed.events
-            origins = zip(packed.offsets, packed.events, strict=True)
-            letters += [_letter_of(packed.topic, packed.partition, offset, event, now) for offset, event in origins]
+            origins = zip(packed.offsets, packed.indexes, packed.events, strict=True)
+            letters += [_letter_of(packed.topic, packed.partition, offset, index, event, now) for offset, index, event in origins]
         return Decoded(events, letters, dead)
 
     # -- steps 5 to 7: write, commit, swap ---------------------------------------------------------------------------
@@ -230,8 +230,10 @@ class RateLane(Lane):
         self.log.info("price_book", digest=target.digest[:12], restated=len(line_items), complete=not progress.repricing)
 
 
-def _letter_of(topic: str, partition: int, offset: int, event: UsageEvent, now: int) -> Callable[[Rejection], DeadLetter]:
-    return lambda rejection: dead_letter(rejection, topic, partition, offset, 0, as_cloudevent(event), None, (), now)
+def _letter_of(topic: str, partition: int, offset: int, index: int, event: UsageEvent, now: int) -> Callable[[Rejection], DeadLetter]:
+    # The raw record is a hop away, so the letter holds the event in the plain form, with what its record's headers said of it.
+    headers = [("ratemill-backfill", event.backfill.encode())] if event.backfill else []
+    return lambda rejection: dead_letter(rejection, topic, partition, offset, index, as_cloudevent(event), None, headers, now)
 
 
 def _records(pairs: Iterable[tuple[bytes, bytes]]) -> Iterable[Record]:
