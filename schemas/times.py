@@ -27,27 +27,23 @@ _EPOCH_MS = re.compile(r"-?[0-9]{1,15}")
 
 _CACHE_SIZE = 65_536  # minutes: 45 days, more than an event may be late
 _minutes: dict[str, int] = {}
-_seconds: dict[str, int] = {f":{s:02d}Z": s * NS for s in range(60)}
-_LONGEST_END = len(":00.000Z")
+_seconds: dict[str, int] = {f":{s:02d}": s * NS for s in range(60)}
+_fractions: dict[str, int] = {"Z": 0, **{f".{ms:03d}Z": ms * 1_000_000 for ms in range(1_000)}}
 
 
 def parse_time(text: str) -> int:
     """Nanoseconds of an RFC 3339 time. A zone is required; at most 9 fraction digits. Raises Rejection(BAD_TIME).
 
-    The usual form `YYYY-MM-DDTHH:MM:SSZ`, with up to three fraction digits, costs two dictionary look-ups: its minute has mostly
-    been seen before, and so has its end. Both dictionaries hold valid texts only, so nothing else has to be checked.
+    The usual form `YYYY-MM-DDTHH:MM:SSZ`, with or without milliseconds, costs three dictionary look-ups: its minute has mostly
+    been seen before, and its end is one of 60 and one of 1,001 texts. All three hold valid texts only, so nothing else has to
+    be checked.
     """
     minute = _minutes.get(text[:16])
     if minute is not None:
-        end = text[16:]
-        second = _seconds.get(end)
-        if second is not None:
-            return minute + second
-        time = _parse(text, naive_is_utc=False)
-        if len(end) <= _LONGEST_END and end[-1] == "Z":
-            # There are 66,660 such ends at most.
-            _seconds[end] = time - minute
-        return time
+        second = _seconds.get(text[16:19])
+        fraction = _fractions.get(text[19:])
+        if second is not None and fraction is not None:
+            return minute + second + fraction
     return _parse(text, naive_is_utc=False)
 
 

@@ -7,7 +7,6 @@ throws the object away and builds a new one from the store: nothing in here is w
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, localcontext
 from typing import NamedTuple
@@ -60,7 +59,8 @@ class PartitionState:
         self._settings = settings
         self._fresh: dict[bytes, bytes] = {}  # identities counted since the last commit
         self._usage: dict[tuple[str, str, str, int, str, str, str], list[Decimal | str]] = {}
-        self._groups: OrderedDict[tuple[str, str, str, int], Group] = OrderedDict()
+        self._groups: dict[tuple[str, str, str, int], Group] = {}
+        self._older: dict[tuple[str, str, str, int], Group] = {}
         self._cached = 0
         self._writer = WindowWriter(rates.names, settings.window_s)
 
@@ -142,18 +142,19 @@ class PartitionState:
         """The effects are durable and the store has taken them over (`Store.apply`)."""
         self._fresh = {}
         self._usage = {}
-        while self._cached > self._settings.cached_entries and self._groups:
-            _, group = self._groups.popitem(last=False)
-            self._cached -= len(group.entries)
+        if self._cached > self._settings.cached_entries // 2:
+            # Two generations: what was not touched while the younger one filled goes. Cheaper than keeping an exact order.
+            self._older, self._groups, self._cached = self._groups, {}, 0
 
     def _group(self, key: tuple[str, str, str, int]) -> Group:
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(GroupKey(*key))
-            group.load(self._store.scan(ENTRY + group.prefix), self._rates)
+            group = self._older.pop(key, None)
+            if group is None:
+                group = Group(GroupKey(*key))
+                group.load(self._store.scan(ENTRY + group.prefix), self._rates)
+            self._groups[key] = group
             self._cached += len(group.entries)
-        else:
-            self._groups.move_to_end(key)
         return group
 
     def reprice(self, rates: Rates, after: bytes, limit: int) -> Iterator[tuple[bytes, list[RatedLineItem]]]:
@@ -178,6 +179,7 @@ class PartitionState:
         self._rates = rates
         self._writer = WindowWriter(rates.names, self._settings.window_s)
         self._groups.clear()
+        self._older.clear()
         self._cached = 0
 
     def groups(self) -> Iterator[Group]:
