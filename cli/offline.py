@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -139,7 +140,9 @@ class OfflineRating:
 
     def _commit(self) -> None:
         self._revision += 1
-        self._store.apply(self._state.seal(0, self._revision))
+        effects = self._state.seal(0, self._revision)
+        deque(effects.line_items, maxlen=0)  # restated ones are of no interest here: all are made at the end
+        self._store.apply(effects)
         self._state.committed()
         self._uncommitted = 0
 

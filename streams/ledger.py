@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber, ProducerFenced
@@ -30,7 +30,7 @@ from . import failpoints
 from .config import KafkaConfig
 from .topics import client_settings
 
-__all__ = ["Fenced", "Ledger", "Out", "Record", "Unsettled"]
+__all__ = ["Fenced", "Ledger", "Out", "Receipt", "Record", "Unsettled"]
 
 Headers = list[tuple[str, bytes]]  # a list: aiokafka takes nothing else
 Record = tuple[bytes | None, bytes | None, Headers]  # key, value, headers
@@ -39,6 +39,13 @@ Out = tuple[str, int, Iterable[Record]]  # topic, partition, records
 BATCH_BYTES = 1 << 19
 # Longer than any healthy commit; shorter than what a stopped worker may block readers of its partitions.
 TRANSACTION_TIMEOUT_S = 60.0
+
+
+class Receipt(NamedTuple):
+    """What a transaction wrote, by topic."""
+
+    positions: dict[str, int]  # next offset behind it
+    records: dict[str, int]  # number of records
 
 
 class Fenced(RatemillError):
@@ -84,8 +91,8 @@ class Ledger:
         self._producer = producer
         await failpoints.hit("after_fence", self._name)
 
-    async def commit(self, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> dict[str, int]:
-        """Steps 5 and 6: all records and offsets, or none. Returns {topic: next offset behind what was written}.
+    async def commit(self, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> Receipt:
+        """Steps 5 and 6: all records and offsets, or none. Records may be made on the way; topics are written in the order given.
 
         Raises Fenced or Unsettled; then the transaction must be taken as unknown and the ledger be discarded.
         """
@@ -100,7 +107,7 @@ class Ledger:
         except (KafkaError, OutOfOrderSequenceNumber, OSError, TimeoutError) as error:
             raise Unsettled(f"{self._name}: outcome of a transaction is unknown: {error!r}") from error
 
-    async def _transaction(self, producer: AIOKafkaProducer, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> dict[str, int]:
+    async def _transaction(self, producer: AIOKafkaProducer, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> Receipt:
         await failpoints.hit("before_begin", self._name)
         await producer.begin_transaction()
         sent: list[tuple[str, asyncio.Future[Any], int]] = []
@@ -110,16 +117,17 @@ class Ledger:
                 sent.append((topic, future, count))
             if at == 0:
                 await failpoints.hit("after_line_items", self._name)
-        positions: dict[str, int] = {}
+        receipt = Receipt({}, {})
         for topic, future, count in sent:
-            positions[topic] = max(positions.get(topic, 0), (await future).offset + count)
+            receipt.positions[topic] = max(receipt.positions.get(topic, 0), (await future).offset + count)
+            receipt.records[topic] = receipt.records.get(topic, 0) + count
         await failpoints.hit("after_changelog", self._name)
         await failpoints.hit("before_offsets", self._name)
         await producer.send_offsets_to_transaction(dict(offsets), self._kafka.group_id)
         await failpoints.hit("before_commit", self._name)
         await producer.commit_transaction()
         await failpoints.hit("after_commit", self._name)
-        return positions
+        return receipt
 
     async def discard(self) -> None:
         """Throw the producer away without finishing anything; an open transaction is settled by the next fence or its timeout."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ...pricing.money import EXACT
 from ...schemas.line_item import RatedLineItem, encode_line_item
 from ...schemas.usage_event import UsageEvent, identify
-from .groups import Group, Out, Rates
+from .groups import Delta, Group, Out, Rates
 from .items import GroupKey, WindowWriter, entry_key, group_prefix, withdraw
 from .periods import month_of
 from .store import ENTRY, Effects, Store
@@ -22,6 +22,7 @@ from .store import ENTRY, Effects, Store
 __all__ = ["Added", "PartitionState", "Settings", "written"]
 
 _NS = 1_000_000_000
+GROUPS_AT_ONCE = 200
 
 
 class Settings(NamedTuple):
@@ -114,11 +115,11 @@ class PartitionState:
         """Price everything added since the last commit.
 
         now_s: arrival time of these events in seconds since 1970; revision: must be greater than that of any earlier commit
-        of the partition, and becomes x_Revision of the line items that change.
+        of the partition, and becomes x_Revision of the line items that change. The line items are priced as they are read.
         """
         with localcontext(EXACT):
             window_s = self._settings.window_s
-            touched: dict[tuple[str, str, str, int], list[tuple[bytes, Decimal, str]]] = {}
+            touched: dict[tuple[str, str, str, int], list[Delta]] = {}
             for (account, sku, unit, window, region, resource, dimensions), (quantity, provider) in self._usage.items():
                 start = window * window_s
                 group_key = (account, sku, unit, month_of(start))
@@ -128,15 +129,28 @@ class PartitionState:
                     touched[group_key] = [delta]  # type: ignore[list-item]
                 else:
                     deltas.append(delta)  # type: ignore[arg-type]
-            out = Out([], [], [], [])
-            writer = self._writer.at(revision)
-            for group_key, deltas in touched.items():
-                group = self._group(group_key)
-                known = len(group.entries)
-                group.change(deltas, self._rates, writer, out)
-                self._cached += len(group.entries) - known
-        objects, more = written(out.items, revision)
-        return Effects(out.written + objects, out.puts, self._fresh, now_s // self._settings.bucket_s, sum(out.unpriced) + more)
+        puts: list[tuple[bytes, bytes]] = []
+        unpriced: list[int] = []
+        line_items = self._priced(list(touched.items()), revision, puts, unpriced)
+        return Effects(line_items, puts, self._fresh, now_s // self._settings.bucket_s, unpriced)
+
+    def _priced(
+        self, touched: list[tuple[tuple[str, str, str, int], list[Delta]]], revision: int, puts: list[tuple[bytes, bytes]], unpriced: list[int]
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Line items of the groups touched, some groups at a time: what was just written is sent while it is in the cache."""
+        writer = self._writer.at(revision)
+        for at in range(0, len(touched), GROUPS_AT_ONCE):
+            out = Out([], [], puts, unpriced)
+            with localcontext(EXACT):
+                for group_key, deltas in touched[at : at + GROUPS_AT_ONCE]:
+                    group = self._group(group_key)
+                    known = len(group.entries)
+                    group.change(deltas, self._rates, writer, out)
+                    self._cached += len(group.entries) - known
+            objects, more = written(out.items, revision)
+            unpriced.append(more)
+            yield from out.written
+            yield from objects
 
     def committed(self) -> None:
         """The effects are durable and the store has taken them over (`Store.apply`)."""

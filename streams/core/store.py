@@ -6,7 +6,7 @@ month) are a prefix scan in chronological order. Only committed data is ever in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from sortedcontainers import SortedDict
@@ -21,13 +21,17 @@ FINGERPRINT_BYTES = 8
 
 
 class Effects(NamedTuple):
-    """What one commit changes: all of it goes into one transaction, then into the store, or nothing does."""
+    """What one commit changes: all of it goes into one transaction, then into the store, or nothing does.
 
-    line_items: list[tuple[bytes, bytes]]  # x_LineItemId -> JSON
+    line_items may be made on the way: read it to its end once, then `puts` and `unpriced` are complete. So a commit of a
+    hundred thousand line items needs the memory of a few hundred.
+    """
+
+    line_items: Iterable[tuple[bytes, bytes]]  # x_LineItemId -> JSON
     puts: list[tuple[bytes, bytes]]  # store key -> value, for the compacted changelog
     ids: Mapping[bytes, bytes]  # identity hash -> fingerprint
     bucket: int  # arrival bucket of the ids
-    unpriced: int  # line items in this commit for which no price exists
+    unpriced: list[int]  # numbers of line items in this commit for which no price exists, to be added up
 
 
 class Store(Protocol):

@@ -79,14 +79,14 @@ class RateLane(Lane):
             if tp.topic == topics.dedupe:
                 for record in records:
                     if record.value is not None and record.key is not None and record.key.startswith(_BUCKET):
-                        store.write(Effects([], [], dict(unpack_ids(record.value)), int(record.key[len(_BUCKET) :]), 0), {})
-                store.write(Effects([], [], {}, 0, 0), position)
+                        store.write(Effects([], [], dict(unpack_ids(record.value)), int(record.key[len(_BUCKET) :]), []), {})
+                store.write(Effects([], [], {}, 0, []), position)
             elif tp.topic == topics.windows:
                 puts = [(r.key, r.value) for r in records if r.key is not None and r.value is not None]
-                store.write(Effects([], puts, {}, 0, 0), position)
+                store.write(Effects([], puts, {}, 0, []), position)
             else:
                 puts = [(_PROGRESS_KEY, r.value) for r in records if r.key == self.name.encode() and r.value is not None]
-                store.write(Effects([], puts, {}, 0, 0), position)
+                store.write(Effects([], puts, {}, 0, []), position)
 
     async def release(self) -> None:
         """Close the local store: it holds committed data only, so the next restore starts from it."""
@@ -177,18 +177,19 @@ class RateLane(Lane):
             outs.append((topics.dedupe, number, _id_records(effects)))
         if self._dead:
             outs.append((topics.dead_letter, number, [to_kafka(letter) for letter in self._dead]))
-        positions = await self.ledger.commit(outs, self.next_offsets)
-        local = {t: positions[t] for t in (topics.windows, topics.dedupe, topics.progress) if t in positions}
-        store.write(Effects([], [*effects.puts, (_PROGRESS_KEY, progress)], effects.ids, effects.bucket, 0), local)
+        # In this order: pricing fills `puts` while the line items are sent.
+        receipt = await self.ledger.commit(outs, self.next_offsets)
+        local = {t: receipt.positions[t] for t in (topics.windows, topics.dedupe, topics.progress) if t in receipt.positions}
+        store.write(Effects((), [*effects.puts, (_PROGRESS_KEY, progress)], effects.ids, effects.bucket, []), local)
         await failpoints.hit("after_swap", self.name)
-        self._count(effects)
+        self._count(receipt.records.get(topics.rated, 0), sum(effects.unpriced))
 
-    def _count(self, effects: Effects) -> None:
+    def _count(self, line_items: int, unpriced: int) -> None:
         metrics = self.context.metrics
-        metrics.line_items.inc(len(effects.line_items))
-        if effects.unpriced:
-            metrics.unpriced.inc(effects.unpriced)
-            self.log.error("usage_without_a_price", line_items=effects.unpriced, what_to_do="publish a price for it: ratemill prices publish FILE")
+        metrics.line_items.inc(line_items)
+        if unpriced:
+            metrics.unpriced.inc(unpriced)
+            self.log.error("usage_without_a_price", line_items=unpriced, what_to_do="publish a price for it: ratemill prices publish FILE")
         for letter in self._dead:
             metrics.dead_lettered.labels("rate", letter.topic, letter.reason).inc()
         self._dead = []
@@ -226,7 +227,7 @@ class RateLane(Lane):
             progress.book, progress.repricing, progress.repriced = target.digest, "", ""
             state.use(rates)
         line_items, unpriced = written(items, progress.revision)
-        await self._write(Effects(line_items, [], {}, 0, unpriced))
+        await self._write(Effects(line_items, [], {}, 0, [unpriced]))
         self.log.info("price_book", digest=target.digest[:12], restated=len(line_items), complete=not progress.repricing)
 
 
@@ -237,7 +238,8 @@ def _letter_of(topic: str, partition: int, offset: int, index: int, event: Usage
 
 
 def _records(pairs: Iterable[tuple[bytes, bytes]]) -> Iterable[Record]:
-    return [(key, value, _NO_HEADERS) for key, value in pairs]
+    for key, value in pairs:
+        yield key, value, _NO_HEADERS
 
 
 def _id_records(effects: Effects) -> list[Record]:

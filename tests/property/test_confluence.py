@@ -93,9 +93,10 @@ def fold(store: MemoryStore, deliveries: list[list[UsageEvent]], rates: Rates, r
             state = PartitionState(store, rates, Settings(cached_entries=1_000))
         state.add(batch)
         effects = state.seal(MARCH, number + 1)
-        keys = [key for key, _ in effects.line_items]
+        line_items = list(effects.line_items)
+        keys = [key for key, _ in line_items]
         assert len(keys) == len(set(keys)), "one commit wrote a line item twice"
-        for key, value in effects.line_items:
+        for key, value in line_items:
             item = decode_line_item(value)
             old = latest.get(key.decode())
             if old is not None:
@@ -126,6 +127,7 @@ def offline(events: list[UsageEvent], rates: Rates = RATES) -> dict[str, RatedLi
     state = PartitionState(store, rates, Settings())
     state.add(events)
     effects = state.seal(MARCH, 1)
+    list(effects.line_items)
     store.apply(effects)
     found: dict[str, RatedLineItem] = {}
     with localcontext(EXACT):
