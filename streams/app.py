@@ -191,10 +191,15 @@ class RatemillWorker:
             for lane in set(self._lanes.values()):
                 lane.check()
                 self.metrics.queued.labels(lane.name).set(lane.queued)
+            lags: dict[Lane, int] = {}
             for tp, lane in list(self._lanes.items()):
                 end = self.app.consumer.highwater(tp)
                 if end is not None:
-                    self.metrics.lag.labels(tp.topic, tp.partition).set(max(0, end - lane.next_offsets.get(TopicPartition(*tp), 0)))
+                    lag = max(0, end - lane.next_offsets.get(TopicPartition(*tp), 0))
+                    lags[lane] = lags.get(lane, 0) + lag
+                    self.metrics.lag.labels(tp.topic, tp.partition).set(lag)
+            for lane, lag in lags.items():
+                lane.lag = lag
 
 
 async def _feed(stream: Any) -> None:

@@ -89,9 +89,9 @@ class RatingConfig(_Section):
     max_event_age_s: int = Field(default=0, ge=0, description="0: the dedupe window; never longer, or a replay could count twice")
     max_clock_skew_s: int = Field(default=300, ge=0, le=86_400, description="how far ahead of our clock an event may be")
     max_record_bytes: int = Field(default=1 << 20, ge=1_024, le=16 << 20, description="a larger record goes to the dead letters, whole")
-    cached_entries: int = Field(default=250_000, ge=1_000, description="windows kept in memory, over all partitions of a worker")
+    cached_entries: int = Field(default=1_000_000, ge=1_000, description="windows kept in memory, over all partitions of a worker")
     commit_interval_s: float = Field(default=1.0, gt=0, le=60, description="longest time between two transactions of a busy partition")
-    catch_up_interval_s: float = Field(default=5.0, gt=0, le=60, description="seconds between commits while far behind: fewer restated line items")
+    catch_up_interval_s: float = Field(default=10.0, gt=0, le=60, description="seconds between commits while far behind: fewer restated line items")
     commit_events: int = Field(default=100_000, ge=100, description="commit sooner once so many events wait")
 
     @field_validator("window_s")

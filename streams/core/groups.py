@@ -6,8 +6,9 @@ function of the entries and the prices; a group keeps marks and totals only so a
 
 from __future__ import annotations
 
+from binascii import hexlify
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from hashlib import blake2b
 from typing import NamedTuple
@@ -17,8 +18,7 @@ from ...pricing.money import ZERO, money, plain
 from ...pricing.price import Component, Price
 from ...schemas.line_item import RatedLineItem, encode_json
 from .items import GroupKey, WindowWriter, group_prefix, period_item, window_item, withdraw
-from .periods import month_start, period_bounds
-from .segments import NOT_ONE, Rates, Segment
+from .segments import Rates, Segment
 from .store import ENTRY
 
 __all__ = ["Group", "Out", "Rates", "decode_usage", "encode_usage"]
@@ -53,15 +53,15 @@ def decode_usage(value: bytes) -> Usage:
 class Group:
     """Entries of one group in chronological order, with the segments they fall into."""
 
-    __slots__ = ("_only", "entries", "key", "order", "prefix", "segments")
+    __slots__ = ("entries", "key", "order", "prefix", "quoted", "segments")
 
     def __init__(self, key: GroupKey) -> None:
         self.key = key
         self.prefix = group_prefix(key)
+        self.quoted = encode_json(key.account)
         self.entries: dict[bytes, Usage] = {}
         self.order: list[bytes] = []
         self.segments: dict[tuple[str, int], Segment] = {}
-        self._only: Segment | None = None
 
     def load(self, stored: Iterable[tuple[bytes, bytes]], rates: Rates) -> None:
         """Take over entries in order, as a store's scan gives them; marks and totals follow from them."""
@@ -74,26 +74,19 @@ class Group:
             segment.negatives += usage[0] < 0
             segment.used = True
         for segment in self.segments.values():
-            if segment.bounds and not segment.negatives:
-                segment.marks = mark_of_all(segment.bounds, self._within(segment))
+            if segment.stretch.bounds and not segment.negatives:
+                segment.marks = mark_of_all(segment.stretch.bounds, self._within(segment))
 
     def segment_of(self, key: bytes, rates: Rates) -> Segment:
         """The segment that an entry key falls into, made when it is the first."""
-        start = int.from_bytes(key[:8], "big")
-        price = rates.price_at(self.key.sku, self.key.unit, start)
-        accumulate = "month" if price is None else price.accumulate
-        first, past = period_bounds(accumulate, start)
-        segment = self.segments.get(("" if price is None else price.id, first))
+        stretch = rates.stretch_at(self.key.sku, self.key.unit, int.from_bytes(key[:8], "big"))
+        segment = self.segments.get(stretch.key)
         if segment is None:
-            low, high = first, past
-            if price is not None:
-                low = max(low, -(-price.effective_from // 1_000_000_000))
-                high = high if price.effective_to is None else min(high, -(-price.effective_to // 1_000_000_000))
-            segment = self.segments["" if price is None else price.id, first] = Segment(price, first, past, low, high)
+            segment = self.segments[stretch.key] = Segment(stretch)
         return segment
 
     def _within(self, segment: Segment) -> Iterator[tuple[bytes, Decimal]]:
-        for at in range(bisect_left(self.order, segment.first), bisect_left(self.order, segment.past)):
+        for at in range(bisect_left(self.order, segment.stretch.first), bisect_left(self.order, segment.stretch.past)):
             key = self.order[at]
             yield key, self.entries[key][0]
 
@@ -102,10 +95,11 @@ class Group:
 
         deltas: (entry key, quantity, provider), each key once, in any order.
         """
-        only = self._only
-        if only is None:
-            only = self._only = self._only_segment(rates)
-        if only is not NOT_ONE:
+        stretch = rates.whole_month(self.key[1], self.key[2], self.key[3])
+        if stretch is not None:
+            only = self.segments.get(stretch.key)
+            if only is None:
+                only = self.segments[stretch.key] = Segment(stretch)
             if not self._append(only, deltas, writer, out):
                 self._change_segment(only, deltas, _Restating(self, rates, writer, out))
                 self._store(deltas, out)
@@ -128,8 +122,8 @@ class Group:
         All changed entries then lie in one tier as a whole, before and after, and no mark moves. False (and nothing done) when
         it is not so; `_change_segment` then does it the general way. This loop is where most of the time of rating goes.
         """
-        price = segment.price
-        if segment.negatives or segment.charged or (price is not None and not price.by_window):
+        _, price, _, _, _, _, bounds, by_window, charged = segment.stretch
+        if segment.negatives or charged or not by_window:
             return False
         total = segment.total
         for _, quantity, _ in deltas:
@@ -137,17 +131,17 @@ class Group:
                 return False
             total += quantity
         tier = 0
-        if segment.bounds:
+        if bounds:
             reached = _reached(segment.marks)
-            if reached < len(segment.bounds) and total > segment.bounds[reached]:
+            if reached < len(bounds) and total > bounds[reached]:
                 return False
             if reached and min(deltas)[0] <= segment.marks[reached - 1].key:  # type: ignore[union-attr]
                 return False
             tier = reached
         segment.total, segment.used = total, True
         group, prefix, entries, order = self.key, self.prefix, self.entries, self.order
-        account, sku, unit, _ = group
-        quoted = encode_json(account)
+        _, sku, unit, _ = group
+        quoted = self.quoted
         forms, revision = writer.forms(price, tier), writer.revision
         head = ENTRY + prefix
         written, put = out.written, out.puts.append
@@ -169,31 +163,16 @@ class Group:
                 continue
             form = forms.get((key, provider, sku, unit)) or writer.form(group, key, price, tier, provider)
             text, unit_price, component = form
-            identity = blake2b(b"%b\0%b\0%b" % (prefix, key, component), digest_size=16).hexdigest().encode()
+            identity = hexlify(blake2b(b"%b\0%b\0%b" % (prefix, key, component), digest_size=16).digest())
             cost = b"0" if price is None else plain(quantity * unit_price).encode()
             written.append((identity, text % (identity, revision, quoted, cost, cost, cost, cost, number, number)))
         if price is None:
             out.unpriced.append(len(deltas))
         return True
 
-    def _only_segment(self, rates: Rates) -> Segment:
-        """The group's one segment, when one price holds throughout its month; NOT_ONE otherwise."""
-        account_month = self.key[3]
-        start, past = month_start(account_month), month_start(account_month + 1)
-        series = rates.book.series(self.key[1], self.key[2])
-        if not series:
-            return self.segment_of(start.to_bytes(8, "big"), rates)
-        for price in series:
-            until = price.effective_to
-            if price.accumulate == "month" and price.effective_from <= start * _NS and (until is None or until >= past * _NS):
-                return self.segment_of(start.to_bytes(8, "big"), rates)
-        return NOT_ONE
-
     def _change_segment(self, segment: Segment, deltas: list[Delta], restating: _Restating) -> None:
-        price = segment.price
-        charges_before = segment.charges() if segment.charged else []
-        by_window = price is None or price.by_window
-        bounds = segment.bounds if by_window else ()
+        _, price, _, _, _, _, bounds, by_window, charged = segment.stretch
+        charges_before = segment.charges() if charged else []
         negatives_before = segment.negatives
         # Behind a reversal the marks do not hold: such a segment is walked whole before and after.
         walked = dict(walk(bounds, self._within(segment))) if bounds and negatives_before else None
@@ -206,7 +185,7 @@ class Group:
                 self._restate_walked(segment, walked, marks_before, before, restating)
             else:
                 self._restate_marked(segment, deltas, marks_before, before, restating)
-        if segment.charged and price is not None:
+        if charged and price is not None:
             restating.charges(segment, price, charges_before)
 
     def _add(self, segment: Segment, deltas: list[Delta]) -> dict[bytes, Usage | None]:
@@ -233,53 +212,55 @@ class Group:
         return before
 
     def _restate_marked(
-        self, segment: Segment, deltas: list[Delta], marks_before: list[Mark | None], before: dict[bytes, Usage | None], restating: _Restating
+        self, segment: Segment, deltas: list[Delta], marks_before: Sequence[Mark | None], before: dict[bytes, Usage | None], restating: _Restating
     ) -> None:
         """Move the marks, then restate the changed entries and those that a mark passed."""
         affected = dict.fromkeys(before)
         around = _Around(self, segment)
-        segment.marks = list(marks_before)
-        for index, bound in enumerate(segment.bounds):
+        bounds = segment.stretch.bounds
+        marks = segment.marks = list(marks_before)
+        for index, bound in enumerate(bounds):
             mark = marks_before[index]
             if mark is None and segment.total <= bound:
                 break  # bounds ascend, so none of the later ones is reached either, now or before
             shift = ZERO if mark is None else sum((quantity for key, quantity, _ in deltas if key < mark.key), ZERO)
-            segment.marks[index], path = move_mark(bound, mark, shift, segment.total, around)
-            if mark != segment.marks[index] or len(path) > 1:
+            marks[index], path = move_mark(bound, mark, shift, segment.total, around)
+            if mark != marks[index] or len(path) > 1:
                 affected.update(dict.fromkeys(path))
         for key in affected:
             old = before.get(key, self.entries[key])
-            was = portions(key, old[0], segment.bounds, marks_before) if old is not None else []
-            now = portions(key, self.entries[key][0], segment.bounds, segment.marks)
+            was = portions(key, old[0], bounds, marks_before) if old is not None else []
+            now = portions(key, self.entries[key][0], bounds, marks)
             restating.entry(segment, key, was, now, old)
 
     def _restate_walked(
-        self, segment: Segment, walked: dict[bytes, list[tuple[int, Decimal]]] | None, marks_before: list[Mark | None],
+        self, segment: Segment, walked: dict[bytes, list[tuple[int, Decimal]]] | None, marks_before: Sequence[Mark | None],
         before: dict[bytes, Usage | None], restating: _Restating,
     ) -> None:  # fmt: skip
         """Restate a segment that has, or had, entries below zero: by the definition, entry by entry."""
-        for key, now in walk(segment.bounds, self._within(segment)).items():
+        bounds = segment.stretch.bounds
+        for key, now in walk(bounds, self._within(segment)).items():
             old = before.get(key, self.entries[key])
             if old is None:
                 was = []
             else:
-                was = portions(key, old[0], segment.bounds, marks_before) if walked is None else walked[key]
+                was = portions(key, old[0], bounds, marks_before) if walked is None else walked[key]
             restating.entry(segment, key, was, now, old)
-        segment.marks = [None] * len(segment.bounds) if segment.negatives else mark_of_all(segment.bounds, self._within(segment))
+        segment.marks = [None] * len(bounds) if segment.negatives else mark_of_all(bounds, self._within(segment))
 
     def line_items(self, rates: Rates) -> dict[str, RatedLineItem]:
         """All line items of the group by id, from the definition alone; the group must have been loaded with these rates."""
         found: list[RatedLineItem] = []
         for segment in self.segments.values():
-            price = segment.price
-            if price is None or price.by_window:
-                for key, parts in walk(segment.bounds, self._within(segment)).items():
+            price = segment.stretch.price
+            if segment.stretch.by_window:
+                for key, parts in walk(segment.stretch.bounds, self._within(segment)).items():
                     provider = self.entries[key][1]
                     for index, quantity in parts:
                         found.append(window_item(rates.names, self.key, self.prefix, key, price, index, quantity, provider, rates.window_s))
             if price is not None:
                 charges = segment.charges()
-                found += [period_item(rates.names, self.key, self.prefix, price, segment.start, segment.end, c) for c in charges]
+                found += [period_item(rates.names, self.key, self.prefix, price, segment.stretch.start, segment.stretch.end, c) for c in charges]
         return {item.x_line_item_id: item for item in found}
 
 
@@ -295,16 +276,16 @@ class _Restating:
     def whole(self, segment: Segment, before: dict[bytes, Usage | None]) -> None:
         """Changed entries of a segment without tiers."""
         group = self._group
-        if segment.price is None:
+        if segment.stretch.price is None:
             self._unpriced.append(len(before))
         for key, old in before.items():
             usage = group.entries[key]
             if usage != old:
-                self._out.append(self._writer.write(group.key, group.prefix, key, segment.price, 0, *usage))
+                self._out.append(self._writer.write(group.key, group.prefix, key, segment.stretch.price, 0, *usage))
 
     def entry(self, segment: Segment, key: bytes, was: list[tuple[int, Decimal]], now: list[tuple[int, Decimal]], old: Usage | None) -> None:
         """One entry, split over tiers before and after."""
-        group, price = self._group, segment.price
+        group, price = self._group, segment.stretch.price
         provider = group.entries[key][1]
         relabelled = old is not None and old[1] != provider
         if was == now and not relabelled:
@@ -325,15 +306,16 @@ class _Restating:
             return
         group, names = self._group, self._rates.names
         current = {component.key for component in now}
+        start, end = segment.stretch.start, segment.stretch.end
         for component in now:
             if component not in was:
-                self._items.append(period_item(names, group.key, group.prefix, price, segment.start, segment.end, component))
+                self._items.append(period_item(names, group.key, group.prefix, price, start, end, component))
         for component in was:
             if component.key not in current:
-                self._items.append(withdraw(period_item(names, group.key, group.prefix, price, segment.start, segment.end, component)))
+                self._items.append(withdraw(period_item(names, group.key, group.prefix, price, start, end, component)))
 
 
-def _reached(marks: list[Mark | None]) -> int:
+def _reached(marks: Sequence[Mark | None]) -> int:
     """How many bounds the total has passed: marks are there for those, and bounds ascend."""
     reached = len(marks)
     while reached and marks[reached - 1] is None:
@@ -352,7 +334,7 @@ class _Around:
     def __init__(self, group: Group, segment: Segment) -> None:
         self._entries = group.entries
         self._order = group.order
-        self._low, self._high = bisect_left(group.order, segment.first), bisect_left(group.order, segment.past)
+        self._low, self._high = bisect_left(group.order, segment.stretch.first), bisect_left(group.order, segment.stretch.past)
 
     def quantity(self, key: bytes) -> Decimal:
         return self._entries[key][0]

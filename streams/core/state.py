@@ -8,8 +8,9 @@ throws the object away and builds a new one from the store: nothing in here is w
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from decimal import Decimal, localcontext
-from typing import NamedTuple
+from decimal import localcontext
+from itertools import islice
+from typing import Any, NamedTuple
 
 from ...pricing.money import EXACT
 from ...schemas.line_item import RatedLineItem, encode_line_item
@@ -59,7 +60,8 @@ class PartitionState:
         self._rates = rates
         self._settings = settings
         self._fresh: dict[bytes, bytes] = {}  # identities counted since the last commit
-        self._usage: dict[tuple[str, str, str, int, str, str, str], list[Decimal | str]] = {}
+        # What was counted since the last commit: (account, sku, unit) -> (window, region, resource, dimensions) -> [quantity, provider]
+        self._usage: dict[tuple[str, str, str], dict[tuple[int, str, str, str], list[Any]]] = {}
         self._groups: dict[tuple[str, str, str, int], Group] = {}
         self._older: dict[tuple[str, str, str, int], Group] = {}
         self._cached = 0
@@ -73,7 +75,7 @@ class PartitionState:
     @property
     def pending_windows(self) -> int:
         """Windows touched since the last commit."""
-        return len(self._usage)
+        return sum(map(len, self._usage.values()))
 
     def add(self, events: Sequence[UsageEvent]) -> Added:
         """Count the events that were not counted before. A second payload under a counted identity is a conflict."""
@@ -101,12 +103,17 @@ class PartitionState:
                             conflicts.append(at)
                         continue
                 counted += 1
-                key = (e.account, e.sku, e.unit, e.time // window_ns, e.region, e.resource, e.dimensions)
-                cell = usage.get(key)
+                series = (e.account, e.sku, e.unit)
+                window = (e.time // window_ns, e.region, e.resource, e.dimensions)
+                windows = usage.get(series)
+                if windows is None:
+                    usage[series] = {window: [e.quantity, e.provider]}
+                    continue
+                cell = windows.get(window)
                 if cell is None:
-                    usage[key] = [e.quantity, e.provider]
+                    windows[window] = [e.quantity, e.provider]
                 else:
-                    cell[0] += e.quantity  # type: ignore[operator]
+                    cell[0] += e.quantity
                     if cell[1] != e.provider:
                         cell[1] = min(cell[1], e.provider) if cell[1] and e.provider else cell[1] or e.provider
         return Added(counted, duplicates, conflicts)
@@ -117,33 +124,20 @@ class PartitionState:
         now_s: arrival time of these events in seconds since 1970; revision: must be greater than that of any earlier commit
         of the partition, and becomes x_Revision of the line items that change. The line items are priced as they are read.
         """
-        with localcontext(EXACT):
-            window_s = self._settings.window_s
-            touched: dict[tuple[str, str, str, int], list[Delta]] = {}
-            for (account, sku, unit, window, region, resource, dimensions), (quantity, provider) in self._usage.items():
-                start = window * window_s
-                group_key = (account, sku, unit, month_of(start))
-                delta = (entry_key(start, region, resource, dimensions), quantity, provider)
-                deltas = touched.get(group_key)
-                if deltas is None:
-                    touched[group_key] = [delta]  # type: ignore[list-item]
-                else:
-                    deltas.append(delta)  # type: ignore[arg-type]
         puts: list[tuple[bytes, bytes]] = []
         unpriced: list[int] = []
-        line_items = self._priced(list(touched.items()), revision, puts, unpriced)
+        line_items = self._priced(revision, puts, unpriced)
         return Effects(line_items, puts, self._fresh, now_s // self._settings.bucket_s, unpriced)
 
-    def _priced(
-        self, touched: list[tuple[tuple[str, str, str, int], list[Delta]]], revision: int, puts: list[tuple[bytes, bytes]], unpriced: list[int]
-    ) -> Iterator[tuple[bytes, bytes]]:
+    def _priced(self, revision: int, puts: list[tuple[bytes, bytes]], unpriced: list[int]) -> Iterator[tuple[bytes, bytes]]:
         """Line items of the groups touched, some groups at a time: what was just written is sent while it is in the cache."""
         writer = self._writer.at(revision)
-        for at in range(0, len(touched), GROUPS_AT_ONCE):
+        touched = self._touched()
+        while some := list(islice(touched, GROUPS_AT_ONCE)):
             out = Out([], [], puts, unpriced)
             with localcontext(EXACT):
-                for group_key, deltas in touched[at : at + GROUPS_AT_ONCE]:
-                    group = self._group(group_key)
+                for key, deltas in some:
+                    group = self._group(key)
                     known = len(group.entries)
                     group.change(deltas, self._rates, writer, out)
                     self._cached += len(group.entries) - known
@@ -151,6 +145,17 @@ class PartitionState:
             unpriced.append(more)
             yield from out.written
             yield from objects
+
+    def _touched(self) -> Iterator[tuple[tuple[str, str, str, int], list[Delta]]]:
+        """What was counted since the last commit, by group."""
+        window_s = self._settings.window_s
+        for series, windows in self._usage.items():
+            by_month: dict[int, list[Delta]] = {}
+            for (window, region, resource, dimensions), (quantity, provider) in windows.items():
+                start = window * window_s
+                by_month.setdefault(month_of(start), []).append((entry_key(start, region, resource, dimensions), quantity, provider))
+            for month, deltas in by_month.items():
+                yield (*series, month), deltas
 
     def committed(self) -> None:
         """The effects are durable and the store has taken them over (`Store.apply`)."""

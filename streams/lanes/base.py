@@ -27,7 +27,7 @@ __all__ = ["Batch", "Context", "Lane"]
 
 QUEUED_RECORDS = 20_000  # per lane; beyond it no more is fetched for it
 QUEUED_BYTES = 32 << 20
-BEHIND_RECORDS = 4_000  # a whole fetch is waiting: the lane is not keeping up with what is there
+BEHIND_EVENTS = 20_000  # so many wait in the topics: the lane is catching up
 FINISH_S = 5.0  # how long a stopped lane may still work on its commit; less than `stop` waits
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -74,6 +74,8 @@ class Lane:
         self._task: asyncio.Task[None] | None = None
         self._last: asyncio.Task[None] | None = None  # also after `stop`, which may give up on it
         self.pending = 0  # events since the last commit
+        self.lag = 0  # records in the sources behind `next_offsets`, as of the last second
+        self._taken = 0  # records since the last commit
         self._pending_since = 0.0
 
     # -- what subclasses do ------------------------------------------------------------------------------------------
@@ -177,7 +179,7 @@ class Lane:
         self._queue.clear()
         self._queued = self._queued_bytes = 0
         self._serials = {}
-        self.pending = 0
+        self.pending = self._taken = self.lag = 0
         try:
             self.next_offsets = await self.own()
             self._strayed = True
@@ -208,6 +210,7 @@ class Lane:
                 if not self.pending:
                     self._pending_since = time.monotonic()
                 self.pending += await self.take(batch)
+                self._taken += len(batch.records)
                 self.next_offsets[batch.tp] = batch.records[-1].offset + 1
             if self.pending and (self.pending >= rating.commit_events or time.monotonic() - self._pending_since >= self._interval()):
                 await self._commit()
@@ -217,7 +220,9 @@ class Lane:
     def _interval(self) -> float:
         """Seconds between commits: while far behind, longer ones, because each restates the windows that are still filling."""
         rating = self.context.config.rating
-        return max(rating.commit_interval_s, rating.catch_up_interval_s) if self._queued >= BEHIND_RECORDS else rating.commit_interval_s
+        # A record of usage.events holds many events; how many, the last ones tell.
+        behind = self.lag * self.pending >= BEHIND_EVENTS * max(1, self._taken)
+        return max(rating.commit_interval_s, rating.catch_up_interval_s) if behind else rating.commit_interval_s
 
     async def _next(self, interval_s: float) -> Batch | None:
         if not self._queue:
@@ -249,7 +254,7 @@ class Lane:
             if not commit.cancel():
                 commit.exception()  # asked for, so that nobody warns about it
             raise
-        self.pending = 0
+        self.pending = self._taken = 0
         self.context.metrics.commit_seconds.labels(self.name.split("-")[0]).observe(time.monotonic() - began)
 
     @property
