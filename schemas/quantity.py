@@ -19,7 +19,9 @@ __all__ = ["ZERO", "parse_quantity", "quantity_of_json"]
 ZERO = Decimal(0)
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,6})?")
-_PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
+_PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?").fullmatch
+_QUOTE = 34
+_LONGEST_CACHED = 6  # bytes of JSON: 1, 3600, "0.5", …
 _MAX_DIGITS = DEFAULT_LIMITS.max_quantity_digits
 _MAX_CHARS = 400  # no number within the bounds needs more, and Decimal() is quadratic in the digits
 _CACHE_SIZE = 65_536  # usage repeats itself ("1", "3600", "0.5"); a full cache is thrown away whole, which needs no bookkeeping
@@ -44,17 +46,19 @@ def parse_quantity(text: str, max_digits: int = _MAX_DIGITS) -> Decimal:
 
 def quantity_of_json(raw: bytes) -> Decimal:
     """The exact value of a JSON number or of a JSON string that holds one, from its bytes. Raises Rejection(BAD_QUANTITY)."""
+    if len(raw) > _LONGEST_CACHED:
+        # Long ones rarely come again: remembering them would cost more than reading them.
+        text = raw.decode("utf-8", "replace")
+        if raw[0] == _QUOTE:
+            text = text[1:-1]
+        if len(text) <= _MAX_DIGITS and _PLAIN(text) is not None:
+            return Decimal(text) or ZERO  # too short to exceed a bound, and without an exponent: nothing else can be wrong
+        return parse_quantity(text)
     found = _by_json.get(raw)
     if found is not None:
         return found
     text = raw.decode("utf-8", "replace")
-    if text[:1] == '"':
-        text = text[1:-1]
-    if len(text) <= _MAX_DIGITS and _PLAIN.fullmatch(text) is not None:
-        # Too short to exceed a bound, and without an exponent: nothing else can be wrong with it.
-        value = Decimal(text) or ZERO
-    else:
-        value = parse_quantity(text)
+    value = parse_quantity(text[1:-1] if text[:1] == '"' else text)
     if len(_by_json) >= _CACHE_SIZE:
         _by_json.clear()
     _by_json[raw] = value

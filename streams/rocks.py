@@ -31,6 +31,7 @@ class RocksStore:
         options.set_max_background_jobs(2)
         options.set_keep_log_file_num(2)
         options.set_max_open_files(256)
+        options.set_allow_concurrent_memtable_write(False)  # there is one writer
         options.set_memtable_whole_key_filtering(True)
         options.set_memtable_prefix_bloom_ratio(0.1)
         # Most identities were never seen: a bloom filter per file answers for the files, one on the memtable for the rest.

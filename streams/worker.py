@@ -54,7 +54,7 @@ async def _main(config: Config) -> int:
     # often for nothing; reference counting frees them.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(200_000, 20, 100)
+    gc.set_threshold(1_000_000, 50, 100)
     worker.log.info("worker_starts", name=worker.name, agents=config.worker.agents, kafka=config.kafka.bootstrap)
     await worker.run(stop)
     worker.log.info("worker_stopped")
