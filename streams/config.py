@@ -92,7 +92,7 @@ class RatingConfig(_Section):
     cached_entries: int = Field(default=1_000_000, ge=1_000, description="windows kept in memory, over all partitions of a worker")
     commit_interval_s: float = Field(default=1.0, gt=0, le=60, description="longest time between two transactions of a busy partition")
     catch_up_interval_s: float = Field(default=10.0, gt=0, le=60, description="seconds between commits while far behind: fewer restated line items")
-    commit_events: int = Field(default=100_000, ge=100, description="commit sooner once so many events wait")
+    commit_events: int = Field(default=150_000, ge=100, description="commit sooner once so many events wait")
 
     @field_validator("window_s")
     @classmethod

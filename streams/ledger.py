@@ -30,11 +30,19 @@ from . import failpoints
 from .config import KafkaConfig
 from .topics import client_settings
 
-__all__ = ["Fenced", "Ledger", "Out", "Receipt", "Record", "Unsettled"]
+__all__ = ["Fenced", "Ledger", "Out", "Pairs", "Receipt", "Record", "Unsettled"]
 
 Headers = list[tuple[str, bytes]]  # a list: aiokafka takes nothing else
 Record = tuple[bytes | None, bytes | None, Headers]  # key, value, headers
-Out = tuple[str, int, Iterable[Record]]  # topic, partition, records
+
+
+class Pairs(NamedTuple):
+    """Records without headers: (key, value)."""
+
+    pairs: Iterable[tuple[bytes, bytes]]
+
+
+Out = tuple[str, int, Iterable[Record] | Pairs]  # topic, partition, records
 
 BATCH_BYTES = 1 << 19
 # Longer than any healthy commit; shorter than what a stopped worker may block readers of its partitions.
@@ -112,7 +120,11 @@ class Ledger:
         await producer.begin_transaction()
         sent: list[tuple[str, asyncio.Future[Any], int]] = []
         for at, (topic, partition, records) in enumerate(outs):
-            for future, count in await _send(producer, topic, partition, records):
+            if isinstance(records, Pairs):
+                written = await _send_pairs(producer, topic, partition, records.pairs)
+            else:
+                written = await _send(producer, topic, partition, records)
+            for future, count in written:
                 future.add_done_callback(_asked)  # the first error ends the transaction; the others say the same
                 sent.append((topic, future, count))
             if at == 0:
@@ -158,6 +170,37 @@ async def _send(producer: AIOKafkaProducer, topic: str, partition: int, records:
     if count:
         sent.append((await producer.send_batch(batch, topic, partition=partition), count))
     return sent
+
+
+async def _send_pairs(
+    producer: AIOKafkaProducer, topic: str, partition: int, pairs: Iterable[tuple[bytes, bytes]]
+) -> list[tuple[asyncio.Future[Any], int]]:
+    """As `_send`, for line items and changelog entries, which are most of what is written: straight into the batch's C builder.
+
+    `BatchBuilder.append` checks and forwards in Python; that costs as much as what it calls.
+    """
+    sent: list[tuple[asyncio.Future[Any], int]] = []
+    now_ms = time.time_ns() // 1_000_000
+    no_headers: list[tuple[str, bytes]] = []
+    batch, count = producer.create_batch(), 0
+    append = batch._builder.append
+    for key, value in pairs:
+        if append(count, now_ms, key, value, no_headers) is None:
+            sent += await _send_filled(producer, topic, partition, batch, count)
+            batch, count = producer.create_batch(), 0
+            append = batch._builder.append
+            if append(0, now_ms, key, value, no_headers) is None:
+                sent += await _send(producer, topic, partition, [(key, value, no_headers)])
+                continue
+        count += 1
+    return sent + await _send_filled(producer, topic, partition, batch, count)
+
+
+async def _send_filled(producer: AIOKafkaProducer, topic: str, partition: int, batch: Any, count: int) -> list[tuple[asyncio.Future[Any], int]]:
+    if not count:
+        return []
+    batch._relative_offset = count  # what BatchBuilder.append would have counted
+    return [(await producer.send_batch(batch, topic, partition=partition), count)]
 
 
 def _asked(future: asyncio.Future[Any]) -> None:

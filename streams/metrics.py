@@ -24,6 +24,12 @@ class Metrics:
         self.fenced = Counter("ratemill_fenced_total", "Times a lane found that another worker owns its partition (4).", registry=r)
         self.resets = Counter("ratemill_partition_resets_total", "Times a lane dropped its state and restored it (4).", registry=r)
         self.commit_seconds = Histogram("ratemill_commit_seconds", "Duration of a commit.", ["agent"], buckets=_SECONDS, registry=r)
+        self.stage_seconds = Histogram(
+            "ratemill_stage_seconds",
+            "From a record's arrival in Kafka to the commit of what became of it, for the oldest record of each commit. "
+            "Event to visible is normalize + rate + index.",
+            ["agent"], buckets=_SECONDS, registry=r,
+        )  # fmt: skip
         self.restore_seconds = Histogram("ratemill_restore_seconds", "Duration of restoring a partition.", buckets=_SECONDS, registry=r)
         self.lag = Gauge("ratemill_lag_records", "Records of a source partition not yet fetched.", ["topic", "partition"], registry=r)
         self.queued = Gauge("ratemill_queued_records", "Records fetched and waiting in a lane (8).", ["lane"], registry=r)

@@ -76,6 +76,7 @@ class Lane:
         self.pending = 0  # events since the last commit
         self.lag = 0  # records in the sources behind `next_offsets`, as of the last second
         self._taken = 0  # records since the last commit
+        self._oldest_ms = 0  # when the first of them arrived in Kafka
         self._pending_since = 0.0
 
     # -- what subclasses do ------------------------------------------------------------------------------------------
@@ -209,6 +210,7 @@ class Lane:
                     raise Unsettled(f"{self.name}: a fetched batch was lost; reading again from the last commit")
                 if not self.pending:
                     self._pending_since = time.monotonic()
+                    self._oldest_ms = batch.records[0].timestamp
                 self.pending += await self.take(batch)
                 self._taken += len(batch.records)
                 self.next_offsets[batch.tp] = batch.records[-1].offset + 1
@@ -255,7 +257,9 @@ class Lane:
                 commit.exception()  # asked for, so that nobody warns about it
             raise
         self.pending = self._taken = 0
-        self.context.metrics.commit_seconds.labels(self.name.split("-")[0]).observe(time.monotonic() - began)
+        metrics, agent = self.context.metrics, self.name.split("-")[0]
+        metrics.commit_seconds.labels(agent).observe(time.monotonic() - began)
+        metrics.stage_seconds.labels(agent).observe(max(0.0, self.context.clock_ns() / 1e9 - self._oldest_ms / 1e3))
 
     @property
     def queued(self) -> int:

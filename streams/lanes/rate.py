@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,7 @@ from .. import failpoints
 from ..core.groups import Rates
 from ..core.state import PartitionState, Settings, written
 from ..core.store import Effects, pack_ids, unpack_ids
-from ..ledger import Out, Record, Unsettled
+from ..ledger import Out, Pairs, Record, Unsettled
 from ..prices_topic import Books
 from ..progress import Progress, decode_progress, encode_progress
 from ..restore import read_to_end
@@ -169,8 +169,8 @@ class RateLane(Lane):
         self._progress.next_offsets = {tp.topic: offset for tp, offset in self.next_offsets.items()}
         progress = encode_progress(self._progress)
         outs: list[Out] = [
-            (topics.rated, number, _records(effects.line_items)),
-            (topics.windows, number, _records(effects.puts)),
+            (topics.rated, number, Pairs(effects.line_items)),
+            (topics.windows, number, Pairs(effects.puts)),
             (topics.progress, number, [(self.name.encode(), progress, _NO_HEADERS)]),
         ]
         if effects.ids:
@@ -235,11 +235,6 @@ def _letter_of(topic: str, partition: int, offset: int, index: int, event: Usage
     # The raw record is a hop away, so the letter holds the event in the plain form, with what its record's headers said of it.
     headers = [("ratemill-backfill", event.backfill.encode())] if event.backfill else []
     return lambda rejection: dead_letter(rejection, topic, partition, offset, index, as_cloudevent(event), None, headers, now)
-
-
-def _records(pairs: Iterable[tuple[bytes, bytes]]) -> Iterable[Record]:
-    for key, value in pairs:
-        yield key, value, _NO_HEADERS
 
 
 def _id_records(effects: Effects) -> list[Record]:
