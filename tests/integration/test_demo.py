@@ -30,6 +30,8 @@ def demo(folder: Path, *arguments: str, **environment: str) -> Iterator[subproce
         cwd=folder.parent,
         env={**os.environ, "COLUMNS": "120", **environment},
         start_new_session=True,
+        # A shell that runs the tests in the background lets them ignore SIGINT, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield process
