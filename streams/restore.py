@@ -11,9 +11,10 @@ from aiokafka.errors import KafkaError
 
 from .config import KafkaConfig
 from .ledger import Unsettled
+from .progress import Progress, decode_progress
 from .topics import client_settings
 
-__all__ = ["read_to_end"]
+__all__ = ["read_progress", "read_to_end"]
 
 STALLED_S = 90.0  # longer than a transaction of a stopped worker can stay open (ledger.TRANSACTION_TIMEOUT_S, and the broker looks every 10 s)
 
@@ -76,3 +77,13 @@ async def _bounds(kafka: KafkaConfig, tps: list[TopicPartition]) -> tuple[dict[T
         raise Unsettled(f"restoring failed: {error!r}") from error
     finally:
         await consumer.stop()
+
+
+async def read_progress(kafka: KafkaConfig, topic: str, partition: int, lane: str) -> Progress:
+    """The last committed progress of a lane, from the partition of the progress topic it writes to; a new one when there is none."""
+    last: bytes | None = None
+    async for _, records in read_to_end(kafka, {TopicPartition(topic, partition): 0}):
+        for record in records:
+            if record.key == lane.encode() and record.value is not None:
+                last = record.value
+    return decode_progress(last) if last else Progress(lane)

@@ -6,7 +6,6 @@ carries the changelog positions that it brings the store to (`POSITION`), restor
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -128,8 +127,3 @@ class RocksStore:
         """Flush to disk and release the folder; restoring then starts from here."""
         self._db.flush()
         self._db.close()
-
-    def destroy(self) -> None:
-        """Close and delete the folder, for a store that cannot be trusted."""
-        self._db.close()
-        shutil.rmtree(self._folder, ignore_errors=True)

@@ -21,7 +21,7 @@ from .items import GroupKey, WindowWriter, group_prefix, period_item, window_ite
 from .segments import Rates, Segment
 from .store import ENTRY
 
-__all__ = ["Group", "Out", "Rates", "decode_usage", "encode_usage"]
+__all__ = ["Group", "Out", "Rates", "decode_usage", "encode_usage", "one_provider"]
 
 _NS = 1_000_000_000
 
@@ -104,11 +104,10 @@ class Group:
                 self._change_segment(only, deltas, _Restating(self, rates, writer, out))
                 self._store(deltas, out)
             return
-        by_segment: dict[int, tuple[Segment, list[Delta]]] = {}
+        by_segment: dict[Segment, list[Delta]] = {}
         for delta in deltas:
-            segment = self.segment_of(delta[0], rates)
-            by_segment.setdefault(id(segment), (segment, []))[1].append(delta)
-        for segment, its in by_segment.values():
+            by_segment.setdefault(self.segment_of(delta[0], rates), []).append(delta)
+        for segment, its in by_segment.items():
             self._change_segment(segment, its, _Restating(self, rates, writer, out))
         self._store(deltas, out)
 
@@ -154,7 +153,7 @@ class Group:
                     insort(order, key)
             else:
                 if old[1] != provider:
-                    provider = _one_provider(old[1], provider)
+                    provider = one_provider(old[1], provider)
                 quantity += old[0]
             entries[key] = usage = (quantity, provider)
             number = plain(quantity).encode()
@@ -205,7 +204,7 @@ class Group:
                     negatives += 1
             else:
                 new = old[0] + quantity
-                entries[key] = (new, old[1] if old[1] == provider else _one_provider(old[1], provider))
+                entries[key] = (new, old[1] if old[1] == provider else one_provider(old[1], provider))
                 negatives += (new < ZERO) - (old[0] < ZERO)
             total += quantity
         segment.total, segment.negatives, segment.used = total, negatives, True
@@ -323,7 +322,7 @@ def _reached(marks: Sequence[Mark | None]) -> int:
     return reached
 
 
-def _one_provider(first: str, second: str) -> str:
+def one_provider(first: str, second: str) -> str:
     """The provider named on a line item whose events name several: the first in the alphabet, whatever the order of arrival."""
     return min(first, second) if first and second else first or second
 

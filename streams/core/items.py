@@ -154,10 +154,6 @@ class WindowWriter:
 
     def at(self, revision: int) -> WindowWriter:
         """This writer, for the commit that has this revision."""
-        if self._count > self._KEPT:
-            self._templates.clear()
-            self._forms.clear()
-            self._count = 0
         self.revision = revision
         return self
 
@@ -171,6 +167,11 @@ class WindowWriter:
 
     def form(self, group: GroupKey, key: bytes, price: Price | None, tier_index: int, provider: str) -> Form:
         """The line item of an entry with gaps for: id, revision, account, four costs, two quantities. Remembered."""
+        if self._count > self._KEPT:
+            # Here, not once a commit: resources may make every form of a large commit a new one.
+            self._templates.clear()
+            self._forms.clear()
+            self._count = 0
         start, region, resource, dimensions = split_entry_key(key)
         shape = (start, group.sku, group.unit, region != "", resource != "", provider != "", dimensions != "")
         name = ("" if price is None else price.version, tier_index, shape)

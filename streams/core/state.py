@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ...pricing.money import EXACT
 from ...schemas.line_item import RatedLineItem, encode_line_item
 from ...schemas.usage_event import UsageEvent, identify
-from .groups import Delta, Group, Out, Rates
+from .groups import Delta, Group, Out, Rates, one_provider
 from .items import GroupKey, WindowWriter, entry_key, group_prefix, withdraw
 from .periods import month_of
 from .store import ENTRY, Effects, Store
@@ -72,11 +72,6 @@ class PartitionState:
         """The prices in force."""
         return self._rates
 
-    @property
-    def pending_windows(self) -> int:
-        """Windows touched since the last commit."""
-        return sum(map(len, self._usage.values()))
-
     def add(self, events: Sequence[UsageEvent]) -> Added:
         """Count the events that were not counted before. A second payload under a counted identity is a conflict."""
         hashes: list[bytes] = []
@@ -115,7 +110,7 @@ class PartitionState:
                 else:
                     cell[0] += e.quantity
                     if cell[1] != e.provider:
-                        cell[1] = min(cell[1], e.provider) if cell[1] and e.provider else cell[1] or e.provider
+                        cell[1] = one_provider(cell[1], e.provider)
         return Added(counted, duplicates, conflicts)
 
     def seal(self, now_s: int, revision: int) -> Effects:

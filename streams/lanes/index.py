@@ -13,9 +13,9 @@ from ...schemas.errors import Reason, Rejection
 from ...sinks.elasticsearch import ElasticsearchSink
 from ..ledger import Out
 from ..progress import Progress, encode_progress
+from ..restore import read_progress
 from .base import Batch, Context, Lane
 from .letters import dead_letter
-from .normalize import read_progress
 
 __all__ = ["IndexLane"]
 
@@ -34,7 +34,7 @@ class IndexLane(Lane):
     async def own(self) -> dict[TopicPartition, int]:
         """Fence, then read how far this lane had come."""
         await self.ledger.fence()
-        self._progress = await read_progress(self.context, self.name, self._progress_at)
+        self._progress = await read_progress(self.context.config.kafka, self.context.topics.progress, self._progress_at, self.name)
         self._dead = []
         return {self._source: self._progress.next_offsets.get(self._source.topic, 0)}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from aiokafka import TopicPartition
 
@@ -11,8 +10,8 @@ from ...schemas.dead_letter import DeadLetter, to_kafka
 from ...schemas.packed import pack
 from ...schemas.usage_event import UsageEvent
 from ..ledger import Out, Record
-from ..progress import Progress, decode_progress, encode_progress
-from ..restore import read_to_end
+from ..progress import Progress, encode_progress
+from ..restore import read_progress
 from .base import Batch, Context, Lane
 from .decoding import decode_batch
 from .partitions import account_partition
@@ -36,7 +35,7 @@ class NormalizeLane(Lane):
     async def own(self) -> dict[TopicPartition, int]:
         """Fence, then read how far this lane had come."""
         await self.ledger.fence()
-        self._progress = await read_progress(self.context, self.name, self._progress_at)
+        self._progress = await read_progress(self.context.config.kafka, self.context.topics.progress, self._progress_at, self.name)
         self._out, self._dead = {}, []
         return {self._source: self._progress.next_offsets.get(self._source.topic, 0)}
 
@@ -83,14 +82,3 @@ class NormalizeLane(Lane):
         for at in range(0, len(events), EVENTS_PER_RECORD):
             part = slice(at, at + EVENTS_PER_RECORD)
             yield None, pack(self._source.topic, self._source.partition, offsets[part], indexes[part], events[part]), []
-
-
-async def read_progress(context: Context, lane: str, partition: int) -> Progress:
-    """The last committed progress of a lane; a new one when there is none."""
-    tp = TopicPartition(context.topics.progress, partition)
-    last: Any = None
-    async for _, records in read_to_end(context.config.kafka, {tp: 0}):
-        for record in records:
-            if record.key == lane.encode() and record.value is not None:
-                last = record.value
-    return decode_progress(last) if last else Progress(lane)
