@@ -13,7 +13,7 @@ __all__ = ["PROVENANCE_FIELDS", "RatedLineItem", "decode_line_item", "encode_jso
 
 # Fields that tell how a line item came about, not what it says. They depend on arrival order and are left out when the
 # live pipeline is compared with `ratemill rate`. A line item with x_Withdrawn is left out of that comparison as a whole.
-PROVENANCE_FIELDS = frozenset({"x_Revision", "x_Withdrawn"})
+PROVENANCE_FIELDS = frozenset({"x_Revision", "x_Withdrawn", "x_Cause"})
 
 
 class RatedLineItem(msgspec.Struct, gc=False, omit_defaults=True, rename="pascal"):
@@ -65,8 +65,14 @@ class RatedLineItem(msgspec.Struct, gc=False, omit_defaults=True, rename="pascal
     x_model: str = msgspec.field(name="x_Model", default="")
     x_usage_provider: str = msgspec.field(name="x_UsageProvider", default="")  # aws, gcp, azure, …: where the usage was read
     x_dimensions: str = msgspec.field(name="x_Dimensions", default="")  # canonical JSON object as text
+    x_adjustment: str = msgspec.field(name="x_Adjustment", default="")  # id of the adjustment that made a charge of the account
+    x_corrected_period: str = msgspec.field(name="x_CorrectedPeriod", default="")  # YYYY-MM, of ChargeClass Correction
+    x_corrected_line_item_id: str = msgspec.field(name="x_CorrectedLineItemId", default="")
+    x_pricing_currency: str = msgspec.field(name="x_PricingCurrency", default="")  # of the price book, where the account pays in another
+    x_exchange_rate: str = msgspec.field(name="x_ExchangeRate", default="")  # BillingCurrency per x_PricingCurrency
     x_unpriced: bool = msgspec.field(name="x_Unpriced", default=False)
     x_withdrawn: bool = msgspec.field(name="x_Withdrawn", default=False)
+    x_cause: str = msgspec.field(name="x_Cause", default="")  # of this revision: "" usage, price_book:DIGEST, control:ID
 
 
 encode_line_item = encode_json = msgspec.json.Encoder().encode

@@ -19,7 +19,7 @@ __all__ = ["AMOUNTS", "TEMPLATE_VERSION", "IndexConflict", "Names", "index_body"
 
 # Raise it with every change of the mapping: a newer worker updates the template and the open indexes, an older one does not
 # put the old ones back. Changes can only add fields.
-TEMPLATE_VERSION = 1
+TEMPLATE_VERSION = 2
 
 # field of the line item -> its name under x_Limbs. What can be summed; ListCost and ContractedCost are kept as text only.
 AMOUNTS = {"BilledCost": "billed", "EffectiveCost": "effective", "PricingQuantity": "pricing", "ConsumedQuantity": "consumed"}
@@ -28,11 +28,12 @@ _DIMENSIONS = (
     "BillingAccountId", "BillingCurrency", "SkuId", "SkuMeter", "ChargeCategory", "ChargeClass", "PricingUnit", "ConsumedUnit",
     "ServiceName", "ServiceCategory", "ProviderName", "PublisherName", "InvoiceIssuerName", "BillingAccountName", "PricingCategory",
     "ChargeFrequency", "SkuPriceId", "RegionId", "ResourceId", "x_Component", "x_PriceId", "x_PriceVersion", "x_Model", "x_UsageProvider",
+    "x_Adjustment", "x_CorrectedPeriod", "x_CorrectedLineItemId", "x_PricingCurrency", "x_Cause",
 )  # fmt: skip
 # Exact text that nobody filters by: kept in _source only.
 _TEXT_ONLY = (
     "BilledCost", "EffectiveCost", "ListCost", "ContractedCost", "ListUnitPrice", "ContractedUnitPrice", "PricingQuantity",
-    "ConsumedQuantity", "ChargeDescription", "x_Dimensions",
+    "ConsumedQuantity", "ChargeDescription", "x_Dimensions", "x_ExchangeRate",
 )  # fmt: skip
 _DATES = ("BillingPeriodStart", "BillingPeriodEnd", "ChargePeriodStart", "ChargePeriodEnd")
 
