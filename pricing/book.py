@@ -26,10 +26,12 @@ from .book_price import Draft, read_price
 from .book_yaml import Mistakes, Table, kind_of, read_yaml
 from .money import EXACT
 from .price import Price
+from .statement.contracts import NO_CONTRACTS, Contracts
+from .statement.terms import Terms
 
 __all__ = ["EMPTY_BOOK", "PriceBook", "make_book", "parse_price_book"]
 
-BOOK_KEYS = ("currency", "provider_name", "publisher_name", "invoice_issuer_name", "prices")
+BOOK_KEYS = ("currency", "provider_name", "publisher_name", "invoice_issuer_name", "prices", "adjustments", "accounts")
 UNNAMED = "Unnamed provider"
 
 
@@ -53,6 +55,7 @@ class PriceBook:
     digest: str
     _series: Mapping[tuple[str, str], Series] = field(repr=False, compare=False)
     _units: Mapping[str, frozenset[str]] = field(repr=False, compare=False)
+    _terms: Contracts = field(default=NO_CONTRACTS, repr=False, compare=False)
 
     def price_at(self, sku: str, unit: str, time_ns: int) -> Price | None:
         """The price in force at a time (nanoseconds since 1970), or None: not priced then, or never, or not in this unit."""
@@ -78,6 +81,15 @@ class PriceBook:
     def units_of(self, sku: str) -> frozenset[str]:
         """The units in which an SKU has prices."""
         return self._units.get(sku, frozenset())
+
+    def terms_of(self, account: str) -> Terms | None:
+        """What holds for an account beyond the prices of SKUs: adjustments, fees, commitments, credits. None: nothing."""
+        return self._terms.terms_of(account)
+
+    @property
+    def contracts(self) -> tuple[str, ...]:
+        """The accounts of the `accounts:` section, sorted."""
+        return self._terms.named
 
 
 def _digest(parts: Iterable[object]) -> str:

@@ -1,0 +1,304 @@
+"""What a statement is made from, and what comes out: plain immutable values.
+
+    Usage, CorrectionTotal      a month of one account, as the rating step adds it up
+    Terms                       what the tariff file says about one account: the pipeline of adjustments, fees, commitments, credits
+    Charge, Statement           the line items of the account and what is left of its credits
+
+Times are seconds since 1970. Intervals include their start and exclude their end. Amounts are in the account's currency, but
+for those of the steps in `Terms.steps`: these are in the book's, and `Terms.rate_at` converts them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import NamedTuple
+
+from ..money import ZERO, money
+from ..price import Price
+
+__all__ = [
+    "ALWAYS",
+    "Allowance",
+    "Charge",
+    "Commitment",
+    "Commitments",
+    "CorrectionTotal",
+    "Credit",
+    "Credits",
+    "Discount",
+    "Fee",
+    "Fees",
+    "Maximum",
+    "Minimum",
+    "RoundTotal",
+    "Statement",
+    "Step",
+    "Terms",
+    "Uplift",
+    "UpliftTier",
+    "Usage",
+]
+
+ALWAYS = -(2**63)  # start of what names none
+ONE = money(1)
+
+
+class Usage(NamedTuple):
+    """One stretch of one SKU: one price over one accumulation period, or the part of it in which the price held.
+
+    slices: one mapping of cell -> quantity per slice of the month, in the order of time; empty where nothing was used. The
+    slices of a month are bounded by its start, `Terms.cuts` and its end.
+    """
+
+    sku: str
+    unit: str
+    price: Price | None
+    start: int
+    end: int
+    slices: tuple[Mapping[int, Decimal], ...]
+    used: bool
+
+
+class CorrectionTotal(NamedTuple):
+    """Corrections of one SKU in a closed month (12 x year + month - 1) that are billed in this one."""
+
+    sku: str
+    unit: str
+    month: int
+    cost: Decimal
+
+
+class Charge(NamedTuple):
+    """A line item of the account: quantity x unit_price = cost, exactly. unit_price is never negative.
+
+    key is stable within (account, month, adjustment) and unique there. unit: the currency where the quantity is an amount of
+    money (so many dollars at 0.10 each), "Months" for fees, "" where the charge is one amount that nothing measures.
+    recurring: due whatever was used (FOCUS ChargeFrequency).
+    """
+
+    adjustment: str
+    key: str
+    category: str  # Usage | Purchase | Credit | Adjustment
+    sku: str
+    quantity: Decimal
+    unit: str
+    unit_price: Decimal
+    cost: Decimal
+    description: str
+    start: int
+    end: int
+    recurring: bool
+
+
+class Statement(NamedTuple):
+    """charges: in the order of the pipeline. closing: what is left after the month of each credit that was valid in it."""
+
+    charges: tuple[Charge, ...]
+    closing: Mapping[str, Decimal]
+
+
+class Fee(NamedTuple):
+    """A recurring fee, due every month that it meets."""
+
+    id: str
+    sku: str
+    amount: Decimal  # of a whole month
+    prorate: str = "second"  # second | day | none
+    digits: int = 9  # kept, half_even, of a share that is not a finite decimal
+    since: int = ALWAYS
+    until: int | None = None
+    description: str = ""
+
+
+class Commitment(NamedTuple):
+    """A least amount per month. skus: whose charges count; () is all."""
+
+    id: str
+    sku: str  # what its own charges are shown as
+    amount: Decimal
+    skus: tuple[str, ...] = ()
+    prepaid: bool = False  # charged whole at the start, and drawn down by what counts
+    always: bool = False  # the shortfall is shown while the month runs, not only once it is final
+    surcharge: Decimal = ZERO  # of what exceeds the commitment, 0.2 for 20 %
+    discount: Decimal = ZERO  # of what exceeds the commitment
+    prorate: str = "second"
+    digits: int = 9
+    since: int = ALWAYS
+    until: int | None = None
+    description: str = ""
+
+
+class Credit(NamedTuple):
+    """An amount that pays charges between `since` and `until`. skus: which charges; () is all."""
+
+    id: str
+    amount: Decimal
+    since: int
+    until: int
+    skus: tuple[str, ...] = ()
+    discount: Decimal = ZERO  # at which it was bought, 0.1 for 10 %
+    prepaid: bool = False  # bought on the statement of the month in which it begins
+    sku: str = ""  # what its purchase is shown as
+    description: str = ""
+
+
+class Fees(NamedTuple):
+    """Where in the pipeline the account's recurring fees come."""
+
+    id: str
+    since: int = ALWAYS
+    until: int | None = None
+
+
+class Commitments(NamedTuple):
+    """Where in the pipeline the account's commitments come."""
+
+    id: str
+    since: int = ALWAYS
+    until: int | None = None
+
+
+class Credits(NamedTuple):
+    """Where in the pipeline the account's credits are used, and which first."""
+
+    id: str
+    order: str = "expiry"  # expiry | discount | balance | listed
+    since: int = ALWAYS
+    until: int | None = None
+
+
+class Allowance(NamedTuple):
+    """A quantity that several SKUs share and that is not charged."""
+
+    id: str
+    skus: tuple[str, ...]
+    unit: str
+    quantity: Decimal
+    order: str = "listed"  # listed | cheapest_first | dearest_first
+    since: int = ALWAYS
+    until: int | None = None
+    description: str = ""
+
+
+class Discount(NamedTuple):
+    """A share (0.1 for 10 %) or an amount off; the other one is None."""
+
+    id: str
+    share: Decimal | None
+    amount: Decimal | None
+    skus: tuple[str, ...] = ()
+    since: int = ALWAYS
+    until: int | None = None
+    description: str = ""
+
+
+class Minimum(NamedTuple):
+    """The least that the SKUs cost in a month."""
+
+    id: str
+    sku: str  # what the top-up is shown as
+    amount: Decimal
+    skus: tuple[str, ...] = ()
+    always: bool = False
+    unused: bool = False  # due even if none of the SKUs was used
+    since: int = ALWAYS
+    until: int | None = None
+    description: str = ""
+
+
+class Maximum(NamedTuple):
+    """The most that the SKUs cost in a month."""
+
+    id: str
+    amount: Decimal
+    skus: tuple[str, ...] = ()
+    since: int = ALWAYS
+    until: int | None = None
+    description: str = ""
+
+
+class UpliftTier(NamedTuple):
+    """share (0.1 for 10 %) of what lies below `upper` (None: no bound) and above the tier before."""
+
+    upper: Decimal | None
+    share: Decimal
+
+
+class Uplift(NamedTuple):
+    """A share of other charges: those of some SKUs, those of some adjustments, or of all (both empty)."""
+
+    id: str
+    sku: str
+    tiers: tuple[UpliftTier, ...]
+    of_skus: tuple[str, ...] = ()
+    of_adjustments: tuple[str, ...] = ()
+    minimum: Decimal | None = None
+    always: bool = False
+    unused: bool = False
+    since: int = ALWAYS
+    until: int | None = None
+    description: str = ""
+
+
+class RoundTotal(NamedTuple):
+    """The total of everything before it, rounded."""
+
+    id: str
+    sku: str
+    digits: int
+    mode: str
+    since: int = ALWAYS
+    until: int | None = None
+    description: str = ""
+
+
+Step = Fees | Commitments | Credits | Allowance | Discount | Minimum | Maximum | Uplift | RoundTotal
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for one account. Immutable; equal terms have an equal digest."""
+
+    digest: str
+    currency: str  # of the account
+    steps: tuple[Step, ...]  # those that may apply to the account, in the order in which they are applied
+    fees: tuple[Fee, ...] = ()
+    commitments: tuple[Commitment, ...] = ()
+    credits: tuple[Credit, ...] = ()
+    rates: tuple[tuple[int, Decimal], ...] | None = None  # (from, rate), ascending; None: the account has the book's currency
+
+    def rate_at(self, month_start_s: int) -> Decimal | None:
+        """Units of the account's currency per unit of the book's in a month; None: there is no rate yet."""
+        if self.rates is None:
+            return ONE
+        index = bisect_right(self.rates, month_start_s, key=lambda entry: entry[0])
+        return self.rates[index - 1][1] if index else None
+
+    def cuts(self, start_s: int, end_s: int) -> tuple[int, ...]:
+        """Instants strictly inside a month at which a slice of usage must end: a credit or a commitment begins or ends there."""
+        if not self.credits and not self.commitments:
+            return ()
+        terms: list[Credit | Commitment] = [*self.credits, *self.commitments]
+        return tuple(sorted({at for term in terms for at in (term.since, term.until) if at is not None and start_s < at < end_s}))
+
+    def due(self, start_s: int, end_s: int) -> bool:
+        """Whether a month in which nothing was used has charges."""
+        terms: list[Fee | Commitment] = [*self.fees, *self.commitments]
+        if any(meets(term, start_s, end_s) for term in terms):
+            return True
+        if any(credit.prepaid and start_s <= credit.since < end_s for credit in self.credits):
+            return True
+        return any(isinstance(step, Minimum | Uplift) and step.unused and holds(step, start_s) for step in self.steps)
+
+
+def meets(term: Fee | Commitment | Credit, start_s: int, end_s: int) -> bool:
+    """Whether a term is in force at any time of [start_s, end_s)."""
+    return term.since < end_s and (term.until is None or term.until > start_s)
+
+
+def holds(step: Step, month_start_s: int) -> bool:
+    """Whether a step is applied in the month that starts then: adjustments hold for whole months."""
+    return step.since <= month_start_s and (step.until is None or month_start_s < step.until)
