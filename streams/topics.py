@@ -11,7 +11,7 @@ from aiokafka.partitioner import murmur2
 from ..schemas.errors import BadInput, Unavailable
 from .config import Config, KafkaConfig
 
-__all__ = ["Topics", "client_settings", "ensure_topics", "partition_of", "wanted_topics"]
+__all__ = ["Topics", "client_settings", "ensure_topics", "existing_topics", "partition_of", "wanted_topics"]
 
 _RECORD_LIMIT = 17 << 20  # above the largest raw record that any configuration accepts, so that it can be dead-lettered whole
 _DAY_MS = 86_400_000
@@ -104,6 +104,16 @@ def wanted_topics(config: Config, topics: Topics) -> list[NewTopic]:
         topic(topics.progress, n, compact),
     ]
     return wanted
+
+
+async def existing_topics(config: Config) -> set[str]:
+    """Names of all topics. (Asking for the metadata of one could create it.) Raises KafkaError when Kafka does not answer."""
+    admin = AIOKafkaAdminClient(**client_settings(config.kafka), request_timeout_ms=20_000)
+    try:
+        await admin.start()
+        return set(await admin.list_topics())
+    finally:
+        await admin.close()
 
 
 async def ensure_topics(config: Config) -> dict[str, int]:
