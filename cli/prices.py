@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..pricing.book_yaml import MAX_BOOK_BYTES
 from ..pricing.models import tier_name
 from ..pricing.money import plain
 from ..pricing.price import SINCE_ALWAYS, Price
+from ..pricing.selection import DAYS, clock_text
 from ..schemas.errors import BadInput, BadPriceBook
 
 __all__ = ["command", "read_book"]
@@ -163,13 +165,12 @@ def book_as_json(book: PriceBook) -> dict[str, Any]:
 
 def price_as_json(price: Price) -> dict[str, Any]:
     """One price as JSON; fields without a value are null."""
-    shown = {
-        key: plain(value) if key in ("free_quantity", "package_size", "package_price", "minimum", "maximum") and value is not None else value
-        for key, value in price._asdict().items()
-    }
+    shown = {key: plain(value) if isinstance(value, Decimal) else value for key, value in price._asdict().items()}
     shown["effective_from"] = None if price.effective_from == SINCE_ALWAYS else time_text(price.effective_from)
     shown["effective_to"] = None if price.effective_to is None else time_text(price.effective_to)
     shown["rounding"] = price.rounding._asdict() if price.rounding else None
+    shown["matrix"] = None if price.matrix is None else {"dimensions": price.matrix.dimensions}
+    shown["schedule"] = None if price.schedule is None else {"timezone": price.schedule.timezone}
     shown["tiers"] = [
         {
             "name": tier_name(price, index),
@@ -178,6 +179,17 @@ def price_as_json(price: Price) -> dict[str, Any]:
             "flat_price": plain(tier.flat_price),
             "sku_price_id": tier.sku_price_id,
         }
+        | selection_as_json(price, index)
         for index, tier in enumerate(price.tiers)
     ]
     return shown
+
+
+def selection_as_json(price: Price, index: int) -> dict[str, Any]:
+    """What selects a tier, where prices are selected: the values it matches, or its days and hours."""
+    if price.matrix is not None:
+        return {"match": dict(zip(price.matrix.dimensions, price.matrix.matches[index], strict=True))}
+    if price.schedule is not None and index < len(price.schedule.bands):
+        band = price.schedule.bands[index]
+        return {"days": [DAYS[day] for day in band.days], "from": clock_text(band.since), "to": clock_text(band.until)}
+    return {}

@@ -13,12 +13,9 @@ from decimal import Decimal
 from difflib import get_close_matches
 
 from .book_yaml import Mistakes, Node, Scalar, Seq, Table, is_null, kind_of
-from .money import EXACT, ZERO, money
+from .money import DIGITS, EXACT, ZERO, money
 
-__all__ = ["DIGITS", "Form", "quoted"]
-
-# Prices and bounds have at most this many digits before the point, and as many after it; money.EXACT relies on that.
-DIGITS = 30
+__all__ = ["Form", "quoted"]
 
 NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?([Zz]|[+-][0-9]{2}:[0-9]{2})")

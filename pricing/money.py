@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, ROUND_UP, Context, Decimal, Inexact, InvalidOperation, Overflow, Underflow, setcontext
 
-__all__ = ["EXACT", "ROUNDING_MODES", "ZERO", "money", "plain", "round_to", "use_exact_arithmetic"]
+__all__ = ["DIGITS", "EXACT", "ROUNDING_MODES", "ZERO", "money", "plain", "round_to", "use_exact_arithmetic"]
 
-# 300 digits hold a sum of 10^18 products of the largest accepted quantity and price (60 digits each) without loss.
-EXACT = Context(prec=300, Emax=999_999, Emin=-999_999, traps=[Inexact, InvalidOperation, Overflow, Underflow])
+# Prices, bounds and limits have at most this many digits before the point, and as many after it.
+DIGITS = 30
+
+# Factors have few digits: a quantity at most 121 (60 before the point, 60 after it), a price, a markup, an exchange rate and a
+# percentage 60 each. 600 hold a sum of 10^18 products of one of each and more without loss; digits that are not there cost nothing.
+_PRECISION = 600
+EXACT = Context(prec=_PRECISION, Emax=999_999, Emin=-999_999, traps=[Inexact, InvalidOperation, Overflow, Underflow])
 
 ZERO = Decimal(0)
 
@@ -48,4 +53,4 @@ def plain(value: Decimal) -> str:
 
 def round_to(value: Decimal, digits: int, mode: str) -> Decimal:
     """`value` rounded to `digits` after the point, by a named mode of ROUNDING_MODES."""
-    return value.quantize(Decimal(1).scaleb(-digits), rounding=ROUNDING_MODES[mode], context=Context(prec=300))
+    return value.quantize(Decimal(1).scaleb(-digits), rounding=ROUNDING_MODES[mode], context=Context(prec=_PRECISION))

@@ -8,36 +8,38 @@ from __future__ import annotations
 from decimal import Decimal
 
 from ..money import ZERO, money
-from ..price import Component, Price
+from ..price import Component, Price, Quantities
 
 __all__ = ["charge", "tier_quantities"]
 
 ONE = money(1)
 
 
-def tier_quantities(price: Price, total: Decimal) -> list[Decimal]:
+def tier_quantities(price: Price, quantities: Quantities) -> list[Decimal]:
     """How a cumulative total (in price.unit) falls into price.tiers; a negative total is all in the first tier."""
-    quantities: list[Decimal] = []
+    total = quantities.get(0, ZERO)
+    parts: list[Decimal] = []
     lower = ZERO
     for tier in price.tiers:
-        if quantities and total <= lower:
-            quantities.append(ZERO)
+        if parts and total <= lower:
+            parts.append(ZERO)
         elif tier.upper is None or total <= tier.upper:
-            quantities.append(total - lower)
+            parts.append(total - lower)
         else:
-            quantities.append(tier.upper - lower)
+            parts.append(tier.upper - lower)
         if tier.upper is not None:
             lower = tier.upper
-    return quantities
+    return parts
 
 
-def charge(price: Price, total: Decimal) -> tuple[list[Decimal], list[Component]]:
+def charge(price: Price, quantities: Quantities) -> tuple[list[Decimal], list[Component]]:
     """Amount of each tier, its flat price included, and the flat prices that are due as components."""
+    total = quantities.get(0, ZERO)
     amounts: list[Decimal] = []
     components: list[Component] = []
     has_allowance = price.free_quantity > ZERO
     lower = ZERO
-    for index, (tier, quantity) in enumerate(zip(price.tiers, tier_quantities(price, total), strict=True)):
+    for index, (tier, quantity) in enumerate(zip(price.tiers, tier_quantities(price, quantities), strict=True)):
         number = index + (not has_allowance)  # tiers count from 1; the free allowance is none of them
         amount = quantity * tier.unit_price
         if tier.flat_price and entered(price, number, lower, total):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from ..money import ZERO, money
-from ..price import Component, Price
+from ..price import Component, Price, Quantities
 
 __all__ = ["charge", "started_packages", "tier_quantities"]
 
@@ -24,13 +24,14 @@ def started_packages(price: Price, total: Decimal) -> Decimal:
     return whole + ONE if rest else whole
 
 
-def tier_quantities(price: Price, total: Decimal) -> list[Decimal]:
+def tier_quantities(price: Price, quantities: Quantities) -> list[Decimal]:
     """What is charged of a period's total: the number of started packages (not units), in the one tier."""
-    return [started_packages(price, total)]
+    return [started_packages(price, quantities.get(0, ZERO))]
 
 
-def charge(price: Price, total: Decimal) -> tuple[list[Decimal], list[Component]]:
+def charge(price: Price, quantities: Quantities) -> tuple[list[Decimal], list[Component]]:
     """The one amount of the period, and its component "package"."""
+    total = quantities.get(0, ZERO)
     packages = started_packages(price, total)
     amount = packages * price.package_price
     if not total:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from ..money import ZERO, money
-from ..price import Component, Price
+from ..price import Component, Price, Quantities
 
 __all__ = ["charge", "tier_quantities"]
 
@@ -31,16 +31,17 @@ def tier_of(price: Price, charged: Decimal) -> int:
     return len(price.tiers) - 1
 
 
-def tier_quantities(price: Price, total: Decimal) -> list[Decimal]:
+def tier_quantities(price: Price, quantities: Quantities) -> list[Decimal]:
     """How a period's total (in price.unit) falls into price.tiers: all that is charged lies in one of them."""
-    charged = charged_quantity(price, total)
-    quantities = [ZERO] * len(price.tiers)
-    quantities[tier_of(price, charged)] = charged
-    return quantities
+    charged = charged_quantity(price, quantities.get(0, ZERO))
+    parts = [ZERO] * len(price.tiers)
+    parts[tier_of(price, charged)] = charged
+    return parts
 
 
-def charge(price: Price, total: Decimal) -> tuple[list[Decimal], list[Component]]:
+def charge(price: Price, quantities: Quantities) -> tuple[list[Decimal], list[Component]]:
     """The one amount of the period, and its components "volume" and "flat"."""
+    total = quantities.get(0, ZERO)
     charged = charged_quantity(price, total)
     index = tier_of(price, charged)
     tier = price.tiers[index]

@@ -162,7 +162,7 @@ def test_sum_of_line_items_is_the_price_of_the_sum(drawn: list[tuple[str, int, s
             total = sum((e.quantity for e in events if e.sku == price.sku), Decimal(0))
             used = any(e.sku == price.sku for e in events)
             cost = sum((money(i.billed_cost) for i in items.values() if i.sku_id == price.sku), Decimal(0))
-            assert cost == (period_cost(price, total, used) if used else 0)
+            assert cost == (period_cost(price, {0: total}, used) if used else 0)
             for item in items.values():
                 if item.list_unit_price is not None and item.pricing_quantity is not None:
                     assert money(item.list_unit_price) * money(item.pricing_quantity) == money(item.list_cost)

@@ -40,7 +40,7 @@ def price_of(case: dict[str, Any]) -> Price:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
 def test_the_cost_of_the_period_is_the_vendors(case: dict[str, Any]) -> None:
-    assert period_cost(price_of(case), money(case["quantity"])) == money(case["expected"])
+    assert period_cost(price_of(case), {0: money(case["quantity"])}) == money(case["expected"])
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "sequence" in case], ids=lambda case: case["id"])
@@ -48,7 +48,7 @@ def test_rating_again_charges_the_difference(case: dict[str, Any]) -> None:
     price = price_of(case)
     charged = ZERO
     for number, phase in enumerate(case["sequence"], 1):
-        cost = period_cost(price, money(phase["cumulative"]), final=number == len(case["sequence"]))
+        cost = period_cost(price, {0: money(phase["cumulative"])}, final=number == len(case["sequence"]))
         assert cost - charged == money(phase["expected_delta"])
         charged = cost
     assert charged == money(case["expected"])
@@ -57,8 +57,8 @@ def test_rating_again_charges_the_difference(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
 def test_windows_and_components_make_up_the_cost(case: dict[str, Any]) -> None:
     price, total = price_of(case), money(case["quantity"])
-    by_tier = zip(tier_quantities(price, total), price.tiers, strict=True) if price.by_window else ()
+    by_tier = zip(tier_quantities(price, {0: total}), price.tiers, strict=True) if price.by_window else ()
     windows = sum((quantity * tier.unit_price for quantity, tier in by_tier), ZERO)
-    components = period_components(price, total, True)
+    components = period_components(price, {0: total}, True)
     assert windows + sum((component.cost for component in components), ZERO) == money(case["expected"])
     assert all(component.quantity * component.unit_price == component.cost for component in components)
