@@ -23,13 +23,13 @@ from typing import NamedTuple
 from ..schemas.errors import BadPriceBook
 from .book_form import Form, quoted
 from .book_price import Draft, read_price
-from .book_yaml import Mistakes, Table, kind_of, read_yaml
+from .book_yaml import Mistakes, Node, Table, kind_of, read_yaml
 from .money import EXACT
 from .price import Price
 from .statement.contracts import NO_CONTRACTS, Contracts
 from .statement.terms import Terms
 
-__all__ = ["EMPTY_BOOK", "PriceBook", "make_book", "parse_price_book"]
+__all__ = ["EMPTY_BOOK", "PriceBook", "make_book", "parse_price_book", "read_book"]
 
 BOOK_KEYS = ("currency", "provider_name", "publisher_name", "invoice_issuer_name", "prices", "adjustments", "accounts")
 UNNAMED = "Unnamed provider"
@@ -131,20 +131,24 @@ EMPTY_BOOK = make_book("USD", ())
 def parse_price_book(text: str | bytes, name: str) -> PriceBook:
     """Read a price book. name: the file, for messages. Raises BadPriceBook with every mistake at once, by line."""
     mistakes = Mistakes(name)
-    root = read_yaml(text, mistakes)
-    book = None
-    if root is None:
-        if not mistakes:
-            mistakes.add(1, "the file is empty; a price book begins with `currency: USD`")
-    elif not isinstance(root, Table):
-        mistakes.add(root.line, f"the file is {kind_of(root)}, but a price book is a map; begin with `currency: USD`")
-    else:
-        # Bounds are added up here, and no digit may be lost whatever the caller's context is.
-        with localcontext(EXACT):
-            book = _read_book(Form(root, "a price book", mistakes))
+    book = read_book(read_yaml(text, mistakes), mistakes)
     if mistakes or book is None:
         raise BadPriceBook(mistakes.sorted_lines())
     return book
+
+
+def read_book(root: Node | None, mistakes: Mistakes) -> PriceBook | None:
+    """Read a price book from the root of its file (None: it could not be read). What is wrong goes to `mistakes`, and the book is of no use then."""
+    if root is None:
+        if not mistakes:
+            mistakes.add(1, "the file is empty; a price book begins with `currency: USD`")
+        return None
+    if not isinstance(root, Table):
+        mistakes.add(root.line, f"the file is {kind_of(root)}, but a price book is a map; begin with `currency: USD`")
+        return None
+    # Bounds are added up here, and no digit may be lost whatever the caller's context is.
+    with localcontext(EXACT):
+        return _read_book(Form(root, "a price book", mistakes))
 
 
 def _read_book(form: Form) -> PriceBook:

@@ -66,6 +66,8 @@ class Reason(StrEnum):
     IN_THE_FUTURE = "in_the_future"  # further ahead than max_clock_skew
     CONFLICT = "conflict"  # same id as a counted event, other payload
     MISPLACED = "misplaced"  # a topic keyed by account holds an account in a partition that is not its own
+    UNMETERABLE = "unmeterable"  # a meter of its event type cannot make a quantity of it: another unit, a dimension that is no number
+    RESERVED = "reserved"  # its SKU is what a meter of another event type gives, and may not be mixed with plain usage
     BAD_LINE_ITEM = "bad_line_item"  # Elasticsearch refused a line item (mapping, size): kept for repair
 
 
