@@ -37,9 +37,9 @@ Record = tuple[bytes | None, bytes | None, Headers]  # key, value, headers
 
 
 class Pairs(NamedTuple):
-    """Records without headers: (key, value)."""
+    """Records without headers: (key, value); None: a compacted topic forgets the key."""
 
-    pairs: Iterable[tuple[bytes, bytes]]
+    pairs: Iterable[tuple[bytes, bytes | None]]
 
 
 Out = tuple[str, int, Iterable[Record] | Pairs]  # topic, partition, records
@@ -173,7 +173,7 @@ async def _send(producer: AIOKafkaProducer, topic: str, partition: int, records:
 
 
 async def _send_pairs(
-    producer: AIOKafkaProducer, topic: str, partition: int, pairs: Iterable[tuple[bytes, bytes]]
+    producer: AIOKafkaProducer, topic: str, partition: int, pairs: Iterable[tuple[bytes, bytes | None]]
 ) -> list[tuple[asyncio.Future[Any], int]]:
     """As `_send`, for line items and changelog entries, which are most of what is written: straight into the batch's C builder.
 

@@ -14,7 +14,7 @@ from .ledger import Unsettled
 from .progress import Progress, decode_progress
 from .topics import client_settings
 
-__all__ = ["read_progress", "read_to_end"]
+__all__ = ["bounds", "read_progress", "read_to_end"]
 
 STALLED_S = 90.0  # longer than a transaction of a stopped worker can stay open (ledger.TRANSACTION_TIMEOUT_S, and the broker looks every 10 s)
 
@@ -28,7 +28,7 @@ async def read_to_end(kafka: KafkaConfig, starts: Mapping[TopicPartition, int]) 
     by its timeout. Partitions may start behind what retention has kept; reading then begins at what is there. Raises Unsettled
     when Kafka does not deliver.
     """
-    begins, ends = await _bounds(kafka, list(starts))
+    begins, ends = await bounds(kafka, list(starts))
     begins = {tp: max(start, begins[tp]) for tp, start in starts.items()}
     open_ = {tp for tp in starts if begins[tp] < ends[tp]}
     if not open_:
@@ -64,7 +64,7 @@ async def read_to_end(kafka: KafkaConfig, starts: Mapping[TopicPartition, int]) 
         await consumer.stop()
 
 
-async def _bounds(kafka: KafkaConfig, tps: list[TopicPartition]) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+async def bounds(kafka: KafkaConfig, tps: list[TopicPartition]) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
     """First offsets and high watermarks: a consumer that reads committed records is told last stable offsets instead."""
     consumer = AIOKafkaConsumer(**client_settings(kafka), enable_auto_commit=False, isolation_level="read_uncommitted")
     try:

@@ -100,7 +100,10 @@ class RocksStore:
         batch = WriteBatch(raw_mode=True)
         put = batch.put
         for key, value in effects.puts:
-            put(key, value)
+            if value is None:
+                batch.delete(key)
+            else:
+                put(key, value)
         if effects.ids:
             bucket = effects.bucket.to_bytes(4, "big")
             head = _ID + bucket

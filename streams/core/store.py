@@ -28,7 +28,7 @@ class Effects(NamedTuple):
     """
 
     line_items: Iterable[tuple[bytes, bytes]]  # x_LineItemId -> JSON
-    puts: list[tuple[bytes, bytes]]  # store key -> value, for the compacted changelog
+    puts: Sequence[tuple[bytes, bytes | None]]  # store key -> value, for the compacted changelog; None: the key goes
     ids: Mapping[bytes, bytes]  # identity hash -> fingerprint
     bucket: int  # arrival bucket of the ids
     unpriced: list[int]  # numbers of line items in this commit for which no price exists, to be added up
@@ -101,7 +101,11 @@ class MemoryStore:
         return value
 
     def apply(self, effects: Effects) -> None:
-        self._values.update(effects.puts)
+        for key, value in effects.puts:
+            if value is None:
+                self._values.pop(key, None)
+            else:
+                self._values[key] = value
         if effects.ids:
             self._ids.setdefault(effects.bucket, {}).update(effects.ids)
 

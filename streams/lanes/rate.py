@@ -82,7 +82,7 @@ class RateLane(Lane):
                         store.write(Effects([], [], dict(unpack_ids(record.value)), int(record.key[len(_BUCKET) :]), []), {})
                 store.write(Effects([], [], {}, 0, []), position)
             elif tp.topic == topics.windows:
-                puts = [(r.key, r.value) for r in records if r.key is not None and r.value is not None]
+                puts = [(r.key, r.value) for r in records if r.key is not None]
                 store.write(Effects([], puts, {}, 0, []), position)
             else:
                 puts = [(_PROGRESS_KEY, r.value) for r in records if r.key == self.name.encode() and r.value is not None]
