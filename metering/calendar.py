@@ -9,8 +9,7 @@ Three rules, from which everything follows, whatever a zone does to its clocks:
 So windows tile time without gap or overlap, and days and months begin where an hour begins. A day in Berlin has 23 or 25 hours
 when the clocks change. Lord Howe Island moves its clocks by 30 minutes: one hour of that day has 30 minutes.
 
-The rules of the zones come from the package `tzdata`, which is locked, and not from the machine: two workers with systems of
-different age must not disagree about a window.
+The rules of the zones are those of `schemas.zones`: the same on every machine.
 """
 
 from __future__ import annotations
@@ -18,10 +17,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from importlib.resources import files
 from zoneinfo import ZoneInfo
 
-__all__ = ["WINDOWS", "Calendar", "calendar", "known_timezone"]
+from ..schemas.zones import zone_of
+
+__all__ = ["WINDOWS", "Calendar", "calendar"]
 
 WINDOWS = ("minute", "hour", "day", "month")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -43,7 +43,7 @@ class Calendar:
     def __init__(self, window: str | int, timezone: str = "UTC") -> None:
         self.window = window
         self.timezone = timezone
-        self._zone = _zone(timezone)
+        self._zone = None if timezone in _UTC_NAMES else zone_of(timezone)  # None: UTC, which needs no rules
         self._length = 0  # of a window in UTC; 0: not all windows are equally long
         if isinstance(window, int):
             if window <= 0 or 3_600 % window or self._zone is not None:
@@ -143,28 +143,6 @@ def calendar(window: str | int, timezone: str = "UTC") -> Calendar:
 
 
 _calendar = lru_cache(maxsize=4_096)(Calendar)
-
-
-def known_timezone(name: str) -> bool:
-    """Whether this is a time zone of the IANA database."""
-    return name in _names()
-
-
-@lru_cache(maxsize=1)
-def _names() -> frozenset[str]:
-    listed = (files("tzdata") / "zones").read_text(encoding="utf-8").split()
-    return frozenset(listed) - {"Factory"}  # the zone of machines that nobody has set up
-
-
-@lru_cache(maxsize=1_024)
-def _zone(name: str) -> ZoneInfo | None:
-    """The rules of a zone; None for UTC, which needs none."""
-    if name in _UTC_NAMES:
-        return None
-    if not known_timezone(name):
-        raise ValueError(f"{name!r} is not a time zone; use a name of the IANA database such as Europe/Berlin")
-    with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as rules:
-        return ZoneInfo.from_file(rules, key=name)
 
 
 def _offset(zone: ZoneInfo | None, t_s: int) -> int:

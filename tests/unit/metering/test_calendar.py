@@ -8,7 +8,8 @@ from functools import cache
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ratemill.metering.calendar import WINDOWS, Calendar, _zone, calendar, known_timezone
+from ratemill.metering.calendar import WINDOWS, Calendar, calendar
+from ratemill.schemas.zones import known_timezone, zone_of
 from ratemill.streams.core import periods
 
 # Each does something of its own: Lord Howe moves by 30 minutes, St. John's moved at one minute past midnight until 2011, Havana and
@@ -23,7 +24,7 @@ FIRST, LAST = 946_684_800, 4_102_444_800  # years 2000 to 2099: those of events
 
 def rules(zone: str) -> tzinfo:
     """The rules that the calendar has: those of the machine may be older."""
-    return _zone(zone) or UTC
+    return zone_of(zone)
 
 
 def at(zone: str, text: str, fold: int = 0) -> int:
