@@ -20,6 +20,12 @@ COMMANDS = {
     "prices": ("prices", "Check and publish price books."),
     "rate": ("rate", "Rate a file of events offline: same code, same line items, no Kafka."),
     "costs": ("costs", "Show live costs in a table."),
+    "close": ("close", "Close a billing month: late usage of it becomes a correction."),
+    "amend": ("amend", "Let a counted event count as something else."),
+    "cancel": ("cancel", "Let a counted event count no longer."),
+    "backfill": ("backfill", "Declare old usage, and take it back: open, close, revert, list."),
+    "rerate": ("rerate", "Rate again what an account, a SKU or a month holds."),
+    "control": ("control", "List and show such requests, and what came of them."),
     "dead-letters": ("dead_letters", "List, show and replay what could not be counted."),
     "doctor": ("doctor", "Say in words what is wrong with this installation."),
 }

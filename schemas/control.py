@@ -177,7 +177,8 @@ class Rerate(_Request, frozen=True, kw_only=True, tag="rerate"):
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, tag_field="control", tag="receipt"):
     """What one partition made of a request, written in the transaction that applied it.
 
-    outcome: one line for a person. applied: False when the request changed nothing because it could not be (the outcome says why).
+    outcome: one line for a person, the same words in every partition; numbers are in `counts`, so that receipts can be added up.
+    applied: False when the request could not be applied and changed nothing; the outcome says why.
     next_offsets: source topic -> first offset that was not counted yet when the request took effect: what lies before came before it.
     book: digest of the price book in force. closed_through: last closed month as `month_number`, 0 when none is. revision:
     x_Revision of the line items that it wrote. counts: for example line_items, groups, events.
@@ -230,6 +231,9 @@ def _check_event(event: UsageEvent) -> None:
     """Nothing that a decoder would not have let through may come in this way."""
     for name in ("account", "source", "id", "sku", "unit"):
         _check_text(name, getattr(event, name))
+    for name in ("region", "resource", "provider", "backfill"):
+        if value := getattr(event, name):
+            _check_text(name, value)
     try:
         parse_quantity(str(event.quantity))
     except Rejection as rejection:
