@@ -4,19 +4,19 @@
     Terms                       what the tariff file says about one account: the pipeline of adjustments, fees, commitments, credits
     Charge, Statement           the line items of the account and what is left of its credits
 
-Times are seconds since 1970. Intervals include their start and exclude their end. Amounts are in the account's currency, but
-for those of the steps in `Terms.steps`: these are in the book's, and `Terms.rate_at` converts them.
+Times are seconds since 1970, months are 12 x year + month - 1. Intervals include their start and exclude their end. Amounts are
+in the account's currency, but for those in `Terms.steps`: these are in the book's, and `Terms.steps_in` converts them.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import dataclass, field
+from decimal import Decimal, localcontext
 from typing import NamedTuple
 
-from ..money import ZERO, money
+from ..exchange import UTC_MONTHS, ExchangeRates
+from ..money import EXACT, ZERO
 from ..price import Price
 
 __all__ = [
@@ -42,8 +42,7 @@ __all__ = [
     "Usage",
 ]
 
-ALWAYS = -(2**63)  # start of what names none
-ONE = money(1)
+ALWAYS = -(2**63)  # start of what names none, be it a time or a month
 
 
 class Usage(NamedTuple):
@@ -268,14 +267,24 @@ class Terms:
     fees: tuple[Fee, ...] = ()
     commitments: tuple[Commitment, ...] = ()
     credits: tuple[Credit, ...] = ()
-    rates: tuple[tuple[int, Decimal], ...] | None = None  # (from, rate), ascending; None: the account has the book's currency
+    exchange: ExchangeRates | None = None  # None: the account has the book's currency
+    _converted: dict[Decimal, tuple[Step, ...]] = field(default_factory=dict, repr=False, compare=False)  # rate -> steps, as they were asked for
 
-    def rate_at(self, month_start_s: int) -> Decimal | None:
-        """Units of the account's currency per unit of the book's in a month; None: there is no rate yet."""
-        if self.rates is None:
-            return ONE
-        index = bisect_right(self.rates, month_start_s, key=lambda entry: entry[0])
-        return self.rates[index - 1][1] if index else None
+    def steps_in(self, month: int) -> tuple[Step, ...]:
+        """The steps that hold in a month, their amounts in the account's currency at the rate of the month.
+
+        Before the first rate nothing can be converted: steps with amounts are left out then, as prices are.
+        """
+        steps = self.steps
+        if self.exchange is not None:
+            rate = self.exchange.rate(self.currency, month)
+            if rate is None:
+                steps = tuple(step for step in steps if not amounts_of(step))
+            elif rate in self._converted:
+                steps = self._converted[rate]
+            else:
+                steps = self._converted[rate] = tuple(converted(step, rate) for step in steps)
+        return tuple([step for step in steps if step.since <= month and (step.until is None or month < step.until)])
 
     def cuts(self, start_s: int, end_s: int) -> tuple[int, ...]:
         """Instants strictly inside a month at which a slice of usage must end: a credit or a commitment begins or ends there."""
@@ -291,7 +300,7 @@ class Terms:
             return True
         if any(credit.prepaid and start_s <= credit.since < end_s for credit in self.credits):
             return True
-        return any(isinstance(step, Minimum | Uplift) and step.unused and holds(step, start_s) for step in self.steps)
+        return any(isinstance(step, Minimum | Uplift) and step.unused for step in self.steps_in(month_between(start_s, end_s)))
 
 
 def meets(term: Fee | Commitment | Credit, start_s: int, end_s: int) -> bool:
@@ -299,6 +308,33 @@ def meets(term: Fee | Commitment | Credit, start_s: int, end_s: int) -> bool:
     return term.since < end_s and (term.until is None or term.until > start_s)
 
 
-def holds(step: Step, month_start_s: int) -> bool:
-    """Whether a step is applied in the month that starts then: adjustments hold for whole months."""
-    return step.since <= month_start_s and (step.until is None or month_start_s < step.until)
+def month_between(start_s: int, end_s: int) -> int:
+    """The calendar month that lies between two instants: its middle is in the same month of UTC in every time zone."""
+    return UTC_MONTHS.month_of((start_s + end_s) // 2)
+
+
+def amounts_of(step: Step) -> tuple[Decimal, ...]:
+    """The amounts of money in a step, in the book's currency."""
+    match step:
+        case Minimum() | Maximum():
+            return (step.amount,)
+        case Discount():
+            return () if step.amount is None else (step.amount,)
+        case Uplift():
+            bounds = tuple(tier.upper for tier in step.tiers if tier.upper is not None)
+            return bounds if step.minimum is None else (*bounds, step.minimum)
+    return ()
+
+
+def converted(step: Step, rate: Decimal) -> Step:
+    """A step with its amounts x rate, exactly."""
+    with localcontext(EXACT):
+        match step:
+            case Minimum() | Maximum():
+                return step._replace(amount=step.amount * rate)
+            case Discount():
+                return step._replace(amount=None if step.amount is None else step.amount * rate)
+            case Uplift():
+                tiers = tuple(tier if tier.upper is None else tier._replace(upper=tier.upper * rate) for tier in step.tiers)
+                return step._replace(tiers=tiers, minimum=None if step.minimum is None else step.minimum * rate)
+    return step

@@ -1,0 +1,18 @@
+"""Keys of line items: stable within (account, month, adjustment), and different wherever their parts are."""
+
+from __future__ import annotations
+
+from .ledger import Item
+
+__all__ = ["joined", "key"]
+
+
+def joined(*parts: str) -> str:
+    """Parts as one key: ("a/b", "c") and ("a", "b/c") must differ."""
+    return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
+
+
+def key(item: Item, *before: str) -> str:
+    """Key of what an adjustment does to one item: `sku`, or `corrections/sku`, after other parts."""
+    sku, corrected = item
+    return joined(*before, "corrections", sku) if corrected else joined(*before, "sku", sku)

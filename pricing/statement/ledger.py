@@ -1,0 +1,181 @@
+"""The running amounts of a month: what each adjustment finds, and where it leaves what it changes.
+
+A row holds what one origin (usage, corrections, an adjustment) put on one SKU, per slice of the month. Nothing is overwritten: an
+adjustment adds rows, below zero where it takes something away, so every line item is one row or more and the sum of all rows is
+what is due.
+
+Who sees a row: an adjustment without `skus` sees all; one with `skus` sees the rows of these SKUs. A charge about several SKUs (a
+minimum of two of them, say) is shown under a name of its own, and is seen by whoever names that, or all of those SKUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import NamedTuple
+
+from ..money import ZERO, money
+from .terms import Charge, Usage
+
+__all__ = ["BOUGHT", "CHARGE", "CORRECTION", "USAGE", "Item", "Ledger", "Row", "Stretch", "grouped", "payable", "take"]
+
+ONE = money(1)
+
+# Kinds of rows. CORRECTION: of a closed month, and what is taken off it. BOUGHT: the purchase of a credit, which only rounding sees.
+USAGE, CHARGE, CORRECTION, BOUGHT = "usage", "charge", "correction", "bought"
+
+# What can be reduced: an SKU's charges of this month, or (True) its corrections.
+Item = tuple[str, bool]
+
+
+class Row(NamedTuple):
+    """Amounts per slice."""
+
+    sku: str
+    origin: str  # id of the adjustment; "" for usage and corrections
+    kind: str
+    amounts: Sequence[Decimal]
+
+
+class Stretch:
+    """A stretch of usage that has a price, what allowances have left of its quantities, and what that costs."""
+
+    __slots__ = ("costs", "slices", "usage")
+
+    def __init__(self, usage: Usage, costs: list[Decimal]) -> None:
+        self.usage = usage
+        self.slices: Sequence[Mapping[int, Decimal]] = usage.slices
+        self.costs = costs
+
+
+class Ledger:
+    """One account's month while the pipeline runs. bounds: of the slices, from the start of the month to its end."""
+
+    __slots__ = ("about", "bounds", "charges", "currency", "end", "final", "rows", "slices", "start", "stretches")
+
+    def __init__(self, bounds: tuple[int, ...], currency: str, final: bool) -> None:
+        self.bounds = bounds
+        self.start, self.end = bounds[0], bounds[-1]
+        self.slices = len(bounds) - 1
+        self.currency = currency
+        self.final = final
+        self.stretches: list[Stretch] = []
+        self.rows: list[Row] = []
+        self.charges: list[Charge] = []
+        self.about: dict[str, frozenset[str]] = {}  # own name of a charge -> the SKUs it is about
+
+    def sees(self, skus: frozenset[str], sku: str) -> bool:
+        """Whether whoever names these SKUs sees the rows of an SKU."""
+        about = self.about.get(sku)
+        return sku in skus or (about is not None and about <= skus)
+
+    def seen(self, skus: tuple[str, ...], corrections: bool) -> list[Row]:
+        """The rows that an adjustment of these SKUs works on; () is all."""
+        hidden = (BOUGHT,) if corrections else (BOUGHT, CORRECTION)
+        if not skus:
+            return [row for row in self.rows if row.kind not in hidden]
+        wanted = frozenset(skus)
+        return [row for row in self.rows if self.sees(wanted, row.sku) and row.kind not in hidden]
+
+    def at(self, slice_number: int, amount: Decimal) -> list[Decimal]:
+        """Amounts per slice: all of it in one slice (-1: the last)."""
+        amounts = [ZERO] * self.slices
+        amounts[slice_number] = amount
+        return amounts
+
+    def slice_of(self, time_s: int) -> int:
+        """Number of the slice that holds a time; the first one for what began before."""
+        return max((number for number in range(self.slices) if self.bounds[number] <= time_s), default=0)
+
+    def post(self, charge: Charge, amounts: Sequence[Decimal], kind: str = CHARGE) -> None:
+        """Add a line item and its amounts per slice. One of 0 is left out, but amounts that cancel out over the slices are kept."""
+        if charge.cost:
+            self.charges.append(charge)
+        if any(amounts):
+            self.rows.append(Row(charge.sku, charge.adjustment, kind, amounts))
+
+    def post_about(self, skus: tuple[str, ...], own_name: str, charge: Charge, amounts: Sequence[Decimal]) -> None:
+        """`post`, for a charge about some SKUs: unless it is shown as an SKU that was chosen for it, whoever names all of them sees it."""
+        if skus and charge.sku == own_name:
+            self.about[own_name] = frozenset(skus)
+        self.post(charge, amounts)
+
+    def whole(self, origin: str, key: str, category: str, sku: str, cost: Decimal, description: str) -> Charge:
+        """A line item of one amount: once (or, below zero, minus once) so much."""
+        quantity = ONE if cost >= ZERO else -ONE
+        return Charge(origin, key, category, sku, quantity, "", abs(cost), cost, description, self.start, self.end, False)
+
+    def share(self, origin: str, key: str, category: str, sku: str, base: Decimal, share: Decimal, description: str) -> Charge:
+        """A line item of so much money at a share of it: 250 USD x 0.1. base may be below zero, share may not."""
+        return Charge(origin, key, category, sku, base, self.currency, share, base * share, description, self.start, self.end, False)
+
+
+def grouped(rows: Iterable[Row], skus: tuple[str, ...] = ()) -> dict[Item, list[Decimal]]:
+    """Sum of the rows per item: SKUs in the order in which they are listed, others after them by name."""
+    sums: dict[Item, list[Decimal]] = {}
+    for row in rows:
+        item = (row.sku, row.kind == CORRECTION)
+        found = sums.get(item)
+        sums[item] = list(row.amounts) if found is None else [a + b for a, b in zip(found, row.amounts, strict=True)]
+    if not skus:
+        return {item: sums[item] for item in sorted(sums)}
+    places = {sku: place for place, sku in enumerate(skus)}
+    return {item: sums[item] for item in sorted(sums, key=lambda item: (places.get(item[0], len(places)), item))}
+
+
+def payable(items: dict[Item, list[Decimal]]) -> dict[Item, list[Decimal]]:
+    """What can be taken off each item and slice: never below zero, and together what is due of all, or 0 if that is below zero.
+
+    What is below zero (usage taken back, a refund) is set against the same item first, against earlier slices before later ones
+    because that is where the usage was; then against the rest of its SKU; then against the last of the other items. How the
+    month is sliced changes nothing in the sum of any item.
+    """
+    left = {item: list(amounts) for item, amounts in items.items()}
+    debts = {item: debt for item, amounts in left.items() if (debt := _settle(amounts))}
+    for item, debt in debts.items():
+        sku, corrected = item
+        partner = left.get((sku, not corrected))
+        debts[item] = _reduce(partner, debt) if partner is not None else debt
+    owed = sum(debts.values(), ZERO)
+    for amounts in reversed(left.values()) if owed else ():
+        owed = _reduce(amounts, owed)
+    return left
+
+
+def _settle(amounts: list[Decimal]) -> Decimal:
+    """Set what is below zero against earlier slices, the nearest first, then against later ones; what is left of it, as a positive number."""
+    owed = ZERO
+    for number, amount in enumerate(amounts):
+        if amount < ZERO:
+            amounts[number] = ZERO
+            earlier = amounts[:number]
+            owed += _reduce(earlier, -amount)
+            amounts[:number] = earlier
+        elif owed:
+            taken = min(owed, amount)
+            amounts[number] = amount - taken
+            owed -= taken
+    return owed
+
+
+def _reduce(amounts: list[Decimal], debt: Decimal) -> Decimal:
+    """Take a debt off amounts that are not negative, the last first; what is left of the debt."""
+    for number in reversed(range(len(amounts))):
+        if not debt:
+            break
+        taken = min(debt, amounts[number])
+        amounts[number] -= taken
+        debt -= taken
+    return debt
+
+
+def take(amounts: Sequence[Decimal], wanted: Decimal, latest_first: bool = False) -> list[Decimal]:
+    """How much of `wanted` comes from each slice of amounts that are not negative: the earliest first, or the latest."""
+    taken = [ZERO] * len(amounts)
+    numbers = range(len(amounts))
+    for number in reversed(numbers) if latest_first else numbers:
+        if not wanted:
+            break
+        taken[number] = min(wanted, amounts[number])
+        wanted -= taken[number]
+    return taken
