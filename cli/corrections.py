@@ -72,7 +72,7 @@ class Options:
         self.author, self.reason, self.yes, self.timeout, self.as_json = author.strip(), reason.strip(), yes, timeout, as_json
         self.config: Config = load_config(path)
         # What the control topic holds that is no control record is a warning beside the output, never within it.
-        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 
 def request_options(command: Command) -> Command:
