@@ -4,43 +4,32 @@
     PriceBook.price_at(...)          the price in force at a time
 
 Prices of one (sku, unit) form a series: each ends where the next begins. A published price is not edited: another price with
-a later effective_from replaces it, so that old usage keeps its price.
+a later effective_from replaces it, so that old usage keeps its price. What an account sees instead is in series.py.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import localcontext
-from itertools import pairwise
+from decimal import Decimal, localcontext
 from types import MappingProxyType
-from typing import NamedTuple
 
 from ..schemas.errors import BadPriceBook
+from .book_checks import check_ids, check_series
 from .book_form import Form, quoted
 from .book_price import Draft, read_price
 from .book_yaml import Mistakes, Node, Table, kind_of, read_yaml
-from .money import EXACT
+from .exchange import CURRENCY, NO_RATES, UTC_MONTHS, ExchangeRates, Months, account_currencies, check_currencies, read_exchange_rates
+from .money import EXACT, money, plain
 from .price import Price
+from .series import NO_SERIES, AccountPrices, Series, digest, series_by_name
 from .statement.contracts import NO_CONTRACTS, Contracts
 from .statement.terms import Terms
 
 __all__ = ["EMPTY_BOOK", "PriceBook", "make_book", "parse_price_book", "read_book"]
 
-BOOK_KEYS = ("currency", "provider_name", "publisher_name", "invoice_issuer_name", "prices", "adjustments", "accounts")
+BOOK_KEYS = ("currency", "provider_name", "publisher_name", "invoice_issuer_name", "prices", "exchange_rates", "adjustments", "accounts")
 UNNAMED = "Unnamed provider"
-
-
-class Series(NamedTuple):
-    """The prices of one (sku, unit), ascending by effective_from, with their starts beside them for bisection."""
-
-    starts: tuple[int, ...]
-    prices: tuple[Price, ...]
-    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,32 +40,49 @@ class PriceBook:
     provider_name: str
     publisher_name: str
     invoice_issuer_name: str
-    prices: tuple[Price, ...]  # by sku, unit and effective_from
+    prices: tuple[Price, ...]  # by sku, unit and effective_from; then those of accounts, as they are written
     digest: str
+    exchange_rates: ExchangeRates
     _series: Mapping[tuple[str, str], Series] = field(repr=False, compare=False)
     _units: Mapping[str, frozenset[str]] = field(repr=False, compare=False)
+    _accounts: AccountPrices = field(repr=False, compare=False)
     _terms: Contracts = field(default=NO_CONTRACTS, repr=False, compare=False)
 
-    def price_at(self, sku: str, unit: str, time_ns: int) -> Price | None:
-        """The price in force at a time (nanoseconds since 1970), or None: not priced then, or never, or not in this unit."""
-        series = self._series.get((sku, unit))
-        if series is None:
-            return None
-        index = bisect_right(series.starts, time_ns) - 1
-        if index < 0:
-            return None
-        price = series.prices[index]
-        return price if price.effective_to is None or time_ns < price.effective_to else None
+    def price_at(self, sku: str, unit: str, time_ns: int, account: str = "", months: Months = UTC_MONTHS) -> Price | None:
+        """The price in force at a time (nanoseconds since 1970), or None: not priced then, or never, or not in this unit.
 
-    def series(self, sku: str, unit: str) -> tuple[Price, ...]:
-        """All prices of an SKU in a unit, ascending by effective_from; empty when there is none."""
-        found = self._series.get((sku, unit))
-        return found.prices if found else ()
+        account: whose prices, in its currency; "" for the general ones. months: what months of an exchange rate consist of.
+        """
+        return self._series_of(sku, unit, account, months).at(time_ns)
 
-    def series_version(self, sku: str, unit: str) -> str:
+    def series(self, sku: str, unit: str, account: str = "", months: Months = UTC_MONTHS) -> tuple[Price, ...]:
+        """All prices of an SKU in a unit, ascending by effective_from; empty when there is none. Arguments as for `price_at`.
+
+        They tile the time in which there is a price. Of a price that an account's own one interrupts there are several pieces.
+        """
+        return self._series_of(sku, unit, account, months).prices
+
+    def series_version(self, sku: str, unit: str, account: str = "", months: Months = UTC_MONTHS) -> str:
         """12 hex digits that change whenever a price of the series does; "" when there is none."""
-        found = self._series.get((sku, unit))
-        return found.version if found else ""
+        return self._series_of(sku, unit, account, months).version
+
+    def _series_of(self, sku: str, unit: str, account: str, months: Months) -> Series:
+        if account and account in self._accounts.accounts:
+            return self._accounts.series(account, sku, unit, months)
+        return self._series.get((sku, unit), NO_SERIES)
+
+    def special(self, account: str) -> bool:
+        """Whether an account has a price or a currency of its own: else its series are the general ones."""
+        return account in self._accounts.accounts
+
+    @property
+    def has_specials(self) -> bool:
+        """Whether there is anything that holds for some accounts only: prices, currencies, terms."""
+        return bool(self._accounts.accounts) or bool(self._terms.digest)
+
+    def exchange(self, currency: str, time_s: int, months: Months = UTC_MONTHS) -> Decimal | None:
+        """Units of a currency per unit of the book's in the month that holds a time (seconds since 1970); None: no rate then."""
+        return money(1) if currency == self.currency else self.exchange_rates.rate(currency, months.month_of(time_s))
 
     def units_of(self, sku: str) -> frozenset[str]:
         """The units in which an SKU has prices."""
@@ -92,36 +98,36 @@ class PriceBook:
         return self._terms.named
 
 
-def _digest(parts: Iterable[object]) -> str:
-    return hashlib.sha256(json.dumps(list(parts), ensure_ascii=False).encode()).hexdigest()
-
-
 def make_book(
-    currency: str, prices: Iterable[Price], provider_name: str = UNNAMED, publisher_name: str = "", invoice_issuer_name: str = ""
-) -> PriceBook:
-    """A book of valid prices. Each price ends at the latest where the next of its series begins."""
-    by_series: dict[tuple[str, str], list[Price]] = {}
-    for price in sorted(prices, key=lambda p: (p.sku, p.unit, p.effective_from)):
-        by_series.setdefault((price.sku, price.unit), []).append(price)
-    series: dict[tuple[str, str], Series] = {}
+    currency: str, prices: Iterable[Price], provider_name: str = UNNAMED, publisher_name: str = "", invoice_issuer_name: str = "", *,
+    exchange_rates: ExchangeRates = NO_RATES, account_currency: Mapping[str, str] = MappingProxyType({}),
+) -> PriceBook:  # fmt: skip
+    """A book of valid prices. Each price ends at the latest where the next of its series begins.
+
+    account_currency: currencies of accounts; each that is not the book's has a rate.
+    """
+    members = list(prices)
+    series = series_by_name(price for price in members if not price.accounts)
+    overrides = sorted((p for p in members if p.accounts), key=lambda p: (p.sku, p.unit, p.effective_from, p.accounts))
+    foreign = {account: its for account, its in sorted(account_currency.items()) if its != currency}
     units: dict[str, set[str]] = {}
-    for name, members in by_series.items():
-        ends = [after.effective_from for after in members[1:]]
-        ended = tuple(
-            price._replace(effective_to=end) if price.effective_to is None else price
-            for price, end in zip(members, [*ends, None], strict=True)
-        )
-        # Versions are those of the definitions as written: a successor does not make another price of its predecessor.
-        series[name] = Series(tuple(p.effective_from for p in ended), ended, _digest(p.version for p in ended)[:12])
-        units.setdefault(name[0], set()).add(name[1])
+    for sku, unit in [*series, *((price.sku, price.unit) for price in overrides)]:
+        units.setdefault(sku, set()).add(unit)
     names = (provider_name, publisher_name or provider_name, invoice_issuer_name or provider_name)
+    content: list[object] = [currency, *names, *([*name, member.version] for name, member in series.items())]
+    # What a book may leave out takes no part when it does: digests of books do not change with the options that there are.
+    content += [{"override": version} for version in sorted(price.version for price in overrides)]
+    content += [{"exchange_rate": [rate.currency, plain(rate.rate), rate.month]} for rate in exchange_rates.rates]
+    content += [{"account": account, "currency": its} for account, its in foreign.items()]
     return PriceBook(
         currency,
         *names,
-        prices=tuple(price for member in series.values() for price in member.prices),
-        digest=_digest([currency, *names, *([*name, member.version] for name, member in series.items())]),
+        prices=(*(price for member in series.values() for price in member.prices), *overrides),
+        digest=digest(content),
+        exchange_rates=exchange_rates,
         _series=MappingProxyType(series),
         _units=MappingProxyType({sku: frozenset(found) for sku, found in units.items()}),
+        _accounts=AccountPrices(series, overrides, foreign, exchange_rates),
     )
 
 
@@ -156,7 +162,7 @@ def _read_book(form: Form) -> PriceBook:
     form.check_keys(BOOK_KEYS)
     form.require("currency", "USD")
     currency = form.text("currency", "USD")
-    if form.has("currency") and currency and not re.fullmatch("[A-Z]{3}", currency):
+    if form.has("currency") and currency and not CURRENCY.fullmatch(currency):
         form.wrong("currency", f"`currency` is {quoted(currency)}; write the three capital letters of ISO 4217, such as USD")
     provider = form.text("provider_name", "Acme", UNNAMED)
     publisher, issuer = form.text("publisher_name", "Acme"), form.text("invoice_issuer_name", "Acme")
@@ -167,38 +173,11 @@ def _read_book(form: Form) -> PriceBook:
         draft = read_price(node, number, currency, form.mistakes)
         if draft is not None:
             drafts.append(draft)
-    _check_ids(drafts, form.mistakes)
-    _check_series(drafts, form.mistakes)
-    return make_book(currency, (draft.price for draft in drafts if draft.price is not None), provider, publisher, issuer)
-
-
-def _check_ids(drafts: list[Draft], mistakes: Mistakes) -> None:
-    """Every price has an id of its own, and a SKU price id belongs to one series."""
-    lines: dict[str, int] = {}
-    owners: dict[str, tuple[str, str]] = {}
-    for draft in drafts:
-        if draft.id and draft.id in lines:
-            mistakes.add(draft.line, f"price id {quoted(draft.id)} is used twice, first in line {lines[draft.id]}; give this price another id")
-        lines.setdefault(draft.id, draft.line)
-        for tier in draft.price.tiers if draft.price else ():
-            owner = owners.setdefault(tier.sku_price_id, draft.series or ("", ""))
-            if owner != draft.series:
-                what = f"`sku_price_id` {quoted(tier.sku_price_id)} of price {quoted(draft.id)} is also that of SKU {quoted(owner[0])}"
-                mistakes.add(draft.line, f"{what} in {quoted(owner[1])}; give it another")
-
-
-def _check_series(drafts: list[Draft], mistakes: Mistakes) -> None:
-    """Within a series, no time has two prices."""
-    by_series: dict[tuple[str, str], list[tuple[int, int, Draft]]] = {}
-    for draft in drafts:
-        if draft.series is not None and draft.effective_from is not None:
-            by_series.setdefault(draft.series, []).append((draft.effective_from, draft.line, draft))
-    for members in by_series.values():
-        members.sort(key=lambda member: member[:2])
-        for (since, line, earlier), (next_since, next_line, later) in pairwise(members):
-            if since == next_since:
-                what = f"price {quoted(later.id)} begins when price {quoted(earlier.id)} (line {line}) does, for the same sku and unit"
-                mistakes.add(next_line, f"{what}; give one of them a later effective_from, or remove it")
-            elif earlier.effective_to is not None and earlier.effective_to > next_since:
-                what = f"price {quoted(earlier.id)} (line {line}) ends after this price {quoted(later.id)} begins, for the same sku and unit"
-                mistakes.add(next_line, f"{what}; let it end at this effective_from, or leave its effective_to out")
+    check_ids(drafts, form.mistakes)
+    check_series(drafts, form.mistakes)
+    rates = read_exchange_rates(form, currency)
+    currencies = account_currencies(form)
+    check_currencies(currencies, currency, rates, form.mistakes)
+    prices = (draft.price for draft in drafts if draft.price is not None)
+    of_accounts = {account: its for account, its, _ in currencies}
+    return make_book(currency, prices, provider, publisher, issuer, exchange_rates=rates, account_currency=of_accounts)

@@ -163,6 +163,13 @@ class Form:
             self.wrong(key, f"`{key}` is {quoted(text)}, which is not a time with a zone; write it like 2026-01-01T00:00:00Z")
             return None
 
+    def texts(self, key: str, example: str) -> list[str] | None:
+        """A list of names, each as `text` wants it; None when it is absent or no list."""
+        listed = self.list_of(key, example)
+        if listed is None:
+            return None
+        return [Form(Table(node.line, {key: (node.line, node)}), self.what, self.mistakes).text(key, "acct-1") for node in listed.items]
+
     def table_of(self, key: str, example: str) -> Table | None:
         """A map, None when absent or something else."""
         node = self._node(key, Table, "a map", example)

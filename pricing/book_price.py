@@ -7,14 +7,15 @@ import json
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from . import book_models
 from .book_form import Form, quoted
 from .book_yaml import Mistakes, Node, Table, is_null, kind_of
 from .money import ROUNDING_MODES, ZERO, money, plain, round_to
 from .price import SINCE_ALWAYS, Price, Rounding, Tier
+from .selection import Matrix, Schedule
 
 __all__ = ["Draft", "read_price"]
 
-MODELS = ("unit", "graduated", "volume", "package")
 SERVICE_CATEGORIES = (
     "AI and Machine Learning", "Analytics", "Business Applications", "Compute", "Databases", "Developer Tools", "Identity", "Integration",
     "Internet of Things", "Management and Governance", "Media", "Migration", "Mobile", "Multicloud", "Networking", "Other", "Security",
@@ -22,25 +23,36 @@ SERVICE_CATEGORIES = (
 )  # fmt: skip
 
 COMMON_KEYS = (
-    "id", "sku", "unit", "model", "currency", "effective_from", "effective_to", "free", "accumulate", "minimum", "maximum", "minimum_due",
+    "id", "sku", "unit", "model", "currency", "effective_from", "effective_to", "accounts", "accumulate", "minimum", "maximum", "minimum_due",
     "rounding", "description", "service_name", "service_category", "sku_price_id",
 )  # fmt: skip
-TIERED_KEYS = ("tiers", "bounds", "tier_bounds", "charge_flat_at_zero")
+TIERED_KEYS = ("tiers", "bounds", "tier_bounds", "charge_flat_at_zero", "free")
 KEYS = {
-    "unit": ("unit_price",),
+    "unit": ("unit_price", "free"),
     "graduated": TIERED_KEYS,
     "volume": TIERED_KEYS,
-    "package": ("package_size", "package_price", "free_units"),
+    "package": ("package_size", "package_price", "free_units", "free"),
+    **book_models.KEYS,
 }
+MODELS = tuple(KEYS)
 ALLOWED = {model: frozenset(COMMON_KEYS + keys) for model, keys in KEYS.items()}
 ANY_KEY = frozenset().union(*ALLOWED.values())
-# Why a key that some model has does not go with another one.
-ELSEWHERE = {
-    key: f"it belongs to {' and '.join(model for model in MODELS if key in KEYS[model])}" for keys in KEYS.values() for key in keys
-}
 TIER_KEYS = ("up_to", "unit_price", "flat_price", "sku_price_id")
 ROUNDING_KEYS = ("digits", "mode", "scope")
-OPTIONAL_KEYS = {"bounds", "tier_bounds", "charge_flat_at_zero", "free_units"}
+OPTIONAL_KEYS = {"bounds", "tier_bounds", "charge_flat_at_zero", "free", "free_units", *book_models.OPTIONAL_KEYS}
+EXAMPLES = {"tiers": '[{up_to: "100", unit_price: "0.02"}, {unit_price: "0.01"}]', "package_size": '"1000"', **book_models.EXAMPLES}
+
+
+def _elsewhere(key: str) -> str:
+    """Why a key that some model has does not go with another one."""
+    *others, last = (model for model in MODELS if key in KEYS[model])
+    return f"it belongs to {', '.join(others)}{' and ' if others else ''}{last}"
+
+
+ELSEWHERE = {key: _elsewhere(key) for keys in KEYS.values() for key in keys}
+
+
+MINUTE = 60_000_000_000  # ns
 
 
 class Draft(NamedTuple):
@@ -52,6 +64,7 @@ class Draft(NamedTuple):
     effective_from: int | None  # None: could not be read
     effective_to: int | None
     price: Price | None
+    accounts: tuple[str, ...] = ()  # for which it replaces the general price; () for the general price
 
 
 def read_price(node: Node, number: int, currency: str, mistakes: Mistakes) -> Draft | None:
@@ -68,15 +81,29 @@ def read_price(node: Node, number: int, currency: str, mistakes: Mistakes) -> Dr
     sku, unit, series = _read_series(form)
     effective_from, effective_to = form.time("effective_from"), form.time("effective_to")
     since = SINCE_ALWAYS if effective_from is None else effective_from
+    for key, time in (("effective_from", effective_from), ("effective_to", effective_to)):
+        if time is not None and time % MINUTE:
+            form.wrong(key, f"`{key}` is {quoted(form.scalar(key, '') or '')}, within a minute; windows begin on full minutes, and so must a price")
     readable = effective_from is not None or not form.has("effective_from") or is_null(node.entries["effective_from"][1])
     if readable and effective_to is not None and effective_to <= since:
         form.wrong("effective_to", "`effective_to` is not after `effective_from`, so the price would never apply; correct one of them")
+    accounts = _read_accounts(form)
     price = None
     if form.require("model", "graduated"):
-        price = _read_definition(form, price_id, sku, unit, currency, since, effective_to)
+        price = _read_definition(form, price_id, sku, unit, currency, since, effective_to, accounts)
     if len(mistakes) > before:
         price = None
-    return Draft(node.line, price_id, series, since if readable else None, effective_to, price)
+    return Draft(node.line, price_id, series, since if readable else None, effective_to, price, accounts)
+
+
+def _read_accounts(form: Form) -> tuple[str, ...]:
+    """The accounts that an override names, sorted; () for a general price."""
+    named = form.texts("accounts", "[acct-1, acct-2]")
+    if named is not None and not named:
+        form.wrong("accounts", "`accounts` names no account, so the price would never apply; name one, or remove this line for a general price")
+    for twice in sorted({account for account in named or () if (named or []).count(account) > 1}):
+        form.wrong("accounts", f"`accounts` names {quoted(twice)} twice; keep one of them")
+    return tuple(sorted(set(named or ())))
 
 
 def _read_series(form: Form) -> tuple[str, str, tuple[str, str] | None]:
@@ -87,7 +114,9 @@ def _read_series(form: Form) -> tuple[str, str, tuple[str, str] | None]:
     return sku, unit, (sku, unit) if sku and unit else None
 
 
-def _read_definition(form: Form, price_id: str, sku: str, unit: str, currency: str, since: int, until: int | None) -> Price | None:
+def _read_definition(
+    form: Form, price_id: str, sku: str, unit: str, currency: str, since: int, until: int | None, accounts: tuple[str, ...]
+) -> Price | None:
     """Everything of a price that its model decides; None when the model is not known."""
     model = form.choice("model", MODELS, "")
     if not model:
@@ -101,18 +130,12 @@ def _read_definition(form: Form, price_id: str, sku: str, unit: str, currency: s
     free = _read_free(form)
     for key in KEYS[model]:
         if key not in OPTIONAL_KEYS:
-            form.require(key, {"tiers": '[{up_to: "100", unit_price: "0.02"}, {unit_price: "0.01"}]', "package_size": '"1000"'}.get(key, '"0.01"'))
-    base = form.text("sku_price_id", "storage-1") or f"{_part(sku)}/{_part(unit)}"
-    if model in ("unit", "package"):
-        name = base if form.has("sku_price_id") else f"{base}/{'package' if model == 'package' else 'tier-1'}"
-        tiers = [Tier(None, (form.number("unit_price", "0.01") or ZERO) if model == "unit" else ZERO, ZERO, name)]
-    else:
-        tiers = _read_tiers(form, base)
-    if model in ("unit", "graduated") and free:
-        shifted = [tier._replace(upper=tier.upper + free) if tier.upper is not None else tier for tier in tiers]
-        tiers = [Tier(free, ZERO, ZERO, f"{base}/free"), *shifted]
+            form.require(key, EXAMPLES.get(key, '"0.01"'))
+    base = form.text("sku_price_id", "storage-1") or f"{book_models.part_of_name(sku)}/{book_models.part_of_name(unit)}"
+    reading = book_models.READERS[model](form, base, free) if model in book_models.READERS else _read_model(form, model, base, free)
     rounding = _read_rounding(form)
-    minimum, maximum = _read_limits(form, rounding)
+    limits = {"minimum": form.number("minimum", "10"), "maximum": form.number("maximum", "1000")}
+    _check_limits(form, limits | {key: reading.fields.get(key) for key in ("floor", "cap")}, rounding)
     price = Price(
         id=price_id,
         sku=sku,
@@ -121,7 +144,7 @@ def _read_definition(form: Form, price_id: str, sku: str, unit: str, currency: s
         currency=currency,
         effective_from=since,
         effective_to=until,
-        tiers=tuple(tiers),
+        tiers=tuple(reading.tiers),
         version="",
         accumulate=form.choice("accumulate", ("month", "day", "hour"), "month"),
         inclusive=form.choice("bounds", ("inclusive", "exclusive"), "inclusive") == "inclusive",
@@ -129,20 +152,30 @@ def _read_definition(form: Form, price_id: str, sku: str, unit: str, currency: s
         free_quantity=free,
         package_size=form.number("package_size", "1000", above_zero=True) or money(1),
         package_price=form.number("package_price", "0.01") or ZERO,
-        minimum=minimum,
+        minimum=limits["minimum"],
         minimum_at_close=form.choice("minimum_due", ("always", "period_end"), "always") == "period_end",
-        maximum=maximum,
+        maximum=limits["maximum"],
         rounding=rounding,
         description=form.text("description", "Storage, standard class", limit=1024),
         service_name=form.text("service_name", "Acme Storage"),
         service_category=form.choice("service_category", SERVICE_CATEGORIES, ""),
+        accounts=accounts,
+        **reading.fields,
     )
     return price._replace(version=_version(price))
 
 
-def _part(text: str) -> str:
-    """A name as one part of a path: ("a/b", "c") and ("a", "b/c") must differ."""
-    return text.replace("%", "%25").replace("/", "%2F")
+def _read_model(form: Form, model: str, base: str, free: Decimal) -> book_models.Reading:
+    """Tiers of unit, graduated, volume and package prices, the free allowance included where windows are charged one by one."""
+    if model in ("unit", "package"):
+        name = base if form.has("sku_price_id") else f"{base}/{'package' if model == 'package' else 'tier-1'}"
+        tiers = [Tier(None, (form.number("unit_price", "0.01") or ZERO) if model == "unit" else ZERO, ZERO, name)]
+    else:
+        tiers = _read_tiers(form, base)
+    if model in ("unit", "graduated") and free:
+        shifted = [tier._replace(upper=tier.upper + free) if tier.upper is not None else tier for tier in tiers]
+        tiers = [Tier(free, ZERO, ZERO, f"{base}/free"), *shifted]
+    return book_models.Reading(tiers, {})
 
 
 def _read_free(form: Form) -> Decimal:
@@ -217,22 +250,31 @@ def _read_rounding(form: Form) -> Rounding | None:
     return Rounding(digits, mode, part.choice("scope", ("period", "tier"), "period"))
 
 
-def _read_limits(form: Form, rounding: Rounding | None) -> tuple[Decimal | None, Decimal | None]:
-    """minimum and maximum per accumulation period, in agreement with each other and with the rounding."""
-    minimum, maximum = form.number("minimum", "10"), form.number("maximum", "1000")
+def _check_limits(form: Form, limits: dict[str, Decimal | None], rounding: Rounding | None) -> None:
+    """minimum and maximum of a period, floor and cap of its percentage, agree with each other and with the rounding."""
     if form.has("minimum_due") and not form.has("minimum"):
         form.wrong("minimum_due", "`minimum_due` says when the minimum is due, and there is none; add `minimum` or remove this line")
-    if minimum is not None and maximum is not None and minimum > maximum:
-        form.wrong("minimum", f"`minimum` {plain(minimum)} is above `maximum` {plain(maximum)}; correct one of them")
-    for key, limit in (("minimum", minimum), ("maximum", maximum)):
+    for low, high in (("minimum", "maximum"), ("floor", "cap")):
+        least, most = limits[low], limits[high]
+        if least is not None and most is not None and least > most:
+            form.wrong(low, f"`{low}` {plain(least)} is above `{high}` {plain(most)}; correct one of them")
+    for key, limit in limits.items():
         # Else rounding, which comes last, could lead out of the limit again.
         if limit is not None and rounding is not None and round_to(limit, rounding.digits, rounding.mode) != limit:
             form.wrong(key, f"`{key}` {plain(limit)} has more than the {rounding.digits} digits that `rounding` keeps; shorten it")
-    return minimum, maximum
+
+
+def _plain_value(value: Any) -> Any:
+    """What JSON cannot write as it is: amounts, and how entries are selected."""
+    if isinstance(value, Matrix):
+        return {"dimensions": value.dimensions, "matches": value.matches}
+    if isinstance(value, Schedule):
+        return {"timezone": value.timezone, "bands": value.bands}
+    return plain(value)
 
 
 DEFAULTS: dict[str, Any] = Price._field_defaults
-CANONICAL = json.JSONEncoder(default=plain, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
+CANONICAL = json.JSONEncoder(default=_plain_value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _version(price: Price) -> str:

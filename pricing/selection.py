@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 import msgspec
+
+from .zones import zone_of
 
 __all__ = ["ANY", "DAYS", "MINUTES_OF_WEEK", "OTHERWISE", "Band", "Matrix", "Schedule", "clock_text", "dimension_values", "stretches_of"]
 
@@ -97,15 +98,10 @@ def clock_text(minute: int) -> str:
     return f"{minute // 60:02d}:{minute % 60:02d}"
 
 
-@lru_cache(maxsize=1_024)
-def _zone(timezone: str) -> ZoneInfo:
-    return ZoneInfo(timezone)
-
-
 @lru_cache(maxsize=65_536)
 def minute_of_week(timezone: str, time_s: int) -> int:
     """Minutes since Monday 00:00 on the clocks of a time zone, at a time in seconds since 1970."""
-    there = datetime.fromtimestamp(time_s, UTC).astimezone(_zone(timezone))
+    there = datetime.fromtimestamp(time_s, UTC).astimezone(zone_of(timezone))
     return there.weekday() * MINUTES_OF_DAY + there.hour * 60 + there.minute
 
 

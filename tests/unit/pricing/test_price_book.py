@@ -126,8 +126,8 @@ def test_a_price_ends_where_the_next_begins() -> None:
 
 
 def test_outside_its_time_a_price_does_not_apply() -> None:
-    book = book_of({"effective_from": "2026-01-01T01:00:00+01:00", "effective_to": "2026-01-01T00:00:01.5Z"})
-    times = (NEW_YEAR - 1, NEW_YEAR, NEW_YEAR + 3 * SECOND // 2 - 1, NEW_YEAR + 3 * SECOND // 2)
+    book = book_of({"effective_from": "2026-01-01T01:00:00+01:00", "effective_to": "2026-01-01T00:01:00.000Z"})
+    times = (NEW_YEAR - 1, NEW_YEAR, NEW_YEAR + 60 * SECOND - 1, NEW_YEAR + 60 * SECOND)
     assert [book.price_at("s", "u", time) is not None for time in times] == [False, True, True, False]
 
 
@@ -204,6 +204,10 @@ MISTAKES: dict[str, tuple[str | bytes, list[str]]] = {
     "time without zone": (
         flow(f"id: a, {UNIT}, effective_from: 2026-01-01"),
         ["3: `effective_from` is `2026-01-01`, which is not a time with a zone"],
+    ),
+    "within a minute": (
+        flow(f"id: a, {UNIT}, effective_from: 2026-01-01T00:00:01Z, effective_to: 2027-01-01T00:00:00.5Z"),
+        ["3: `effective_from` is `2026-01-01T00:00:01Z`, within a minute", "3: `effective_to` is `2027-01-01T00:00:00.5Z`, within a minute"],
     ),
     "no such day": (flow(f"id: a, {UNIT}, effective_from: 2026-02-30T00:00:00Z"), ["3: `effective_from` is"]),
     "currency of a price": (flow(f"id: a, {UNIT}, currency: EUR"), ["3: `currency` is `EUR`, and the book's is USD"]),
