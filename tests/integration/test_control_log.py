@@ -1,18 +1,24 @@
-"""The control topic and finding events in the log, on a real Kafka; no worker is needed."""
+"""The control topic, finding events in the log, and the commands for both, on a real Kafka; the lanes are played."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import sys
 import time
 import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from ratemill.local.stack import Stack
-from ratemill.schemas.control import Amend, Close, Origin, Receipt, encode_control
+from ratemill.schemas.control import Amend, Close, Origin, Receipt, Request, encode_control
 from ratemill.schemas.dead_letter import DeadLetter, to_kafka
 from ratemill.schemas.errors import BadInput, Reason
 from ratemill.schemas.packed import as_cloudevent, pack
@@ -165,3 +171,154 @@ async def test_without_kafka_the_error_is_one_of_kafka(stack: Stack) -> None:
         await load_controls(config)
     with pytest.raises(KafkaError):
         await find_event(config, "a", "s", "e")
+
+
+class Lanes:
+    """Plays the rate lanes: answers every request for every partition concerned, as `answers` says."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.answers: Mapping[int, tuple[str, bool]] = {0: ("done", True), 1: ("done", True)}
+        self.seen: list[Request] = []
+
+    async def play(self, controls: Controls) -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=self.config.kafka.bootstrap)
+        await producer.start()
+        after = 0
+        try:
+            while True:
+                changed = controls.changed
+                for offset, asked in controls.requests_from(after):
+                    after = offset + 1
+                    self.seen.append(asked)
+                    for number in partitions_concerned(self.config, asked):
+                        if number in self.answers:
+                            outcome, applied = self.answers[number]
+                            answer = receipt(asked.id, number)
+                            fields = {name: getattr(answer, name) for name in answer.__struct_fields__}
+                            answer = Receipt(**fields | {"outcome": outcome, "applied": applied, "counts": {"line_items": 2}})
+                            await producer.send_and_wait(Topics.of(self.config.kafka).control, encode_control(answer), partition=0)
+                await changed.wait()
+        finally:
+            await producer.stop()
+
+
+@asynccontextmanager
+async def lanes_of(config: Config) -> AsyncIterator[Lanes]:
+    lanes, controls = Lanes(config), Controls(config)
+    controls.start()
+    playing = asyncio.ensure_future(lanes.play(controls))
+    try:
+        yield lanes
+    finally:
+        playing.cancel()
+        await asyncio.wait([playing])
+        await controls.stop()
+
+
+class Terminal:
+    """Types commands."""
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self.folder = folder
+        kafka = config.kafka
+        raw = "".join(f'[[kafka.raw_topics]]\nname = "{t.name}"\nkeyed_by = "{t.keyed_by}"\n' for t in kafka.raw_topics)
+        (folder / "ratemill.toml").write_text(
+            f'[kafka]\nbootstrap = "{kafka.bootstrap}"\ntopic_prefix = "{kafka.topic_prefix}"\npartitions = 2\n{raw}', encoding="utf-8"
+        )
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("RATEMILL_")} | {"USER": "Ada"}
+
+    async def type(self, *arguments: str, typed: str = "") -> tuple[int, str, str]:
+        pipe = asyncio.subprocess.PIPE
+        command = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "ratemill.cli.main", *arguments, cwd=self.folder, env=self._environment, stdin=pipe, stdout=pipe, stderr=pipe
+        )
+        out, err = await asyncio.wait_for(command.communicate(typed.encode()), 60)
+        return command.returncode or 0, out.decode(), err.decode()
+
+    async def json(self, *arguments: str) -> Any:
+        status, out, err = await self.type(*arguments, "--json")
+        assert status == 0, err
+        return json.loads(out)
+
+
+BECAUSE = ("--reason", "because", "--yes")
+
+
+async def test_an_event_is_amended_cancelled_and_brought_back(stack: Stack, tmp_path: Path) -> None:
+    config = config_of(stack)
+    await ensure_topics(config)
+    log, terminal = Log(config), Terminal(config, tmp_path)
+    await log.packed(event("e1", 5), first=3)
+    named = ("--account", "a", "--source", "s", "--id", "e1")
+    async with lanes_of(config) as lanes:
+        # asked first; the answer no records nothing
+        status, out, _ = await terminal.type("amend", *named, "--quantity", "4", "--reason", "because", typed="n\n")
+        assert (status, "quantity 5 → 4" in out, "Amend it?" in out, lanes.seen) == (130, True, True, [])
+        status, out, err = await terminal.type("amend", *named, "--quantity", "4", "--reason", "because", typed="y\n")
+        assert (status, f"partition {log.home}: done (2 line items)" in out) == (0, True), err
+
+        # again: the event is shown as it is now; the request holds it as it came
+        status, out, err = await terminal.type("amend", *named, "--quantity", "3", *BECAUSE)
+        assert (status, "quantity 4 → 3" in out, "amended by Ada" in out) == (0, True, True), err
+        status, out, err = await terminal.type("amend", *named, "--quantity", "3.00", *BECAUSE)
+        assert (status, err.startswith("error: nothing would change")) == (2, True)
+        assert (await terminal.json("cancel", *named, *BECAUSE))["replacement"] is None
+        status, out, err = await terminal.type("cancel", *named, *BECAUSE)
+        assert (status, err.startswith("error: it is cancelled: by Ada on ")) == (2, True)
+        status, out, err = await terminal.type("amend", *named, "--quantity", "5", *BECAUSE)
+        assert (status, "it counts again" in out) == (0, True), err
+
+        # one that a lane refuses
+        lanes.answers = {log.home: ("this event was not counted", False)}
+        status, out, _ = await terminal.type("cancel", *named, *BECAUSE)
+        assert (status, f"partition {log.home}: refused: this event was not counted" in out) == (1, True)
+        lanes.answers = {log.home: ("done", True)}
+        status, out, err = await terminal.type("cancel", *named, *BECAUSE)
+        assert status == 0, err
+        status, _, err = await terminal.type("cancel", *named[:-1], "e2", *BECAUSE)
+        assert (status, "no event of account 'a', source 's' with the id 'e2'" in err) == (2, True)
+
+        quantities = [None if each.replacement is None else str(each.replacement.quantity) for each in lanes.seen if isinstance(each, Amend)]
+        assert quantities == ["4", "3", None, "5", None, None]
+        assert {str(each.original.quantity) for each in lanes.seen if isinstance(each, Amend)} == {"5"}
+        assert {str(each.origin) for each in lanes.seen if isinstance(each, Amend)} == {f"{log.raw}/1/3/7"}
+
+
+async def test_months_backfills_and_what_became_of_them(stack: Stack, tmp_path: Path) -> None:
+    config = config_of(stack)
+    terminal = Terminal(config, tmp_path)
+    assert (await terminal.json("control", "list"))["requests"] == []
+    async with lanes_of(config) as lanes:
+        status, out, err = await terminal.type("close", "2026-02", *BECAUSE)
+        assert (status, "all 2 partitions: done (4 line items)" in out) == (0, True), err
+        status, out, _ = await terminal.type("close", "2026-01", *BECAUSE)
+        assert (status, out.startswith("2026-01 is closed: Ada closed 2026-02 and before on "), len(lanes.seen)) == (0, True, 1)
+
+        span = ("--from", "2026-03-01", "--to", "2026-03-05")
+        assert (await terminal.json("backfill", "open", "gap", *span, *BECAUSE))["from"] == "2026-03-01T00:00:00Z"
+        assert (await terminal.type("backfill", "open", "gap", *span, *BECAUSE))[0] == 2
+        assert (await terminal.type("backfill", "revert", "other", *BECAUSE))[0] == 2
+        assert (await terminal.type("backfill", "close", "gap", *BECAUSE))[0] == 0
+        assert (await terminal.type("backfill", "revert", "gap", *BECAUSE))[0] == 0
+        assert (await terminal.type("backfill", "open", "gap", *span, *BECAUSE))[0] == 2
+        assert [(each["name"], each["state"]) for each in (await terminal.json("backfill", "list"))["backfills"]] == [("gap", "reverted")]
+
+        # a partition that does not answer
+        lanes.answers = {0: ("done", True)}
+        status, out, err = await terminal.type("rerate", "--period", "2026-02", *BECAUSE, "--timeout", "3")
+        assert (status, "partition 0: done" in out) == (1, True)
+        assert err.startswith("error: partition 1 did not answer within 3 s; is a worker")
+        request_id = lanes.seen[-1].id
+        assert f"ratemill control wait {request_id[:8]}" in err
+        status, out, _ = await terminal.type("rerate", *BECAUSE, "--timeout", "0")
+        assert (status, "ratemill control show " in out) == (0, True)
+
+    said = await terminal.json("control", "list")
+    assert [each["request"] for each in said["requests"]] == ["close", "backfill_open", "backfill_close", "backfill_revert", "rerate", "rerate"]
+    assert [each["waiting"] for each in said["requests"]][3:5] == [[], [1]]
+    status, out, _ = await terminal.type("control", "list", "--limit", "2")
+    assert ("rerate period 2026-02" in out, "close 2026-02" in out, "the newest 2 of 6" in out) == (True, False, True)
+    status, out, _ = await terminal.type("control", "show", request_id[:8])
+    assert (status, "partition 1: no answer yet" in out, "because    because" in out) == (0, True, True)
+    assert (await terminal.type("control", "wait", request_id, "--timeout", "1"))[0] == 1
