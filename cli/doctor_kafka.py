@@ -19,7 +19,7 @@ from ..schemas.errors import BadPriceBook
 from ..streams import topics as streams_topics
 from ..streams.config import Config
 from ..streams.ledger import Unsettled
-from ..streams.prices_topic import PublishedBook
+from ..streams.prices_topic import PublishedBook, is_draft
 from ..streams.progress import Counters, Progress, decode_progress
 from ..streams.restore import read_to_end
 from ..streams.topics import Topics, client_settings
@@ -225,7 +225,7 @@ async def _prices(config: Config, partitions: Mapping[str, int]) -> list[Finding
     last = None
     async with aclosing(read_to_end(config.kafka, {TopicPartition(topic, 0): 0})) as batches:  # type: ignore[type-var]
         async for _, records in batches:
-            last = records[-1].value
+            last = next((record.value for record in reversed(records) if not is_draft(record.value)), last)
     if last is None:
         return [warning("prices", "no price book is published: all usage is unpriced", "ratemill prices publish FILE --reason TEXT")]
     try:

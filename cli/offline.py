@@ -28,7 +28,7 @@ from ..schemas.line_item import RatedLineItem, encode_line_item
 from ..schemas.usage_event import UsageEvent
 from ..streams.core.groups import Rates
 from ..streams.core.state import PartitionState, Settings
-from ..streams.core.store import MemoryStore
+from ..streams.core.store import MemoryStore, Store
 
 __all__ = ["OfflineRating", "Rejected", "SkuTotal", "Totals", "decode_piece"]
 
@@ -145,6 +145,12 @@ class OfflineRating:
         self._store.apply(effects)
         self._state.committed()
         self._uncommitted = 0
+
+    def usage(self) -> Store:
+        """The usage of every window that was counted, to be rated by other prices too."""
+        self._commit()
+        self._store.forget(1 << 62)
+        return self._store
 
     def line_items(self) -> Iterator[tuple[RatedLineItem | None, bytes]]:
         """All line items, sorted by account, ChargePeriodStart, SkuId and x_LineItemId, with their JSON.

@@ -1,12 +1,12 @@
-"""`ratemill prices`: look at a price book before it takes effect, and publish it."""
+"""`ratemill prices`: look at a price book before it takes effect. What needs Kafka is in modules of its own (`ELSEWHERE`)."""
 
 from __future__ import annotations
 
-import asyncio
+import importlib
 import json
-import logging
-import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -25,14 +25,31 @@ from ..pricing.price import SINCE_ALWAYS, Price
 from ..pricing.selection import DAYS, clock_text
 from ..schemas.errors import BadInput, BadPriceBook
 
-__all__ = ["command", "read_book"]
+__all__ = ["command", "in_words", "mistakes_told", "read_book", "time_text"]
 
 ROWS_SHOWN = 200  # a table of more is not read by anybody, and takes long to lay out
 
 
-@click.group()
+# Commands that need Kafka, which is slow to import: name -> module of this folder with a command of that name.
+ELSEWHERE = {"diff": "prices_diff", "publish": "prices_publish"}
+
+
+class _Group(click.Group):
+    """The commands of this module, and those that are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *ELSEWHERE]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        found: click.Command = getattr(importlib.import_module(f".{ELSEWHERE[cmd_name]}", __package__), cmd_name)
+        return found
+
+
+@click.group(cls=_Group)
 def command() -> None:
-    """Check and publish price books."""
+    """Check price books, rehearse changes of them, and publish them."""
 
 
 @command.command()
@@ -43,48 +60,25 @@ def check(file: Path, as_json: bool) -> None:
 
     Exit status 0: it can be published. 2: it has mistakes, or cannot be read.
     """
-    try:
+    with mistakes_told(as_json):
         book = read_book(file)
-    except BadPriceBook as error:
-        for mistake in error.mistakes:
-            click.echo(mistake, err=True)
-        if as_json:
-            click.echo(json.dumps({"valid": False, "mistakes": error.mistakes}, ensure_ascii=False, indent=2))
-        sys.exit(error.exit_status)
     if as_json:
         click.echo(json.dumps(book_as_json(book), ensure_ascii=False, indent=2))
     else:
         show(book, Console())
 
 
-@command.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--author", default=lambda: os.environ.get("USER", ""), metavar="NAME", help="Who publishes it.  [default: $USER]")
-@click.option("--reason", required=True, metavar="TEXT", help="Why: kept beside the book, for whoever asks later.")
-@click.option("--config", "path", metavar="FILE", help="Configuration file (default: ratemill.toml here, then RATEMILL_CONFIG).")
-def publish(file: Path, author: str, reason: str, path: str | None) -> None:
-    """Check the price book FILE and put it in force: every worker takes it over within seconds.
-
-    Line items that it changes are restated, those of usage without a price until now included.
-    """
-    from ..streams.config import load_config  # what `check` does not need, and is slow to import
-    from ..streams.prices_topic import publish_book
-    from ..streams.topics import Topics
-
-    if not author.strip() or not reason.strip():
-        raise click.UsageError("--author and --reason must say something: they are kept beside the book")
+@contextmanager
+def mistakes_told(as_json: bool = False) -> Iterator[None]:
+    """The mistakes of a book that is read in here go to stderr, one per line, and end the command with status 2."""
     try:
-        book = read_book(file)
+        yield
     except BadPriceBook as error:
         for mistake in error.mistakes:
             click.echo(mistake, err=True)
+        if as_json:
+            click.echo(json.dumps({"valid": False, "mistakes": error.mistakes}, ensure_ascii=False, indent=2))
         sys.exit(error.exit_status)
-    config = load_config(path)
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # what it would print is in the error
-    asyncio.run(publish_book(config, file.read_text(encoding="utf-8"), file.name, author.strip(), reason.strip()))
-    click.echo(f"published {len(book.prices)} prices in {book.currency} to {Topics.of(config.kafka).prices}, digest {book.digest}")
-    click.echo("each worker takes it over at its next commit and restates the line items that it changes; `ratemill costs --watch` shows them,")
-    click.echo("`ratemill doctor` says when every partition has it")
 
 
 def read_book(file: Path) -> PriceBook:

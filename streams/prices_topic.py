@@ -1,9 +1,15 @@
-"""The price book on its way to every worker: the compacted topic `ratemill.prices`, one record per version, never edited."""
+"""The price book on its way to every worker: the topic `ratemill.prices`, one record per publication, never edited.
+
+A record puts a book in force, or is a *draft*: a book that is only tried on the live usage, beside the one in force. The last draft
+counts until another one comes, until one without text ends it, or until the very same book is put in force. Each record has a key of
+its own, so compaction keeps all of them: they are the history of the prices, with author and reason.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -13,10 +19,10 @@ from aiokafka.errors import KafkaError
 from ..pricing.book import EMPTY_BOOK, PriceBook, parse_price_book
 from ..schemas.errors import BadPriceBook, Unavailable
 from .config import Config
+from .restore import read_to_end
 from .topics import Topics, client_settings, ensure_topics
 
-__all__ = ["Books", "PublishedBook", "publish_book"]
-
+__all__ = ["Books", "Published", "PublishedBook", "end_draft", "is_draft", "publish_book", "read_published"]
 
 READY_S = 60.0
 
@@ -24,31 +30,77 @@ READY_S = 60.0
 class PublishedBook(msgspec.Struct):
     """A published version: the text as it was checked, who published it, and why."""
 
-    text: str
+    text: str  # "" ends the draft
     name: str
     author: str
     reason: str
     published_at_ns: int
+    draft: bool = False  # tried beside the book in force, never put in its place
+
+
+class Published(NamedTuple):
+    """One record of the topic, read: book is None where a draft ends."""
+
+    record: PublishedBook
+    book: PriceBook | None
 
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(PublishedBook).decode
 
 
-async def publish_book(config: Config, text: str, name: str, author: str, reason: str) -> PriceBook:
-    """Check a price book and make it the one in force. Raises BadPriceBook, Unavailable."""
+async def publish_book(config: Config, text: str, name: str, author: str, reason: str, *, draft: bool = False) -> PriceBook:
+    """Check a price book and make it the one in force, or the draft beside it. Raises BadPriceBook, Unavailable."""
     book = parse_price_book(text, name)
+    await _publish(config, PublishedBook(text, name, author, reason, time.time_ns(), draft), book.digest)
+    return book
+
+
+async def end_draft(config: Config, author: str, reason: str) -> None:
+    """No draft runs beside the live book from now on. Raises Unavailable."""
+    await _publish(config, PublishedBook("", "", author, reason, time.time_ns(), True), "end")
+
+
+async def read_published(config: Config) -> list[Published]:
+    """Everything published so far, drafts too, in the order of the topic. Raises Unavailable, Unsettled."""
+    await ensure_topics(config)
+    found: list[Published] = []
+    async for _, records in read_to_end(config.kafka, {TopicPartition(Topics.of(config.kafka).prices, 0): 0}):
+        for record in records:
+            try:
+                found.append(_read(record.value))
+            except (msgspec.MsgspecError, BadPriceBook):
+                continue  # refused by every worker too, which says so in its log
+    return found
+
+
+def is_draft(value: bytes | None) -> bool:
+    """Whether a record puts nothing in force: it begins or ends a draft."""
+    try:
+        return _decode(value or b"").draft
+    except msgspec.MsgspecError:
+        return False
+
+
+def _read(value: bytes | None) -> Published:
+    """Raises msgspec.MsgspecError, BadPriceBook."""
+    record = _decode(value or b"")
+    ends = record.draft and not record.text
+    return Published(record, None if ends else parse_price_book(record.text, record.name))
+
+
+async def _publish(config: Config, record: PublishedBook, digest: str) -> None:
     await ensure_topics(config)
     producer = AIOKafkaProducer(**client_settings(config.kafka), acks="all", enable_idempotence=True, max_request_size=17 << 20)
     try:
         await producer.start()
-        value = _encode(PublishedBook(text, name, author, reason, time.time_ns()))
-        await producer.send_and_wait(Topics.of(config.kafka).prices, value, key=book.digest.encode(), partition=0)
+        # A key of its own for each record: a book that is published again is another entry of the history.
+        key = f"{digest}:{record.published_at_ns}".encode()
+        await producer.send_and_wait(Topics.of(config.kafka).prices, _encode(record), key=key, partition=0)
     except (KafkaError, OSError) as error:
         raise Unavailable(f"Kafka at {config.kafka.bootstrap}: {error!r}; the price book was perhaps not published, publish it again") from error
     finally:
         await producer.stop()
-    return book
 
 
 class Books:
@@ -57,9 +109,9 @@ class Books:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._topic = Topics.of(config.kafka).prices
-        self._published: dict[str, PublishedBook] = {}
         self._parsed: dict[str, PriceBook] = {EMPTY_BOOK.digest: EMPTY_BOOK}
         self._latest = ""
+        self._draft = ""
         self._caught_up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._log = structlog.get_logger("ratemill.prices")
@@ -83,29 +135,37 @@ class Books:
 
     @property
     def latest(self) -> PriceBook | None:
-        """The book published last; None when none was."""
+        """The book that was put in force last; None when none was. Never a draft."""
         return self.get(self._latest) if self._latest else None
+
+    @property
+    def draft(self) -> PriceBook | None:
+        """The book that is tried beside the one in force; None when none is."""
+        return self.get(self._draft) if self._draft else None
 
     def get(self, digest: str) -> PriceBook:
         """A published version by its digest. Raises Unavailable when it was not published (yet)."""
         book = self._parsed.get(digest)
         if book is None:
-            published = self._published.get(digest)
-            if published is None:
-                raise Unavailable(f"price book {digest[:12]} is not on topic {self._topic}; publish it again")
-            book = self._parsed[digest] = parse_price_book(published.text, published.name)
+            raise Unavailable(f"price book {digest[:12]} is not on topic {self._topic}; publish it again")
         return book
 
     def _take(self, key: bytes | None, value: bytes | None) -> None:
         try:
-            published = _decode(value or b"")
-            book = parse_price_book(published.text, published.name)
+            record, book = _read(value)
         except (msgspec.MsgspecError, BadPriceBook) as error:
             self._log.error("price_book_refused", key=(key or b"").decode(errors="replace"), detail=str(error).splitlines()[0])
             return
-        self._published[book.digest] = published
+        if book is None:
+            self._draft = ""
+            return
         self._parsed[book.digest] = book
+        if record.draft:
+            self._draft = "" if book.digest == self._latest else book.digest
+            return
         self._latest = book.digest
+        if self._draft == book.digest:
+            self._draft = ""  # what was tried is in force now: there is nothing left to compare
 
     async def _follow(self) -> None:
         tp = TopicPartition(self._topic, 0)
