@@ -54,13 +54,14 @@ def arrival_floor_ms(config: Config, event_time_ns: int) -> int:
 
 async def events_of(
     config: Config, account: str, wanted: Wanted | None = None, *, since_ms: int = 0, ends: Mapping[str, int] | None = None,
-    repeated: bool = False, progress: Progress = lambda done, total: None,
+    repeated: bool = False, left_out: Callable[[FoundEvent], Any] = lambda found: None, progress: Progress = lambda done, total: None,
 ) -> AsyncGenerator[FoundEvent]:  # fmt: skip
     """Events of an account that counted, in log order within each topic.
 
     wanted: which of its events; None: all. since_ms: only records that arrived then or later (milliseconds since 1970).
     ends: topic -> first offset not to be read, such as `next_offsets` of a receipt; what is not named is read to its end.
-    repeated: also what the engine took for a duplicate; else each identity comes once. Raises KafkaError, Unsettled.
+    repeated: also what the engine took for a duplicate; else each identity comes once. left_out: told of those that ended in the
+    dead letters. Raises KafkaError, Unsettled.
     """
     topics, partition = Topics.of(config.kafka), partition_of(account, config.kafka.partitions)
     there = await existing_topics(config)
@@ -79,6 +80,7 @@ async def events_of(
         async for tp, records in batches:
             for found in reader.read(tp, records):
                 if _ended(found.origin, dead) or _ended(found.position, dead):
+                    left_out(found)
                     continue
                 identity = b"" if repeated else identify(found.event)[0]
                 if repeated or identity not in seen:
