@@ -15,11 +15,11 @@ from decimal import Decimal, localcontext
 from types import MappingProxyType
 
 from ..schemas.errors import BadPriceBook
-from .book_checks import check_ids, check_series
+from .book_checks import check_currencies, check_ids, check_series
 from .book_form import Form, quoted
 from .book_price import Draft, read_price
 from .book_yaml import Mistakes, Node, Table, kind_of, read_yaml
-from .exchange import CURRENCY, NO_RATES, UTC_MONTHS, ExchangeRates, Months, account_currencies, check_currencies, read_exchange_rates
+from .exchange import CURRENCY, NO_RATES, UTC_MONTHS, ExchangeRates, Months, account_currencies, check_rates, read_exchange_rates
 from .money import EXACT, money, plain
 from .price import Price
 from .series import NO_SERIES, AccountPrices, Series, digest, series_by_name
@@ -177,7 +177,8 @@ def _read_book(form: Form) -> PriceBook:
     check_series(drafts, form.mistakes)
     rates = read_exchange_rates(form, currency)
     currencies = account_currencies(form)
-    check_currencies(currencies, currency, rates, form.mistakes)
-    prices = (draft.price for draft in drafts if draft.price is not None)
+    check_rates(currencies, currency, rates, form.mistakes)
     of_accounts = {account: its for account, its, _ in currencies}
+    check_currencies(drafts, currency, of_accounts, form.mistakes)
+    prices = (draft.price for draft in drafts if draft.price is not None)
     return make_book(currency, prices, provider, publisher, issuer, exchange_rates=rates, account_currency=of_accounts)

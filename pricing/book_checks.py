@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 from .book_form import quoted
 from .book_price import Draft
 from .book_yaml import Mistakes
 
-__all__ = ["check_ids", "check_series"]
+__all__ = ["check_currencies", "check_ids", "check_series"]
 
 
 def check_ids(drafts: list[Draft], mistakes: Mistakes) -> None:
@@ -24,6 +25,18 @@ def check_ids(drafts: list[Draft], mistakes: Mistakes) -> None:
             if owner != draft.series:
                 what = f"`sku_price_id` {quoted(tier.sku_price_id)} of price {quoted(draft.id)} is also that of SKU {quoted(owner[0])}"
                 mistakes.add(draft.line, f"{what} in {quoted(owner[1])}; give it another")
+
+
+def check_currencies(drafts: list[Draft], currency: str, of_accounts: Mapping[str, str], mistakes: Mistakes) -> None:
+    """A price in another currency than the book's names accounts, and each of them is billed in that currency."""
+    for draft in drafts:
+        if draft.price is None or draft.price.currency == currency:
+            continue
+        for account in draft.accounts:
+            its = of_accounts.get(account, currency)
+            if its != draft.price.currency:
+                what = f"price {quoted(draft.id)} is in {quoted(draft.price.currency)}, and its account {quoted(account)} is billed in {its}"
+                mistakes.add(draft.line, f"{what}; write the price in {its}, or the account's `currency` in `accounts`")
 
 
 def check_series(drafts: list[Draft], mistakes: Mistakes) -> None:

@@ -125,8 +125,10 @@ def _read_definition(
     what, form.what = form.what, f"model {model}"
     form.check_keys(ALLOWED[model], ELSEWHERE)
     form.what = what
-    if form.has("currency") and (own := form.text("currency", currency)) != currency:
-        form.wrong("currency", f"`currency` is {quoted(own)}, and the book's is {currency}; put prices of another currency in a book of their own")
+    own = form.text("currency", currency, currency)
+    if own != currency and not accounts:
+        what = f"`currency` is {quoted(own)}, and the book's is {currency}; only a price of accounts that are billed in another currency may name it"
+        form.wrong("currency", f"{what}; use the book's, `exchange_rates` convert it")
     free = _read_free(form)
     for key in KEYS[model]:
         if key not in OPTIONAL_KEYS:
@@ -141,7 +143,7 @@ def _read_definition(
         sku=sku,
         unit=unit,
         model=model,
-        currency=currency,
+        currency=own,
         effective_from=since,
         effective_to=until,
         tiers=tuple(reading.tiers),

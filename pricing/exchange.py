@@ -22,7 +22,7 @@ from .money import ZERO, money, plain
 from .price import Price
 
 __all__ = [
-    "CURRENCY", "NO_RATES", "UTC_MONTHS", "ExchangeRate", "ExchangeRates", "Months", "account_currencies", "check_currencies", "converted",
+    "CURRENCY", "NO_RATES", "UTC_MONTHS", "ExchangeRate", "ExchangeRates", "Months", "account_currencies", "check_rates", "converted",
     "read_exchange_rates",
 ]  # fmt: skip
 
@@ -93,11 +93,17 @@ class ExchangeRates:
         return rates[index - 1].rate if index else None
 
     def convert(self, prices: Iterable[Price], currency: str, months: Months) -> list[Price]:
-        """Prices that follow each other in time, in another currency: cut where the rate changes, nothing where there is none yet."""
+        """Prices that follow each other in time, in another currency: cut where the rate changes, nothing where there is none yet.
+
+        What is written in that currency stays as it is.
+        """
         rates = self.of(currency)
         starts = [None if rate.month == SINCE_ALWAYS else months.month_start(rate.month) * _NS for rate in rates]
         found = []
         for price in prices:
+            if price.currency == currency:
+                found.append(price)
+                continue
             for rate, since, until in zip(rates, starts, [*starts[1:], None], strict=True):
                 low = price.effective_from if since is None else max(price.effective_from, since)
                 ends = [end for end in (price.effective_to, until) if end is not None]
@@ -176,7 +182,7 @@ def _read_rate(form: Form, own: str) -> ExchangeRate | None:
     return None if len(form.mistakes) > before else ExchangeRate(currency, rate or ZERO, month)
 
 
-def check_currencies(currencies: Iterable[tuple[str, str, int]], own: str, rates: ExchangeRates, mistakes: Mistakes) -> None:
+def check_rates(currencies: Iterable[tuple[str, str, int]], own: str, rates: ExchangeRates, mistakes: Mistakes) -> None:
     """Every currency of an account has a rate. currencies: (account, currency, line where it is written)."""
     for account, currency, line in currencies:
         if CURRENCY.fullmatch(currency) and currency != own and not rates.of(currency):
