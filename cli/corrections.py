@@ -178,7 +178,7 @@ def outcome_lines(receipts: Mapping[int, Receipt], concerned: Sequence[int]) -> 
         for number in numbers:
             for name, count in receipts[number].counts.items():
                 counts[name] = counts.get(name, 0) + count
-        told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+        told = ", ".join(f"{count:,} {(name.removesuffix('s') if count == 1 else name).replace('_', ' ')}" for name, count in counts.items())
         where = f"all {len(numbers)} partitions" if len(numbers) == len(concerned) > 1 else _partitions(numbers)
         lines.append(printable(f"{where}: {'' if applied else 'refused: '}{outcome}" + (f" ({told})" if told else "")))
     if waiting := [number for number in concerned if number not in receipts]:

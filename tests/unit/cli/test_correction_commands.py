@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 import uuid
 from datetime import UTC, datetime
@@ -12,13 +13,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from ratemill.cli.amend import changed_event, checked, known_from, show
 from ratemill.cli.backfill import backfills
 from ratemill.cli.close import closed_before, month_to_close
 from ratemill.cli.control import listing, outcome, request_of
 from ratemill.cli.corrections import description, moment, outcome_lines, request_json
-from ratemill.cli.main import main
+from ratemill.cli.main import cli, main
 from ratemill.schemas.control import (
     Amend,
     BackfillClose,
@@ -197,7 +199,7 @@ def test_partitions_that_answered_alike_are_one_line_with_their_counts_added_up(
     assert outcome_lines(mixed, range(8)) == [
         "partitions 0-1, 3: done", "partition 4: refused: not counted", "partitions 2, 5-7: no answer yet",
     ]  # fmt: skip
-    assert outcome_lines({2: receipt(1, 2, moved=1)}, [2]) == ["partition 2: done (1 moved)"]
+    assert outcome_lines({2: receipt(1, 2, line_items=1, events=2)}, [2]) == ["partition 2: done (1 line item, 2 events)"]
 
 
 def test_requests_in_words() -> None:
@@ -243,6 +245,17 @@ def test_as_json() -> None:
     assert said["replacement"] is None
     assert (said["receipts"][0]["counts"], said["waiting"]) == ({"line_items": 3}, [])
     assert request_json(Close(**who(1), period="2026-06"), {}, range(2))["waiting"] == [0, 1]
+
+
+def test_the_page_names_every_command_and_no_other() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "corrections.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"ratemill (?=[a-z])([a-z-]+(?: (?:open|close|revert|list|show|wait)(?= ))?)", page)) - {"publish", "explain", "doctor"}
+    assert {each.split()[0] for each in named} - {"dead-letters"} == {"close", "cancel", "amend", "backfill", "rerate", "control"}
+    for each in named:
+        group, _, sub = each.partition(" ")
+        found = cli.get_command(click.Context(cli), group)
+        assert found is not None
+        assert not sub or sub in getattr(found, "commands", {})
 
 
 # -- the commands as they are typed --------------------------------------------------------------------------------------
