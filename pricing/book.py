@@ -25,6 +25,7 @@ from .price import Price
 from .series import NO_SERIES, AccountPrices, Series, digest, series_by_name
 from .statement.contracts import NO_CONTRACTS, Contracts
 from .statement.terms import Terms
+from .statement.terms_form import read_contracts
 
 __all__ = ["EMPTY_BOOK", "PriceBook", "make_book", "parse_price_book", "read_book"]
 
@@ -100,7 +101,7 @@ class PriceBook:
 
 def make_book(
     currency: str, prices: Iterable[Price], provider_name: str = UNNAMED, publisher_name: str = "", invoice_issuer_name: str = "", *,
-    exchange_rates: ExchangeRates = NO_RATES, account_currency: Mapping[str, str] = MappingProxyType({}),
+    exchange_rates: ExchangeRates = NO_RATES, account_currency: Mapping[str, str] = MappingProxyType({}), terms: Contracts = NO_CONTRACTS,
 ) -> PriceBook:  # fmt: skip
     """A book of valid prices. Each price ends at the latest where the next of its series begins.
 
@@ -119,6 +120,7 @@ def make_book(
     content += [{"override": version} for version in sorted(price.version for price in overrides)]
     content += [{"exchange_rate": [rate.currency, plain(rate.rate), rate.month]} for rate in exchange_rates.rates]
     content += [{"account": account, "currency": its} for account, its in foreign.items()]
+    content += [{"terms": terms.digest}] if terms.digest else []
     return PriceBook(
         currency,
         *names,
@@ -128,6 +130,7 @@ def make_book(
         _series=MappingProxyType(series),
         _units=MappingProxyType({sku: frozenset(found) for sku, found in units.items()}),
         _accounts=AccountPrices(series, overrides, foreign, exchange_rates),
+        _terms=terms,
     )
 
 
@@ -180,5 +183,6 @@ def _read_book(form: Form) -> PriceBook:
     check_rates(currencies, currency, rates, form.mistakes)
     of_accounts = {account: its for account, its, _ in currencies}
     check_currencies(drafts, currency, of_accounts, form.mistakes)
+    terms = read_contracts(form, currency, ((*draft.series, draft.price) for draft in drafts if draft.series), rates)
     prices = (draft.price for draft in drafts if draft.price is not None)
-    return make_book(currency, prices, provider, publisher, issuer, exchange_rates=rates, account_currency=of_accounts)
+    return make_book(currency, prices, provider, publisher, issuer, exchange_rates=rates, account_currency=of_accounts, terms=terms)

@@ -21,6 +21,7 @@ from ..price import Price
 
 __all__ = [
     "ALWAYS",
+    "FOREVER",
     "Allowance",
     "Charge",
     "Commitment",
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 ALWAYS = -(2**63)  # start of what names none, be it a time or a month
+FOREVER = 2**63 - 1  # end of a credit that does not expire
 
 
 class Usage(NamedTuple):
