@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from ..schemas.times import NS
+from .aggregate import counter, time_weighted, windowed
 from .calendar import Calendar
 from .meter import Meter
 from .samples import Samples
-from .aggregate import counter, time_weighted, windowed
 
 __all__ = ["window_value", "windows_touched"]
 
