@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from ..pricing.money import money
 
-__all__ = ["Sample", "SampleList", "Samples", "decode_sample", "encode_sample", "sample_key", "time_key"]
+__all__ = ["Sample", "SampleList", "Samples", "decode_sample", "encode_sample", "time_key"]
 
 _EARLIEST = 2**63  # added to a time, it makes times before 1970 sort before later ones
 
@@ -89,18 +89,14 @@ def time_key(time_ns: int) -> bytes:
     return (time_ns + _EARLIEST).to_bytes(8, "big")
 
 
-def sample_key(sample: Sample) -> bytes:
-    """Key in a store, after a prefix that names the series: keys sort as samples do."""
-    return time_key(sample.time_ns) + f"{sample.source}\0{sample.id}".encode()
-
-
-def encode_sample(sample: Sample) -> bytes:
-    """Value in a store, never empty; what the key says is not in it."""
-    return f"{sample.quantity}\0{sample.text}\0{sample.provider}".encode()
+def encode_sample(sample: Sample) -> tuple[bytes, bytes]:
+    """(key, value) in a store; the key comes after a prefix that names the series. Keys sort as samples do; a value is never empty."""
+    key = time_key(sample.time_ns) + f"{sample.source}\0{sample.id}".encode()
+    return key, f"{sample.quantity}\0{sample.text}\0{sample.provider}".encode()
 
 
 def decode_sample(key: bytes, value: bytes) -> Sample:
-    """The sample of a key (without the prefix of its series) and a value."""
+    """Inverse of `encode_sample`."""
     source, _, event_id = key[8:].decode().partition("\0")
     quantity, _, rest = value.decode().partition("\0")
     text, _, provider = rest.rpartition("\0")  # only the text can be anything
