@@ -17,18 +17,22 @@ from itertools import groupby
 from typing import IO, NamedTuple
 
 from ..collectors.files import Piece
-from ..pricing.book import PriceBook
+from ..metering.tariff import Tariff
 from ..pricing.money import ZERO, money
 from ..schemas.acceptance import check_time
+from ..schemas.control import Amend, BackfillClose, BackfillOpen, Close, Request, Rerate
 from ..schemas.decoders.cloudevents import decode_plain
 from ..schemas.decoders.registry import decode
-from ..schemas.errors import Reason, Rejection
+from ..schemas.errors import BadInput, Reason, Rejection
 from ..schemas.limits import DEFAULT_LIMITS, Limits
 from ..schemas.line_item import RatedLineItem, encode_line_item
 from ..schemas.usage_event import UsageEvent
-from ..streams.core.groups import Rates
+from ..streams.core.corrections import Closed
+from ..streams.core.requests import Outcome, amend, close_backfill, open_backfill, revert_backfill
+from ..streams.core.segments import Rates
 from ..streams.core.state import PartitionState, Settings
-from ..streams.core.store import MemoryStore, Store
+from ..streams.core.store import Effects, MemoryStore, Store
+from ..streams.core.sweep import Target, definition, invoiced, sweep
 
 __all__ = ["OfflineRating", "Rejected", "SkuTotal", "Totals", "decode_piece"]
 
@@ -94,10 +98,10 @@ def decode_piece(piece: Piece, format: str, limits: Limits = DEFAULT_LIMITS) -> 
 class OfflineRating:
     """Feed it records, then read its line items. The caller's decimal context must be exact (pricing.money)."""
 
-    def __init__(self, book: PriceBook, window_s: int, rejected: Callable[[Rejected], None], limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, tariff: Tariff, window_s: int, rejected: Callable[[Rejected], None], limits: Limits = DEFAULT_LIMITS) -> None:
         self._settings = Settings(window_s)
         self._store = MemoryStore()
-        self._state = PartitionState(self._store, Rates(book, window_s), self._settings)
+        self._state = PartitionState(self._store, Rates(tariff.book, window_s, tariff.meters, tariff.digest), self._settings)
         self._tell = rejected
         self._limits = limits
         self._now = time.time_ns()
@@ -133,6 +137,8 @@ class OfflineRating:
         for at in added.conflicts:
             detail = "an event with this identity and another payload stands before; that one counts"
             self._reject(*self._origins[at], Rejection(Reason.CONFLICT, detail))
+        for at, rejection in added.rejected:
+            self._reject(*self._origins[at], rejection)
         self._uncommitted += len(self._events)
         self._events, self._origins = [], []
         if self._uncommitted >= _COMMIT:
@@ -145,6 +151,30 @@ class OfflineRating:
         self._store.apply(effects)
         self._state.committed()
         self._uncommitted = 0
+
+    def answer(self, request: Request) -> Outcome:
+        """Let a control request take effect behind everything that was added so far. Raises BadInput for a second close."""
+        self._commit()
+        state = self._state
+        if isinstance(request, Close):
+            if state.closed.month:
+                raise BadInput(f"{request.period}: a month was closed before in this run; rate its late usage in a run of its own")
+            swept = sweep(state, Target(state.rates, request.month), b"", 1 << 62, lambda account: True)
+            self._store.apply(Effects((), swept.puts, {}, 0, []))
+            state.use(state.rates, Closed(request.month, state.rates))
+            return Outcome(f"closed through {request.period}")
+        if isinstance(request, Rerate):
+            return Outcome("rated again")  # here all line items are made at the end
+        if isinstance(request, Amend):
+            outcome = amend(state, request.original, request.replacement)
+        elif isinstance(request, BackfillOpen):
+            outcome = open_backfill(state, request.name, request.from_ns, request.to_ns)
+        elif isinstance(request, BackfillClose):
+            outcome = close_backfill(state, request.name)
+        else:
+            outcome = Outcome("reverted", counts={"events": revert_backfill(state, request.name, 1 << 62)[0]})
+        self._commit()
+        return outcome
 
     def usage(self) -> Store:
         """The usage of every window that was counted, to be rated by other prices too."""
@@ -160,15 +190,20 @@ class OfflineRating:
         """
         self._commit()
         self._store.forget(1 << 62)  # identities are not needed any more
+        state = self._state
+        found = heapq.merge(definition(self._store, state.rates, state.closed), invoiced(self._store, state.closed), key=_by_account)
         with tempfile.TemporaryFile() as spilled:
-            for _, groups in groupby(self._state.groups(), key=lambda group: group.key.account):
+            for _, items in groupby(found, key=_by_account):
                 runs = _Runs(spilled)
-                for group in groups:
-                    for item in group.line_items(self._state.rates).values():
-                        item.x_revision = 1
-                        self.totals.take(item)
-                        runs.add((item.charge_period_start, item.sku_id, item.x_line_item_id), item)
+                for item in items:
+                    item.x_revision = 1
+                    self.totals.take(item)
+                    runs.add((item.charge_period_start, item.sku_id, item.x_line_item_id), item)
                 yield from runs.sorted()
+
+
+def _by_account(item: RatedLineItem) -> str:
+    return item.billing_account_id
 
 
 class _Runs:

@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..pricing.book import PriceBook, parse_price_book
+from ..metering.tariff import Tariff, parse_tariff
+from ..pricing.book import PriceBook
 from ..pricing.book_yaml import MAX_BOOK_BYTES
 from ..pricing.models import tier_name
 from ..pricing.money import plain
@@ -25,7 +26,7 @@ from ..pricing.price import SINCE_ALWAYS, Price
 from ..pricing.selection import DAYS, clock_text
 from ..schemas.errors import BadInput, BadPriceBook
 
-__all__ = ["command", "in_words", "mistakes_told", "read_book", "time_text"]
+__all__ = ["command", "in_words", "mistakes_told", "read_book", "read_tariff", "time_text"]
 
 ROWS_SHOWN = 200  # a table of more is not read by anybody, and takes long to lay out
 
@@ -54,14 +55,15 @@ def command() -> None:
 
 @command.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--meters", type=click.Path(path_type=Path), metavar="FILE", help="Meters in YAML, if they do not stand in the price book.")
 @click.option("--json", "as_json", is_flag=True, help="Print the book, or its mistakes, as JSON.")
-def check(file: Path, as_json: bool) -> None:
+def check(file: Path, meters: Path | None, as_json: bool) -> None:
     """Read the price book FILE and show its prices, or every mistake as `file:line: what; what to do`.
 
     Exit status 0: it can be published. 2: it has mistakes, or cannot be read.
     """
     with mistakes_told(as_json):
-        book = read_book(file)
+        book = read_tariff(file, meters).book
     if as_json:
         click.echo(json.dumps(book_as_json(book), ensure_ascii=False, indent=2))
     else:
@@ -81,14 +83,27 @@ def mistakes_told(as_json: bool = False) -> Iterator[None]:
         sys.exit(error.exit_status)
 
 
+def read_tariff(file: Path, meters: Path | None = None) -> Tariff:
+    """The price book of a file with its meters, which may stand in a second file.
+
+    Raises BadInput when a file cannot be read, BadPriceBook when they have mistakes.
+    """
+    text = _read(file, "price book")
+    return parse_tariff(text, str(file)) if meters is None else parse_tariff(text, str(file), _read(meters, "file of meters"), str(meters))
+
+
 def read_book(file: Path) -> PriceBook:
-    """The price book of a file. Raises BadInput when it cannot be read, BadPriceBook when it has mistakes."""
+    """The price book of a file. Raises as `read_tariff`."""
+    return read_tariff(file).book
+
+
+def _read(file: Path, what: str) -> bytes:
     try:
         with file.open("rb") as opened:
             # One byte more than allowed is enough for the parser to refuse the file.
-            return parse_price_book(opened.read(MAX_BOOK_BYTES + 1), str(file))
+            return opened.read(MAX_BOOK_BYTES + 1)
     except OSError as error:
-        raise BadInput(f"{file}: {(error.strerror or 'cannot be read').lower()}; give the path of a price book in YAML") from error
+        raise BadInput(f"{file}: {(error.strerror or 'cannot be read').lower()}; give the path of a {what} in YAML") from error
 
 
 def show(book: PriceBook, console: Console) -> None:

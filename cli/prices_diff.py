@@ -19,12 +19,13 @@ from ..pricing.money import use_exact_arithmetic
 from ..schemas.control import month_number, month_text
 from ..schemas.decoders.registry import FORMATS
 from ..schemas.errors import BadInput
+from ..schemas.line_item import RatedLineItem
 from ..streams.config import Config, load_config
 from ..streams.core.comparison import CostKey, Pair, Spent, compare, spend
-from ..streams.core.groups import Rates
 from ..streams.core.periods import month_start
-from ..streams.core.state import PartitionState, Settings
+from ..streams.core.segments import Rates
 from ..streams.core.store import Store
+from ..streams.core.sweep import definition
 from ..streams.prices_topic import Published, read_published
 from ..streams.topics import Topics
 from .prices import mistakes_told, read_book, time_text
@@ -152,10 +153,14 @@ def _costs(store: Store, book: PriceBook, window_s: int, told: Callable[[int], N
     """By definition: all line items of all groups."""
     rates = Rates(book, window_s)
     costs: dict[CostKey, Spent] = {}
-    for group in PartitionState(store, rates, Settings(window_s)).groups():
-        spend(costs, group.line_items(rates).values())
-        told(len(group.entries))
+    spend(costs, _told(definition(store, rates), told))
     return costs
+
+
+def _told(items: Iterator[RatedLineItem], told: Callable[[int], None]) -> Iterator[RatedLineItem]:
+    for item in items:
+        told(item.consumed_quantity is not None)
+        yield item
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..collectors.files import read_pieces
+from ..metering.tariff import make_tariff
 from ..pricing.book import PriceBook
 from ..schemas.control import month_text
 from ..schemas.errors import BadInput
@@ -147,7 +148,7 @@ def file_usage(files: Iterable[str], format: str, book: PriceBook, window_s: int
         if rejected <= _TOLD:
             click.echo(printable(f"{event.piece.file}:{event.piece.line}: {event.rejection.reason}: {event.rejection.detail}"), err=True)
 
-    rating = OfflineRating(book, window_s, tell)
+    rating = OfflineRating(make_tariff(book), window_s, tell)
     for path in files:
         with byte_progress(path) as progress:
             rating.add(read_pieces(path, format, progress), format)

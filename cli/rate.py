@@ -27,7 +27,8 @@ from ..schemas.decoders.registry import FORMATS
 from ..schemas.errors import BadInput, RatemillError
 from ..schemas.line_item import RatedLineItem, decode_line_item
 from .offline import OfflineRating, Rejected, SkuTotal, Totals
-from .prices import read_book
+from .prices import read_tariff
+from .requests_file import read_requests
 
 __all__ = ["byte_progress", "command", "printable"]
 
@@ -40,6 +41,9 @@ _COLUMNS = [f.encode_name for f in msgspec.structs.fields(RatedLineItem)]
 @click.command("rate")
 @click.option("--prices", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Price book in YAML.")
 @click.option("--events", required=True, multiple=True, metavar="FILE", help="NDJSON, a JSON array or CSV, also .gz; - is stdin. May be repeated.")
+@click.option("--meters", type=click.Path(path_type=Path), metavar="FILE", help="Meters in YAML, if they do not stand in the price book.")
+@click.option("--control", type=click.Path(path_type=Path), metavar="FILE", help="Requests (close, amend, backfill) as NDJSON, behind all events.")
+@click.option("--late", multiple=True, metavar="FILE", help="Events that come behind the requests. May be repeated.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Line items: NDJSON, or CSV if it ends in .csv.  [default: stdout]")
 @click.option("--format", "format", type=click.Choice(sorted(FORMATS)), default="cloudevents", show_default=True, help="Format of the events.")
 @click.option("--dead-letters", type=click.Path(path_type=Path), metavar="FILE", help="Write what was rejected here, as NDJSON.")
@@ -47,26 +51,36 @@ _COLUMNS = [f.encode_name for f in msgspec.structs.fields(RatedLineItem)]
 @click.option("--strict", is_flag=True, help="Exit status 2 if any event was rejected.")
 @click.option("--top", type=click.IntRange(0), default=_TOP, show_default=True, help="Rows of the summary.")
 def command(
-    prices: Path, events: tuple[str, ...], output: Path | None, format: str, dead_letters: Path | None, window_s: int, strict: bool, top: int
-) -> None:
+    prices: Path, events: tuple[str, ...], meters: Path | None, control: Path | None, late: tuple[str, ...], output: Path | None, format: str,
+    dead_letters: Path | None, window_s: int, strict: bool, top: int,
+) -> None:  # fmt: skip
     """Rate a file of events offline: same code, same line items, no Kafka.
 
     The whole set is seen at once: no event is too old, and the order does not matter. Only of two events with one identity
     and different payloads the first in the file counts. What cannot count is named line by line; the rest is rated.
+
+    A control FILE holds requests as they stand on the topic ratemill.control, one JSON object in a line. Events given by --late
+    come behind them: those of a month that was closed become corrections in the month after.
     """
     if 3_600 % window_s:
         raise click.UsageError(f"--window {window_s}: windows must divide an hour, such as 60, 300, 900 or 3600")
-    if events.count("-") > 1:
+    if (*events, *late).count("-") > 1:
         raise click.UsageError("--events -: stdin can be read once only")
     for written in (output, dead_letters):
-        if written is not None and any(path != "-" and _same(written, Path(path)) for path in (*events, str(prices))):
+        if written is not None and any(path != "-" and _same(written, Path(path)) for path in (*events, *late, str(prices))):
             raise BadInput(f"{written}: is an input too; write to another file")
     use_exact_arithmetic()
-    book = read_book(prices)
+    tariff = read_tariff(prices, meters)
     with contextlib.ExitStack() as stack:
         letters = stack.enter_context(_written_file(dead_letters)) if dead_letters else None
-        rating = OfflineRating(book, window_s, _reporter(format, letters, dead_letters))
+        rating = OfflineRating(tariff, window_s, _reporter(format, letters, dead_letters))
         for path in events:
+            with byte_progress(path) as progress:
+                rating.add(read_pieces(path, format, progress), format)
+        for request in read_requests(control) if control else ():
+            outcome = rating.answer(request)
+            click.echo(printable(f"{request.reason}: {outcome.text}"), err=True)
+        for path in late:
             with byte_progress(path) as progress:
                 rating.add(read_pieces(path, format, progress), format)
         if output is None:
@@ -78,7 +92,7 @@ def command(
         rest = "" if dead_letters is None else f"; all are in {dead_letters}"
         hint = "" if dead_letters is not None else "; write all to a file by --dead-letters FILE"
         click.echo(f"and {rating.totals.rejected - _PRINTED:,} more rejected{rest}{hint}", err=True)
-    _summary(rating.totals, book.currency, top, Console(stderr=True))
+    _summary(rating.totals, tariff.book.currency, top, Console(stderr=True))
     if strict and rating.totals.rejected:
         sys.exit(2)
 

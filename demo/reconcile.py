@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from ..cli.offline import OfflineRating, Totals
 from ..collectors.files import read_pieces
+from ..metering.tariff import make_tariff
 from ..pricing.book import PriceBook
 from ..schemas.errors import Unavailable
 from ..schemas.line_item import PROVENANCE_FIELDS
@@ -151,7 +152,7 @@ def statement(item: Mapping[str, Any]) -> bytes:
 
 def offline_items(sources: Sequence[Source], book: PriceBook, window_s: int) -> tuple[list[dict[str, Any]], Totals]:
     """What `ratemill rate` makes of the same files."""
-    rating = OfflineRating(book, window_s, lambda rejected: None)
+    rating = OfflineRating(make_tariff(book), window_s, lambda rejected: None)
     for source in sources:
         rating.add(read_pieces(source.path, source.format), source.format)
     return [msgspec.json.decode(line) for _, line in rating.line_items()], rating.totals

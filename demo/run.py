@@ -94,8 +94,8 @@ def run_demo(options: Options) -> int:
 
 async def _demo(run: _Run, options: Options) -> int:
     console = run.console
-    book = await publish_book(run.config, run.derived.text, "prices.yaml", "ratemill demo", "derived from the rates of the usage rows")
-    console.print(f"published {len(book.prices)} prices, derived from the rows' own rates", highlight=False)
+    tariff = await publish_book(run.config, run.derived.text, "prices.yaml", "ratemill demo", "derived from the rates of the usage rows")
+    console.print(f"published {len(tariff.book.prices)} prices, derived from the rows' own rates", highlight=False)
     run.pipeline.start_worker()
     publishing = asyncio.create_task(_publish(run, _SHOWN_RATE if console.is_terminal else 0))
     try:

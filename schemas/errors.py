@@ -65,6 +65,8 @@ class Reason(StrEnum):
     TOO_OLD = "too_old"  # older than max_event_age and not a declared backfill
     IN_THE_FUTURE = "in_the_future"  # further ahead than max_clock_skew
     CONFLICT = "conflict"  # same id as a counted event, other payload
+    BACKFILL_OVER = "backfill_over"  # its backfill was closed or reverted
+    OUTSIDE_BACKFILL = "outside_backfill"  # its time is not within the range its backfill was declared for
     MISPLACED = "misplaced"  # a topic keyed by account holds an account in a partition that is not its own
     UNMETERABLE = "unmeterable"  # a meter of its event type cannot make a quantity of it: another unit, a dimension that is no number
     RESERVED = "reserved"  # its SKU is what a meter of another event type gives, and may not be mixed with plain usage

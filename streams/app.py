@@ -19,6 +19,7 @@ from faust.types import TP
 from ..schemas.limits import Limits
 from ..sinks.elasticsearch import ElasticsearchSink
 from .config import Config
+from .control_topic import Controls
 from .lanes.base import Batch, Context, Lane
 from .lanes.index import IndexLane
 from .lanes.normalize import NormalizeLane
@@ -41,6 +42,7 @@ class RatemillWorker:
         self.name = config.worker.name or f"{socket.gethostname()}:{self.folder.resolve()}"
         self.metrics = Metrics()
         self.books = Books(config)
+        self.controls = Controls(config)
         rating = config.rating
         limits = Limits(max_record_bytes=rating.max_record_bytes, max_clock_skew_s=rating.max_clock_skew_s, max_event_age_s=rating.event_age_s)
         self.context = Context(config, self.topics, partitions, limits, self.metrics, self._seek)
@@ -134,7 +136,7 @@ class RatemillWorker:
 
     def _new_lane(self, kind: str, number: int, tps: list[TopicPartition]) -> Lane:
         if kind == "rate":
-            return RateLane(self.context, number, tps, self.books, self.folder / "state")
+            return RateLane(self.context, number, tps, self.books, self.controls, self.folder / "state")
         if kind == "index":
             if self._sink is None:
                 raise RuntimeError("the index agent runs without a sink")
@@ -157,6 +159,7 @@ class RatemillWorker:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Raises what made Faust crash."""
         self.books.start()
+        self.controls.start()
         if "index" in self.config.worker.agents:
             self._sink = self._new_sink()
             # Waits for Elasticsearch, and nothing waits for it: writing makes sure of its index by itself.
@@ -180,6 +183,7 @@ class RatemillWorker:
                 await self._stop_lanes()
             await self.app.stop()
             await self.books.stop()
+            await self.controls.stop()
             if self._sink is not None and self._starting_sink is not None:
                 self._starting_sink.cancel()
                 await self._sink.close()

@@ -20,6 +20,7 @@ class Metrics:
         self.dead_lettered = Counter("ratemill_events_dead_lettered_total", "Dead letters (2, 6).", ["agent", "topic", "reason"], registry=r)
         self.unbalanced = Gauge("ratemill_unbalanced_events", "received - counted - duplicates - dead-lettered; always 0 (2).", ["lane"], registry=r)
         self.line_items = Counter("ratemill_line_items_written_total", "Line items written to usage.rated, restated ones included.", registry=r)
+        self.unmetered = Counter("ratemill_events_unmetered_total", "Events counted that every meter leaves out.", ["topic"], registry=r)
         self.unpriced = Counter("ratemill_line_items_unpriced_total", "Line items written without a price: alarm on any increase.", registry=r)
         self.fenced = Counter("ratemill_fenced_total", "Times a lane found that another worker owns its partition (4).", registry=r)
         self.resets = Counter("ratemill_partition_resets_total", "Times a lane dropped its state and restored it (4).", registry=r)

@@ -16,7 +16,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from ..pricing.book import EMPTY_BOOK, PriceBook, parse_price_book
+from ..metering.tariff import EMPTY_TARIFF, Tariff, parse_tariff
+from ..pricing.book import PriceBook
 from ..schemas.errors import BadPriceBook, Unavailable
 from .config import Config
 from .restore import read_to_end
@@ -36,24 +37,41 @@ class PublishedBook(msgspec.Struct):
     reason: str
     published_at_ns: int
     draft: bool = False  # tried beside the book in force, never put in its place
+    meters: str = ""  # text of meters in a file of their own, "" when they stand in `text` or there are none
+    meters_name: str = ""
+
+    def tariff(self) -> Tariff:
+        """What was published. Raises BadPriceBook."""
+        return parse_tariff(self.text, self.name, self.meters or None, self.meters_name or None)
 
 
 class Published(NamedTuple):
-    """One record of the topic, read: book is None where a draft ends."""
+    """One record of the topic, read: tariff is None where a draft ends."""
 
     record: PublishedBook
-    book: PriceBook | None
+    tariff: Tariff | None
+
+    @property
+    def book(self) -> PriceBook | None:
+        """The price book in the tariff."""
+        return None if self.tariff is None else self.tariff.book
 
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(PublishedBook).decode
 
 
-async def publish_book(config: Config, text: str, name: str, author: str, reason: str, *, draft: bool = False) -> PriceBook:
-    """Check a price book and make it the one in force, or the draft beside it. Raises BadPriceBook, Unavailable."""
-    book = parse_price_book(text, name)
-    await _publish(config, PublishedBook(text, name, author, reason, time.time_ns(), draft), book.digest)
-    return book
+async def publish_book(
+    config: Config, text: str, name: str, author: str, reason: str, *, draft: bool = False, meters: str = "", meters_name: str = ""
+) -> Tariff:
+    """Check a price book with its meters and make it the one in force, or the draft beside it. Raises BadPriceBook, Unavailable.
+
+    meters: text of a file of their own, "" when they stand in the book's.
+    """
+    record = PublishedBook(text, name, author, reason, time.time_ns(), draft, meters, meters_name)
+    tariff = record.tariff()
+    await _publish(config, record, tariff.digest)
+    return tariff
 
 
 async def end_draft(config: Config, author: str, reason: str) -> None:
@@ -86,7 +104,7 @@ def _read(value: bytes | None) -> Published:
     """Raises msgspec.MsgspecError, BadPriceBook."""
     record = _decode(value or b"")
     ends = record.draft and not record.text
-    return Published(record, None if ends else parse_price_book(record.text, record.name))
+    return Published(record, None if ends else record.tariff())
 
 
 async def _publish(config: Config, record: PublishedBook, digest: str) -> None:
@@ -109,7 +127,7 @@ class Books:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._topic = Topics.of(config.kafka).prices
-        self._parsed: dict[str, PriceBook] = {EMPTY_BOOK.digest: EMPTY_BOOK}
+        self._parsed: dict[str, Tariff] = {EMPTY_TARIFF.digest: EMPTY_TARIFF}
         self._latest = ""
         self._draft = ""
         self._caught_up = asyncio.Event()
@@ -134,16 +152,16 @@ class Books:
             raise Unavailable(f"topic {self._topic} could not be read to its end within {READY_S:g} s; trying again") from error
 
     @property
-    def latest(self) -> PriceBook | None:
+    def latest(self) -> Tariff | None:
         """The book that was put in force last; None when none was. Never a draft."""
         return self.get(self._latest) if self._latest else None
 
     @property
-    def draft(self) -> PriceBook | None:
+    def draft(self) -> Tariff | None:
         """The book that is tried beside the one in force; None when none is."""
         return self.get(self._draft) if self._draft else None
 
-    def get(self, digest: str) -> PriceBook:
+    def get(self, digest: str) -> Tariff:
         """A published version by its digest. Raises Unavailable when it was not published (yet)."""
         book = self._parsed.get(digest)
         if book is None:
@@ -152,7 +170,7 @@ class Books:
 
     def _take(self, key: bytes | None, value: bytes | None) -> None:
         try:
-            record, book = _read(value)
+            record, book = _read(value)  # the tariff: book and meters
         except (msgspec.MsgspecError, BadPriceBook) as error:
             self._log.error("price_book_refused", key=(key or b"").decode(errors="replace"), detail=str(error).splitlines()[0])
             return

@@ -91,6 +91,26 @@ class RocksStore:
         value: bytes | None = self._db.get(key)
         return value
 
+    def between(self, low: bytes, past: bytes) -> list[tuple[bytes, bytes]]:
+        """Keys and values with low <= key < past, in order."""
+        result: list[tuple[bytes, bytes]] = []
+        iterator = self._db.iter()
+        iterator.seek(low)
+        while iterator.valid() and (key := iterator.key()) < past:
+            result.append((key, iterator.value()))
+            iterator.next()
+        return result
+
+    def below(self, low: bytes, past: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values with low <= key < past, the last one first, as of this call."""
+        iterator = self._db.iter()
+        iterator.seek_for_prev(past)
+        if iterator.valid() and iterator.key() == past:
+            iterator.prev()
+        while iterator.valid() and (key := iterator.key()) >= low:
+            yield key, iterator.value()
+            iterator.prev()
+
     def apply(self, effects: Effects) -> None:
         """Take over a commit, without a changelog position (it is then replayed after a restart, which changes nothing)."""
         self.write(effects, {})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from binascii import hexlify
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from hashlib import blake2b
 from typing import NamedTuple
@@ -17,16 +17,17 @@ from ...pricing.chronology import Mark, mark_of_all, move_mark, portions, walk
 from ...pricing.money import ZERO, money, plain
 from ...pricing.price import Component, Price
 from ...schemas.line_item import RatedLineItem, encode_json
-from .items import GroupKey, WindowWriter, group_prefix, period_item, window_item, withdraw
+from .items import GroupKey, WindowWriter, changes_between, group_prefix, period_item, window_item, withdraw
 from .segments import Rates, Segment
 from .store import ENTRY
 
-__all__ = ["Group", "Out", "Rates", "decode_usage", "encode_usage", "one_provider"]
+__all__ = ["Delta", "Group", "Out", "Rates", "Set", "changed", "decode_usage", "encode_usage", "one_provider"]
 
 _NS = 1_000_000_000
 
 Usage = tuple[Decimal, str]  # quantity, provider
 Delta = tuple[bytes, Decimal, str]  # entry key, quantity to add, provider
+Set = tuple[bytes, Decimal | None, str]  # entry key, quantity it has now (None: there is no such entry any more), provider
 
 
 class Out(NamedTuple):
@@ -45,7 +46,7 @@ def encode_usage(usage: Usage) -> bytes:
 
 
 def decode_usage(value: bytes) -> Usage:
-    """Inverse of `encode_usage`."""
+    """Inverse of `encode_usage`; the value of an absent entry is b"" and must not come here."""
     quantity, provider = value.decode().split("\0")
     return money(quantity), provider
 
@@ -53,33 +54,42 @@ def decode_usage(value: bytes) -> Usage:
 class Group:
     """Entries of one group in chronological order, with the segments they fall into."""
 
-    __slots__ = ("entries", "key", "order", "prefix", "quoted", "segments")
+    __slots__ = ("calendar", "entries", "final", "key", "order", "prefix", "quoted", "rates", "segments")
 
-    def __init__(self, key: GroupKey) -> None:
+    def __init__(self, key: GroupKey, rates: Rates, final: bool = False) -> None:
+        """rates: of all accounts; the group takes those of its own. final: its month is closed."""
         self.key = key
+        self.rates = rates.of(key.account)
+        self.final = final
+        self.calendar = rates.calendar_of(key.sku, key.unit)
         self.prefix = group_prefix(key)
         self.quoted = encode_json(key.account)
         self.entries: dict[bytes, Usage] = {}
         self.order: list[bytes] = []
         self.segments: dict[tuple[str, int], Segment] = {}
 
-    def load(self, stored: Iterable[tuple[bytes, bytes]], rates: Rates) -> None:
-        """Take over entries in order, as a store's scan gives them; marks and totals follow from them."""
-        for key, value in stored:
-            usage = decode_usage(value)
+    def load(self, stored: Iterable[tuple[bytes, bytes]]) -> Group:
+        """Take over entries in order, as a store's scan gives them; marks and totals follow from them. Returns itself."""
+        return self.take((key, decode_usage(value)) for key, value in stored if value)
+
+    def take(self, entries: Iterable[tuple[bytes, Usage]]) -> Group:
+        """As `load`, from decoded entries in order."""
+        for key, usage in entries:
             self.entries[key] = usage
             self.order.append(key)
-            segment = self.segment_of(key, rates)
+            segment = self.segment_of(key)
             segment.total += usage[0]
             segment.negatives += usage[0] < 0
             segment.used = True
+            segment.count(key, usage[0])
         for segment in self.segments.values():
             if segment.stretch.bounds and not segment.negatives:
                 segment.marks = mark_of_all(segment.stretch.bounds, self._within(segment))
+        return self
 
-    def segment_of(self, key: bytes, rates: Rates) -> Segment:
+    def segment_of(self, key: bytes) -> Segment:
         """The segment that an entry key falls into, made when it is the first."""
-        stretch = rates.stretch_at(self.key.sku, self.key.unit, int.from_bytes(key[:8], "big"))
+        stretch = self.rates.stretch_at(self.key.sku, self.key.unit, int.from_bytes(key[:8], "big"))
         segment = self.segments.get(stretch.key)
         if segment is None:
             segment = self.segments[stretch.key] = Segment(stretch)
@@ -90,26 +100,51 @@ class Group:
             key = self.order[at]
             yield key, self.entries[key][0]
 
-    def change(self, deltas: list[Delta], rates: Rates, writer: WindowWriter, out: Out) -> None:
+    def change(self, deltas: list[Delta], revision: int, out: Out) -> None:
         """Add usage to entries; `out` receives the line items that this changes, and the entries as they are to be stored.
 
         deltas: (entry key, quantity, provider), each key once, in any order.
         """
-        stretch = rates.whole_month(self.key[1], self.key[2], self.key[3])
+        writer = self.rates.writer(revision)
+        stretch = self.rates.whole_month(self.key[1], self.key[2], self.key[3])
         if stretch is not None:
             only = self.segments.get(stretch.key)
             if only is None:
                 only = self.segments[stretch.key] = Segment(stretch)
             if not self._append(only, deltas, writer, out):
-                self._change_segment(only, deltas, _Restating(self, rates, writer, out))
+                self._change_segment(only, deltas, _Restating(self, writer, out))
                 self._store(deltas, out)
             return
         by_segment: dict[Segment, list[Delta]] = {}
         for delta in deltas:
-            by_segment.setdefault(self.segment_of(delta[0], rates), []).append(delta)
+            by_segment.setdefault(self.segment_of(delta[0]), []).append(delta)
         for segment, its in by_segment.items():
-            self._change_segment(segment, its, _Restating(self, rates, writer, out))
+            self._change_segment(segment, its, _Restating(self, writer, out))
         self._store(deltas, out)
+
+    def set(self, sets: list[Set], deltas: list[Delta], revision: int, out: Out) -> list[Delta]:
+        """Let entries have the quantities given (None: the entry goes). Returns what is still to be added by `change`, deltas included.
+
+        An entry that goes, or that gets another provider, is rare: then the whole group is computed anew, before and after.
+        """
+        more: list[Delta] = []
+        for key, quantity, provider in sets:
+            old = self.entries.get(key)
+            if quantity is None or (old is not None and old[1] != provider):
+                if (quantity, old) != (None, None):
+                    self._redefine(deltas, sets, out)
+                    return []
+            elif old is None or old[0] != quantity:
+                more.append((key, quantity - (ZERO if old is None else old[0]), provider))
+        return deltas + more
+
+    def _redefine(self, deltas: list[Delta], sets: list[Set], out: Out) -> None:
+        before = self.line_items()
+        entries, puts = changed(self.entries, deltas, sets)
+        self.entries, self.order, self.segments = {}, [], {}
+        self.take(entries.items())
+        out.items.extend(changes_between(before, self.line_items()))
+        out.puts.extend((ENTRY + self.prefix + key, value) for key, value in puts)
 
     def _store(self, deltas: list[Delta], out: Out) -> None:
         head = ENTRY + self.prefix
@@ -121,8 +156,8 @@ class Group:
         All changed entries then lie in one tier as a whole, before and after, and no mark moves. False (and nothing done) when
         it is not so; `_change_segment` then does it the general way. This loop is where most of the time of rating goes.
         """
-        _, price, _, _, _, _, bounds, by_window, charged = segment.stretch
-        if segment.negatives or charged or not by_window:
+        _, price, _, _, _, _, bounds, by_window, charged, selector, cuts = segment.stretch
+        if segment.negatives or charged or not by_window or selector or cuts:
             return False
         total = segment.total
         for _, quantity, _ in deltas:
@@ -170,8 +205,8 @@ class Group:
         return True
 
     def _change_segment(self, segment: Segment, deltas: list[Delta], restating: _Restating) -> None:
-        _, price, _, _, _, _, bounds, by_window, charged = segment.stretch
-        charges_before = segment.charges() if charged else []
+        _, price, _, _, _, _, bounds, by_window, charged, _, _ = segment.stretch
+        charges_before = segment.charges(self.final) if charged else []
         negatives_before = segment.negatives
         # Behind a reversal the marks do not hold: such a segment is walked whole before and after.
         walked = dict(walk(bounds, self._within(segment))) if bounds and negatives_before else None
@@ -185,7 +220,7 @@ class Group:
             else:
                 self._restate_marked(segment, deltas, marks_before, before, restating)
         if charged and price is not None:
-            restating.charges(segment, price, charges_before)
+            restating.charges(segment, charges_before)
 
     def _add(self, segment: Segment, deltas: list[Delta]) -> dict[bytes, Usage | None]:
         """Add usage to the entries of a segment; returns what they were before."""
@@ -207,6 +242,7 @@ class Group:
                 entries[key] = (new, old[1] if old[1] == provider else one_provider(old[1], provider))
                 negatives += (new < ZERO) - (old[0] < ZERO)
             total += quantity
+            segment.count(key, quantity)
         segment.total, segment.negatives, segment.used = total, negatives, True
         return before
 
@@ -247,30 +283,64 @@ class Group:
             restating.entry(segment, key, was, now, old)
         segment.marks = [None] * len(bounds) if segment.negatives else mark_of_all(bounds, self._within(segment))
 
-    def line_items(self, rates: Rates) -> dict[str, RatedLineItem]:
-        """All line items of the group by id, from the definition alone; the group must have been loaded with these rates."""
+    def line_items(self) -> dict[str, RatedLineItem]:
+        """All line items of the group by id, from the definition alone."""
         found: list[RatedLineItem] = []
         for segment in self.segments.values():
-            price = segment.stretch.price
-            if segment.stretch.by_window:
-                for key, parts in walk(segment.stretch.bounds, self._within(segment)).items():
-                    provider = self.entries[key][1]
-                    for index, quantity in parts:
-                        found.append(window_item(rates.names, self.key, self.prefix, key, price, index, quantity, provider, rates.window_s))
-            if price is not None:
-                charges = segment.charges()
-                found += [period_item(rates.names, self.key, self.prefix, price, segment.stretch.start, segment.stretch.end, c) for c in charges]
+            stretch = segment.stretch
+            if stretch.selector:
+                found += [self.selected_item(segment, key, self.entries[key][0]) for key, _ in self._within(segment)]
+            elif stretch.by_window:
+                for key, parts in walk(stretch.bounds, self._within(segment)).items():
+                    found += [self.item(key, stretch.price, index, quantity) for index, quantity in parts]
+            found += [self.charge_item(segment, component) for component in segment.charges(self.final)]
         return {item.x_line_item_id: item for item in found}
+
+    def item(self, key: bytes, price: Price | None, tier: int, quantity: Decimal, own_price: Decimal | None = None) -> RatedLineItem:
+        """Line item of a part of an entry."""
+        provider = self.entries[key][1]
+        return window_item(self.rates.names, self.calendar, self.key, self.prefix, key, price, tier, quantity, provider, own_price)
+
+    def selected_item(self, segment: Segment, key: bytes, quantity: Decimal) -> RatedLineItem:
+        """Line item of an entry whose price depends on what it is, not on the total."""
+        cell = segment.cell(key)
+        return self.item(key, None, 0, quantity) if cell is None else self.item(key, segment.stretch.price, cell[0], quantity, cell[1])
+
+    def charge_item(self, segment: Segment, component: Component) -> RatedLineItem:
+        """Line item of a charge of a whole period."""
+        stretch = segment.stretch
+        if stretch.price is None:
+            raise ValueError("usage without a price has no charges")
+        return period_item(self.rates.names, self.calendar, self.key, self.prefix, stretch.price, stretch.start, stretch.end, component)
+
+
+def changed(
+    entries: Mapping[bytes, Usage], deltas: Sequence[Delta], sets: Sequence[Set]
+) -> tuple[dict[bytes, Usage], list[tuple[bytes, bytes]]]:
+    """Entries after a change, in order; and what to store of them, by entry key (b"": the entry is no more)."""
+    now = dict(entries)
+    puts: dict[bytes, bytes] = {}
+    for key, quantity, provider in deltas:
+        old = now.get(key)
+        now[key] = (quantity, provider) if old is None else (old[0] + quantity, min(old[1], provider) if old[1] and provider else old[1] or provider)
+        puts[key] = encode_usage(now[key])
+    for key, value, provider in sets:
+        if value is None:
+            if now.pop(key, None) is not None:
+                puts[key] = b""
+        elif now.get(key) != (value, provider):
+            now[key] = value, provider
+            puts[key] = encode_usage(now[key])
+    return dict(sorted(now.items())), list(puts.items())
 
 
 class _Restating:
     """Where the line items of one change go."""
 
-    __slots__ = ("_group", "_items", "_out", "_rates", "_unpriced", "_writer")
+    __slots__ = ("_group", "_items", "_out", "_unpriced", "_writer")
 
-    def __init__(self, group: Group, rates: Rates, writer: WindowWriter, out: Out) -> None:
-        self._group, self._rates, self._writer, self._out, self._items = group, rates, writer, out.written, out.items
-        self._unpriced = out.unpriced
+    def __init__(self, group: Group, writer: WindowWriter, out: Out) -> None:
+        self._group, self._writer, self._out, self._items, self._unpriced = group, writer, out.written, out.items, out.unpriced
 
     def whole(self, segment: Segment, before: dict[bytes, Usage | None]) -> None:
         """Changed entries of a segment without tiers."""
@@ -279,7 +349,11 @@ class _Restating:
             self._unpriced.append(len(before))
         for key, old in before.items():
             usage = group.entries[key]
-            if usage != old:
+            if usage == old:
+                continue
+            if segment.stretch.selector:
+                self._items.append(group.selected_item(segment, key, usage[0]))
+            else:
                 self._out.append(self._writer.write(group.key, group.prefix, key, segment.stretch.price, 0, *usage))
 
     def entry(self, segment: Segment, key: bytes, was: list[tuple[int, Decimal]], now: list[tuple[int, Decimal]], old: Usage | None) -> None:
@@ -293,25 +367,17 @@ class _Restating:
             if relabelled or (index, quantity) not in was:
                 self._out.append(self._writer.write(group.key, group.prefix, key, price, index, quantity, provider))
         current = {index for index, _ in now}
-        for index, _ in was:
-            if index not in current:
-                item = window_item(self._rates.names, group.key, group.prefix, key, price, index, ZERO, provider, self._rates.window_s)
-                self._items.append(withdraw(item))
+        self._items += [withdraw(group.item(key, price, index, ZERO)) for index, _ in was if index not in current]
 
-    def charges(self, segment: Segment, price: Price, was: list[Component]) -> None:
+    def charges(self, segment: Segment, was: list[Component]) -> None:
         """Charges of the whole period, before and now."""
-        now = segment.charges()
+        group = self._group
+        now = segment.charges(group.final)
         if was == now:
             return
-        group, names = self._group, self._rates.names
         current = {component.key for component in now}
-        start, end = segment.stretch.start, segment.stretch.end
-        for component in now:
-            if component not in was:
-                self._items.append(period_item(names, group.key, group.prefix, price, start, end, component))
-        for component in was:
-            if component.key not in current:
-                self._items.append(withdraw(period_item(names, group.key, group.prefix, price, start, end, component)))
+        self._items += [group.charge_item(segment, component) for component in now if component not in was]
+        self._items += [withdraw(group.charge_item(segment, component)) for component in was if component.key not in current]
 
 
 def _reached(marks: Sequence[Mark | None]) -> int:

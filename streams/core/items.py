@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
+from ...metering.calendar import Calendar
 from ...pricing.money import ZERO, plain
 from ...pricing.price import Component, Price
+from ...pricing.statement import Charge
 from ...schemas.line_item import RatedLineItem, encode_json, encode_line_item
-from .periods import month_of, month_start, text
+from .periods import text
 
-__all__ = ["GroupKey", "Names", "WindowWriter", "entry_key", "group_prefix", "period_item", "split_entry_key", "window_item", "withdraw"]
+__all__ = [
+    "GroupKey",
+    "Names",
+    "WindowWriter",
+    "changes_between",
+    "derived_id",
+    "entry_key",
+    "group_prefix",
+    "period_item",
+    "split_entry_key",
+    "statement_item",
+    "window_item",
+    "withdraw",
+]
 
 
 class GroupKey(NamedTuple):
-    """What tiers accumulate over: one account's usage of one SKU in one unit in one calendar month (UTC)."""
+    """What tiers accumulate over: one account's usage of one SKU in one unit in one calendar month of the meter's zone (UTC by default)."""
 
     account: str
     sku: str
@@ -65,55 +83,82 @@ def _line_item_id(prefix: bytes, key: bytes, component: str) -> str:
     return blake2b(b"%b\0%b\0%b" % (prefix, key, component.encode()), digest_size=16).hexdigest()
 
 
+def derived_id(line_item_id: str, kind: str, month: int) -> str:
+    """Id of a line item that follows from another one, such as its correction in a later month."""
+    return blake2b(b"\x02%b\0%b\0%b" % (line_item_id.encode(), kind.encode(), month.to_bytes(4, "big")), digest_size=16).hexdigest()
+
+
 def window_item(
-    names: Names, group: GroupKey, prefix: bytes, key: bytes, price: Price | None, tier_index: int, quantity: Decimal,
-    usage_provider: str, window_s: int,
+    names: Names, calendar: Calendar, group: GroupKey, prefix: bytes, key: bytes, price: Price | None, tier_index: int, quantity: Decimal,
+    usage_provider: str, own_price: Decimal | None = None,
 ) -> RatedLineItem:  # fmt: skip
     """One window's usage in one tier. Without a price: the same line item, marked unpriced, at no cost yet.
 
-    x_revision is 0; the caller sets it when the line item is really written.
+    own_price: the unit price where the entry has one of its own (dynamic prices). x_revision is 0; the caller sets it when the
+    line item is really written.
     """
     start, region, resource, dimensions = split_entry_key(key)
+    since, until = text(calendar.month_start(group.month)), text(calendar.month_start(group.month + 1))
+    begin, end = text(start), text(calendar.end(start))
     component = f"tier-{tier_index + 1}"
     amount = plain(quantity)
     if price is None:
         return RatedLineItem(
-            _line_item_id(prefix, key, component), 0, group.account, names.currency,
-            text(month_start(group.month)), text(month_start(group.month + 1)), text(start), text(start + window_s), group.sku,
+            _line_item_id(prefix, key, component), 0, group.account, names.currency, since, until, begin, end, group.sku,
             "0", "0", "0", "0", "Usage", None, f"{group.sku}: no price for unit {group.unit}", amount, group.unit,
             group.sku, "Other", names.provider, names.publisher, names.invoice_issuer,
             None, None, None, amount, group.unit, "Standard", "Usage-Based", None, None, region or None, resource or None,
-            component, "", "", "", usage_provider, dimensions, True,
+            component, "", "", "", usage_provider, dimensions, x_unpriced=True,
         )  # fmt: skip
     tier = price.tiers[tier_index]
-    unit_price = plain(tier.unit_price)
-    cost = plain(quantity * tier.unit_price)
+    unit_price = tier.unit_price if own_price is None else own_price
+    shown, cost = plain(unit_price), plain(quantity * unit_price)
     return RatedLineItem(
-        _line_item_id(prefix, key, component), 0, group.account, price.currency,
-        text(month_start(group.month)), text(month_start(group.month + 1)), text(start), text(start + window_s), group.sku,
+        _line_item_id(prefix, key, component), 0, group.account, price.currency, since, until, begin, end, group.sku,
         cost, cost, cost, cost, "Usage", None, price.description or group.sku, amount, price.unit,
         price.service_name or group.sku, price.service_category or "Other", names.provider, names.publisher, names.invoice_issuer,
-        None, unit_price, unit_price, amount, group.unit, "Standard", "Usage-Based", tier.sku_price_id, None, region or None, resource or None,
+        None, shown, shown, amount, group.unit, "Standard", "Usage-Based", tier.sku_price_id, None, region or None, resource or None,
         component, price.id, price.version, price.model, usage_provider, dimensions,
+        x_pricing_currency=price.pricing_currency, x_exchange_rate=_rate(price),
     )  # fmt: skip
 
 
-def period_item(names: Names, group: GroupKey, prefix: bytes, price: Price, start: int, end: int, component: Component) -> RatedLineItem:
+def _rate(price: Price) -> str:
+    return plain(price.exchange_rate) if price.pricing_currency else ""
+
+
+def period_item(
+    names: Names, calendar: Calendar, group: GroupKey, prefix: bytes, price: Price, start: int, end: int, component: Component
+) -> RatedLineItem:
     """One charge of a whole accumulation period (flat fee, volume, package, minimum, rounding, …); x_revision is 0."""
     key = start.to_bytes(8, "big") + price.id.encode()
     cost, unit_price, quantity = plain(component.cost), plain(component.unit_price), plain(component.quantity)
     consumed = None if component.consumed_quantity is None else plain(component.consumed_quantity)
-    month = month_of(start)
     usage = component.category == "Usage"
     return RatedLineItem(
         _line_item_id(prefix, key, component.key), 0, group.account, price.currency,
-        text(month_start(month)), text(month_start(month + 1)), text(start), text(end), group.sku,
+        text(calendar.month_start(group.month)), text(calendar.month_start(group.month + 1)), text(start), text(end), group.sku,
         cost, cost, cost, cost, component.category, None, component.description or price.description or group.sku,
         quantity, price.unit if consumed is not None and price.model == "volume" else ("package" if component.key == "package" else "charge"),
         price.service_name or group.sku, price.service_category or "Other", names.provider, names.publisher, names.invoice_issuer,
         None, unit_price, unit_price, consumed, None if consumed is None else group.unit,
         "Standard" if usage else None, "Usage-Based" if usage else "Recurring", component.sku_price_id or None, None, None, None,
         component.key, price.id, price.version, price.model,
+        x_pricing_currency=price.pricing_currency, x_exchange_rate=_rate(price),
+    )  # fmt: skip
+
+
+def statement_item(names: Names, account: str, currency: str, month: int, start: int, end: int, charge: Charge) -> RatedLineItem:
+    """A charge of the account's month as a whole, such as a credit or an uplift. start, end: of the billing month; x_revision is 0."""
+    subject = b"%b\0%b" % (account.encode(), month.to_bytes(4, "big"))
+    identity = blake2b(b"\x01statement\0%b\0%b\0%b" % (subject, charge.adjustment.encode(), charge.key.encode()), digest_size=16).hexdigest()
+    cost, unit_price = plain(charge.cost), plain(charge.unit_price)
+    return RatedLineItem(
+        identity, 0, account, currency, text(start), text(end), text(charge.start), text(charge.end), charge.sku or charge.adjustment,
+        cost, cost, cost, cost, charge.category, None, charge.description, plain(charge.quantity), charge.unit,
+        charge.sku or charge.adjustment, "Other", names.provider, names.publisher, names.invoice_issuer,
+        None, unit_price, unit_price, None, None, None, "Recurring" if charge.recurring else "Usage-Based",
+        x_component=charge.key, x_adjustment=charge.adjustment,
     )  # fmt: skip
 
 
@@ -126,6 +171,15 @@ def withdraw(item: RatedLineItem) -> RatedLineItem:
     item.x_unpriced = False
     item.x_withdrawn = True
     return item
+
+
+def changes_between(old: Mapping[str, RatedLineItem], new: Mapping[str, RatedLineItem]) -> list[RatedLineItem]:
+    """Line items that lead from one state to another: the changed and the new ones, and those that are no more, withdrawn.
+
+    Copies: whoever writes them gives them a revision, which is no part of what they say.
+    """
+    changed = [replace(item) for key, item in new.items() if old.get(key) != item]
+    return changed + [withdraw(replace(item)) for key, item in old.items() if key not in new]
 
 
 Form = tuple[bytes, Decimal, bytes]  # line item with gaps, unit price, component
@@ -144,9 +198,9 @@ class WindowWriter:
     # Texts that no real field can hold (decoders refuse control characters).
     _TEXTS = ("\x01region", "\x01resource", "\x01provider", "\x01dimensions")
 
-    def __init__(self, names: Names, window_s: int) -> None:
+    def __init__(self, names: Names, calendar_of: Callable[[str, str], Calendar]) -> None:
         self._names = names
-        self._window_s = window_s
+        self._calendar_of = calendar_of  # (sku, unit) -> calendar
         self.revision = 0
         self._templates: dict[tuple[str, int, Shape], Form] = {}
         self._forms: dict[tuple[str, int], dict[tuple[bytes, str, str, str], Form]] = {}
@@ -202,7 +256,8 @@ class WindowWriter:
         """Encoded line item; gaps of the entry's own texts are `%b`, those of `write` are `%%b`, all other `%` doubled twice."""
         with_region, with_resource, with_provider, with_dimensions = shape[3:]
         region, resource, provider, dimensions = self._TEXTS
-        item = window_item(self._names, group, b"", key, price, tier_index, ZERO, provider if with_provider else "", self._window_s)
+        calendar = self._calendar_of(group.sku, group.unit)
+        item = window_item(self._names, calendar, group, b"", key, price, tier_index, ZERO, provider if with_provider else "")
         item.x_line_item_id, item.x_revision, item.billing_account_id = "\x01id", _REVISION_MARK, "\x01account"
         item.region_id = region if with_region else None
         item.resource_id = resource if with_resource else None

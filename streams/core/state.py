@@ -1,4 +1,4 @@
-"""The stateful step: deduplicate, window, price. Pure: no Kafka, no Faust, no Elasticsearch, no clock of its own.
+"""The stateful step: deduplicate, window, price. Pure: it knows no Kafka, no disk and no clock of its own.
 
 One `PartitionState` per partition. `add` takes decoded events and says what became of each; `seal` turns everything added
 since the last commit into `Effects`; `committed` says that they are durable. Whoever fails between `seal` and `committed`
@@ -13,17 +13,24 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from ...pricing.money import EXACT
-from ...schemas.line_item import RatedLineItem, encode_line_item
+from ...schemas.errors import Rejection
+from ...schemas.line_item import RatedLineItem, decode_line_item, encode_line_item
 from ...schemas.usage_event import UsageEvent, identify
-from .groups import Delta, Group, Out, Rates, one_provider
-from .items import GroupKey, WindowWriter, entry_key, group_prefix, withdraw
-from .periods import month_of
+from .accounts import Account
+from .amendments import Amendments, Backfills, Mark
+from .corrections import Closed, corrected_cost, corrections
+from .groups import Delta, Group, Out, Rates, Set, changed, one_provider
+from .items import GroupKey, changes_between, entry_key, group_prefix
+from .metered import Metered
 from .store import ENTRY, Effects, Store
 
-__all__ = ["Added", "PartitionState", "Settings", "written"]
+__all__ = ["Added", "Closed", "Effects", "PartitionState", "Settings", "stored_groups", "written"]
 
 _NS = 1_000_000_000
 GROUPS_AT_ONCE = 200
+ACCOUNTS_CACHED = 20_000
+
+Pending = tuple[GroupKey, list[Delta], list[Set]]
 
 
 class Settings(NamedTuple):
@@ -45,32 +52,40 @@ class Settings(NamedTuple):
 
 
 class Added(NamedTuple):
-    """What became of the events of one batch: counted + duplicates + len(conflicts) is their number."""
+    """What became of the events of one batch: counted + duplicates + len(conflicts) + len(rejected) is their number."""
 
     counted: int
     duplicates: int
     conflicts: list[int]  # positions in the batch
+    rejected: list[tuple[int, Rejection]]  # position, and why no meter or backfill can take it
+    unmetered: int = 0  # counted, and no meter reads them: their filters leave them out
 
 
 class PartitionState:
     """State of one partition: what was counted, what each window holds, what it costs."""
 
-    def __init__(self, store: Store, rates: Rates, settings: Settings) -> None:
-        self._store = store
+    def __init__(self, store: Store, rates: Rates, settings: Settings, closed: Closed | None = None) -> None:
+        self.store = store
         self._rates = rates
         self._settings = settings
+        self.closed = closed or Closed()
         self._fresh: dict[bytes, bytes] = {}  # identities counted since the last commit
         # What was counted since the last commit: (account, sku, unit) -> (window, region, resource, dimensions) -> [quantity, provider]
         self._usage: dict[tuple[str, str, str], dict[tuple[int, str, str, str], list[Any]]] = {}
+        self._metered = Metered(store)
+        self.amendments = Amendments(store)
+        self.backfills = Backfills(store)
         self._groups: dict[tuple[str, str, str, int], Group] = {}
         self._older: dict[tuple[str, str, str, int], Group] = {}
         self._cached = 0
-        self._writer = WindowWriter(rates.names, settings.window_s)
+        self._accounts: dict[str, Account] = {}
 
     @property
     def rates(self) -> Rates:
         """The prices in force."""
         return self._rates
+
+    # -- counting ----------------------------------------------------------------------------------------------------
 
     def add(self, events: Sequence[UsageEvent]) -> Added:
         """Count the events that were not counted before. A second payload under a counted identity is a conflict."""
@@ -80,23 +95,35 @@ class PartitionState:
             identity, print_ = identify(e)
             hashes.append(identity)
             prints.append(print_)
-        stored = self._store.seen(hashes) if self._settings.deduplicate else None
-        first_of = self._fresh.setdefault
+        stored = self.store.seen(hashes) if self._settings.deduplicate else None
+        fresh = self._fresh
         usage = self._usage
+        claimed, awaited, freed = self._rates.meters.claimed, self.amendments.awaited, self.backfills.freed
         window_ns = self._settings.window_s * _NS
-        counted = duplicates = 0
+        counted = duplicates = unmetered = 0
         conflicts: list[int] = []
+        rejected: list[tuple[int, Rejection]] = []
         with localcontext(EXACT):
             for at, e in enumerate(events):
                 if stored is not None:
-                    print_ = prints[at]
-                    known = stored[at] or first_of(hashes[at], print_)
+                    print_, identity = prints[at], hashes[at]
+                    # Of a reverted event only a new count matters.
+                    known = (None if freed and identity in freed else stored[at]) or fresh.setdefault(identity, print_)
                     if known is not print_:
                         if known == print_:
                             duplicates += 1
                         else:
                             conflicts.append(at)
                         continue
+                if e.sku in claimed or e.backfill or (awaited and hashes[at] in awaited) or (freed and hashes[at] in freed):
+                    read = self._count_special(e, hashes[at])
+                    if isinstance(read, Rejection):
+                        fresh.pop(hashes[at], None)
+                        rejected.append((at, read))
+                        continue
+                    counted += 1
+                    unmetered += not read
+                    continue
                 counted += 1
                 series = (e.account, e.sku, e.unit)
                 window = (e.time // window_ns, e.region, e.resource, e.dimensions)
@@ -111,9 +138,58 @@ class PartitionState:
                     cell[0] += e.quantity
                     if cell[1] != e.provider:
                         cell[1] = one_provider(cell[1], e.provider)
-        return Added(counted, duplicates, conflicts)
+        return Added(counted, duplicates, conflicts, rejected, unmetered)
 
-    def seal(self, now_s: int, revision: int) -> Effects:
+    def _count_special(self, event: UsageEvent, identity: bytes) -> bool | Rejection:
+        """Count an event that meters read, that came with a backfill, or that was amended before it came."""
+        if event.backfill and (problem := self.backfills.problem(event)) is not None:
+            return problem
+        try:
+            read = self.contribute(event, 1)
+        except Rejection as rejection:
+            return rejection.with_traceback(None)
+        if event.backfill:
+            self.backfills.journal(identity, event)
+        if identity in self.backfills.freed:
+            self.backfills.use_freed(identity)
+        mark = self.amendments.awaited.get(identity)
+        if mark is not None:
+            self.contribute(event, -1)
+            if mark.now is not None:
+                self.contribute(mark.now, 1)
+            self.amendments.put(identity, Mark(mark.original, mark.now, True))
+        return read
+
+    def contribute(self, event: UsageEvent, sign: int) -> bool:
+        """Let an event count, or (sign -1) no longer. False when no meter reads it. Raises Rejection when a meter cannot."""
+        meters = self._rates.meters
+        if event.sku in meters.claimed:
+            readings = meters.read(event)
+            self._metered.count(event, readings, self._rates, sign)
+            return bool(readings)
+        windows = self._usage.setdefault((event.account, event.sku, event.unit), {})
+        window = (event.time // (self._settings.window_s * _NS), event.region, event.resource, event.dimensions)
+        cell = windows.setdefault(window, [event.quantity - event.quantity, event.provider])
+        cell[0] += event.quantity if sign > 0 else -event.quantity
+        cell[1] = one_provider(cell[1], event.provider)
+        return True
+
+    def check(self, event: UsageEvent) -> None:
+        """Raises Rejection when a meter that reads such events cannot read this one."""
+        if event.sku in self._rates.meters.claimed:
+            self._rates.meters.read(event)
+
+    def known(self, event: UsageEvent) -> bool | None:
+        """Whether this very event was counted; None when another one was, under its identity."""
+        identity, print_ = identify(event)
+        found = self._fresh.get(identity) or self.store.seen([identity])[0]
+        if found is None or identity in self.backfills.freed:
+            return False
+        return True if found == print_ else None
+
+    # -- pricing -----------------------------------------------------------------------------------------------------
+
+    def seal(self, now_s: int, revision: int, cause: str = "") -> Effects:
         """Price everything added since the last commit.
 
         now_s: arrival time of these events in seconds since 1970; revision: must be greater than that of any earlier commit
@@ -122,111 +198,151 @@ class PartitionState:
         puts: list[tuple[bytes, bytes]] = []
         unpriced: list[int] = []
         line_items = self._priced(revision, puts, unpriced)
+        if cause:
+            line_items = (_caused(item, cause) for item in line_items)
         return Effects(line_items, puts, self._fresh, now_s // self._settings.bucket_s, unpriced)
 
     def _priced(self, revision: int, puts: list[tuple[bytes, bytes]], unpriced: list[int]) -> Iterator[tuple[bytes, bytes]]:
         """Line items of the groups touched, some groups at a time: what was just written is sent while it is in the cache."""
-        writer = self._writer.at(revision)
         touched = self._touched()
+        before: dict[str, tuple[Account, dict[str, RatedLineItem]]] = {}
         while some := list(islice(touched, GROUPS_AT_ONCE)):
             out = Out([], [], puts, unpriced)
             with localcontext(EXACT):
-                for key, deltas in some:
+                for key, deltas, sets in some:
+                    account = self._account(key.account, before)
+                    if key.month <= self.closed.month:
+                        self._correct(key, deltas, sets, account, out)
+                        continue
                     group = self._group(key)
                     known = len(group.entries)
-                    group.change(deltas, self._rates, writer, out)
+                    if sets:
+                        deltas = group.set(sets, deltas, revision, out)
+                    if deltas:
+                        group.change(deltas, revision, out)
                     self._cached += len(group.entries) - known
+                    if account is not None:
+                        account.note(group)
             objects, more = written(out.items, revision)
             unpriced.append(more)
             yield from out.written
             yield from objects
+        with localcontext(EXACT):
+            items = [item for account, old in before.values() for item in changes_between(old, account.line_items())]
+            for account, _ in before.values():
+                puts += account.take_puts()
+            puts += self._metered.puts()
+        puts += self.amendments.puts.items()
+        puts += self.backfills.puts.items()
+        yield from written(items, revision)[0]
 
-    def _touched(self) -> Iterator[tuple[tuple[str, str, str, int], list[Delta]]]:
-        """What was counted since the last commit, by group."""
+    def _touched(self) -> Iterator[Pending]:
+        """What was counted since the last commit, by group; each group once."""
         window_s = self._settings.window_s
+        month_of = self._rates.default.month_of
         for series, windows in self._usage.items():
             by_month: dict[int, list[Delta]] = {}
             for (window, region, resource, dimensions), (quantity, provider) in windows.items():
                 start = window * window_s
                 by_month.setdefault(month_of(start), []).append((entry_key(start, region, resource, dimensions), quantity, provider))
             for month, deltas in by_month.items():
-                yield (*series, month), deltas
+                yield GroupKey(*series, month), deltas, []
+        # A meter's SKUs are fed by meters only (Meters.claimed), so none of these groups was in the loop above.
+        with localcontext(EXACT):
+            sets = self._metered.set(self._rates)
+        for key, deltas in self._metered.added():
+            yield GroupKey(*key), deltas, sets.pop(key, [])
+        for key, its in sets.items():
+            yield GroupKey(*key), [], its
+
+    def _account(self, name: str, before: dict[str, tuple[Account, dict[str, RatedLineItem]]]) -> Account | None:
+        """The account with its totals, if it has a statement; its line items from before this commit go into `before`."""
+        if self._rates.uniform or self._rates.of(name).terms is None:
+            return None
+        known = before.get(name)
+        if known is not None:
+            return known[0]
+        account = self._accounts.get(name)
+        if account is None:
+            account = self._accounts[name] = Account(name, self._rates, self.store, self.closed.month)
+        before[name] = account, account.line_items()
+        return account
+
+    def _correct(self, key: GroupKey, deltas: list[Delta], sets: list[Set], account: Account | None, out: Out) -> None:
+        """A change in a closed month: what was invoiced stays, the difference is billed in the open month."""
+        store, billed_in = self.store, self.closed.month + 1
+        prefix = group_prefix(key)
+        group = Group(key, self._rates, final=True).load(store.scan(ENTRY + prefix))
+        entries, puts = changed(group.entries, deltas, sets)
+        after = Group(key, self._rates, final=True).take(entries.items())
+        base = self.closed.base(store, key).line_items()
+        old = corrections(base, group.line_items(), group.calendar, key.month, billed_in)
+        new = corrections(base, after.line_items(), group.calendar, key.month, billed_in)
+        out.items.extend(changes_between(old, new))
+        out.puts.extend(self.closed.freeze(store, key))
+        out.puts.extend((ENTRY + prefix + entry, value) for entry, value in puts)
+        if account is not None:
+            account.note_correction(key, billed_in, corrected_cost(new))
 
     def committed(self) -> None:
         """The effects are durable and the store has taken them over (`Store.apply`)."""
         self._fresh = {}
         self._usage = {}
+        self._metered.clear()
+        self.amendments.puts = {}
+        self.backfills.committed()
         if self._cached > self._settings.cached_entries // 2:
             # Two generations: what was not touched while the younger one filled goes. Cheaper than keeping an exact order.
             self._older, self._groups, self._cached = self._groups, {}, 0
+        if len(self._accounts) > ACCOUNTS_CACHED:
+            self._accounts = {}
 
-    def _group(self, key: tuple[str, str, str, int]) -> Group:
+    def _group(self, key: GroupKey) -> Group:
         group = self._groups.get(key)
         if group is None:
             group = self._older.pop(key, None)
             if group is None:
-                group = Group(GroupKey(*key))
-                group.load(self._store.scan(ENTRY + group.prefix), self._rates)
+                group = Group(key, self._rates).load(self.store.scan(ENTRY + group_prefix(key)))
             self._groups[key] = group
             self._cached += len(group.entries)
         return group
 
-    def reprice(self, rates: Rates, after: bytes, limit: int) -> Iterator[tuple[bytes, list[RatedLineItem]]]:
-        """Line items that change when `rates` replace the present ones, group by group, behind the group prefix `after`.
-
-        Yields (group prefix, line items, withdrawn ones included); at most `limit` groups. Only stored usage is looked at, so
-        nothing may be pending. The caller puts the result into a commit and calls `use` when all groups are done.
-        """
-        with localcontext(EXACT):
-            for prefix, key in self._stored_groups(after):
-                if limit <= 0:
-                    return
-                limit -= 1
-                old, new = Group(key), Group(key)
-                stored = self._store.scan(ENTRY + prefix)
-                old.load(stored, self._rates)
-                new.load(stored, rates)
-                yield prefix, _difference(old.line_items(self._rates), new.line_items(rates))
-
-    def use(self, rates: Rates) -> None:
-        """Rate with these prices from now on; cached groups were cut into segments by the old ones, so they go."""
+    def use(self, rates: Rates, closed: Closed | None = None) -> None:
+        """Rate with these prices and closed months from now on; what was cached followed from the old ones, so it goes."""
         self._rates = rates
-        self._writer = WindowWriter(rates.names, self._settings.window_s)
+        self.closed = closed or self.closed
         self._groups.clear()
         self._older.clear()
+        self._accounts.clear()
         self._cached = 0
 
-    def groups(self) -> Iterator[Group]:
-        """Every stored group, loaded: for the offline command and for checks."""
-        with localcontext(EXACT):
-            for prefix, key in self._stored_groups(b""):
-                group = Group(key)
-                group.load(self._store.scan(ENTRY + prefix), self._rates)
-                yield group
 
-    def _stored_groups(self, after: bytes) -> Iterator[tuple[bytes, GroupKey]]:
-        last = after
-        for key in self._store.prefixes(ENTRY + after + b"\xff" * 9 if after else ENTRY):
-            body = key[len(ENTRY) :]
-            if last and body.startswith(last):
-                continue
-            account, sku, unit, rest = body.split(b"\0", 3)
-            found = GroupKey(account.decode(), sku.decode(), unit.decode(), int.from_bytes(rest[:4], "big"))
-            last = group_prefix(found)
-            yield last, found
+def stored_groups(store: Store, after: bytes = b"") -> Iterator[tuple[bytes, GroupKey]]:
+    """Prefix and key of every stored group behind the group prefix `after`, in order: by account first."""
+    last = after
+    for key in store.prefixes(ENTRY + after + b"\xff" * 9 if after else ENTRY):
+        body = key[len(ENTRY) :]
+        if last and body.startswith(last):
+            continue
+        account, sku, unit, rest = body.split(b"\0", 3)
+        found = GroupKey(account.decode(), sku.decode(), unit.decode(), int.from_bytes(rest[:4], "big"))
+        last = group_prefix(found)
+        yield last, found
 
 
-def written(items: list[RatedLineItem], revision: int) -> tuple[list[tuple[bytes, bytes]], int]:
+def written(items: list[RatedLineItem], revision: int, cause: str = "") -> tuple[list[tuple[bytes, bytes]], int]:
     """Line items as they go to the topic, with their revision; and how many of them lack a price."""
     unpriced = 0
     result = []
     for item in items:
         item.x_revision = revision
+        item.x_cause = cause
         unpriced += item.x_unpriced
         result.append((item.x_line_item_id.encode(), encode_line_item(item)))
     return result, unpriced
 
 
-def _difference(old: dict[str, RatedLineItem], new: dict[str, RatedLineItem]) -> list[RatedLineItem]:
-    changed = [item for key, item in new.items() if old.get(key) != item]
-    return changed + [withdraw(item) for key, item in old.items() if key not in new]
+def _caused(written: tuple[bytes, bytes], cause: str) -> tuple[bytes, bytes]:
+    item = decode_line_item(written[1])
+    item.x_cause = cause
+    return written[0], encode_line_item(item)

@@ -11,10 +11,24 @@ from typing import NamedTuple, Protocol
 
 from sortedcontainers import SortedDict
 
-__all__ = ["ENTRY", "META", "Effects", "MemoryStore", "Store", "pack_ids", "unpack_ids"]
+__all__ = [
+    "AMENDED", "BACKFILL", "BACKFILLED", "BALANCES", "ENTRY", "FREED", "FROZEN", "SAMPLE", "SHADOW", "TALLY",
+    "Effects", "MemoryStore", "Store", "pack_ids", "unpack_ids",
+]  # fmt: skip
 
+# First byte of a key: what it is about. A value b"" means that there is nothing any more: it stands in the compacted changelog
+# for what was there, and readers skip it.
 ENTRY = b"e"  # usage of one window: group prefix + entry key -> quantity NUL provider
-META = b"m"  # one per partition: how far a re-rating has come, which price book holds
+SAMPLE = b"s"  # what a meter that is not additive has read: series + time + source + id -> value
+FROZEN = b"f"  # entries of a group of a closed month as they were when the last month was closed
+TALLY = b"t"  # what an account used and corrected in a month: the input of its statement
+BALANCES = b"k"  # what was left of an account's credits when the last month was closed
+AMENDED = b"a"  # identity hash of an amended event -> the event and what it counts as
+BACKFILLED = b"b"  # name of a backfill + identity hash -> the event, so that it can be reverted
+BACKFILL = b"r"  # name of a backfill -> its range, and whether events may still come
+FREED = b"u"  # identity hash of a reverted event: it may be counted once more
+SHADOW = b"v"  # tallies under the live book and under a draft
+# Not used for any of these: "d" and "p", which RocksStore keeps for identities and positions.
 
 ID_BYTES = 16
 FINGERPRINT_BYTES = 8
@@ -53,6 +67,14 @@ class Store(Protocol):
         """One value."""
         ...
 
+    def between(self, low: bytes, past: bytes) -> list[tuple[bytes, bytes]]:
+        """Keys and values with low <= key < past, in order; whole keys."""
+        ...
+
+    def below(self, low: bytes, past: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values with low <= key < past, the last one first; read only as far as it is asked for."""
+        ...
+
     def apply(self, effects: Effects) -> None:
         """Take over a commit. Idempotent: applying the same effects again changes nothing."""
         ...
@@ -82,7 +104,7 @@ class MemoryStore:
         self._values: SortedDict[bytes, bytes] = SortedDict()
 
     def seen(self, hashes: Sequence[bytes]) -> list[bytes | None]:
-        buckets = list(self._ids.values())
+        buckets = [self._ids[number] for number in sorted(self._ids, reverse=True)]  # the newest has the last word
         if not buckets:
             return [None] * len(hashes)
         if len(buckets) == 1:
@@ -99,6 +121,13 @@ class MemoryStore:
     def get(self, key: bytes) -> bytes | None:
         value: bytes | None = self._values.get(key)
         return value
+
+    def between(self, low: bytes, past: bytes) -> list[tuple[bytes, bytes]]:
+        return [(key, self._values[key]) for key in self._values.irange(low, past, inclusive=(True, False))]
+
+    def below(self, low: bytes, past: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key in self._values.irange(low, past, inclusive=(True, False), reverse=True):
+            yield key, self._values[key]
 
     def apply(self, effects: Effects) -> None:
         for key, value in effects.puts:

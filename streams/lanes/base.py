@@ -96,6 +96,10 @@ class Lane:
     async def release(self) -> None:
         """Close what `own` opened; called once per incarnation, whatever happened."""
 
+    def admit(self, batch: Batch) -> Batch:
+        """The records of a batch that may be taken now: all of them, or the first ones; the others are read again later."""
+        return batch
+
     async def idle(self) -> None:
         """Called when nothing is pending: room for work that does not come from a source."""
 
@@ -205,9 +209,9 @@ class Lane:
         await self.idle()
         while self._task is asyncio.current_task():  # a library may swallow our cancellation
             batch = await self._next(rating.commit_interval_s)
-            if batch is not None:
-                if batch.incarnation < 0:
-                    raise Unsettled(f"{self.name}: a fetched batch was lost; reading again from the last commit")
+            if batch is not None and batch.incarnation < 0:
+                raise Unsettled(f"{self.name}: a fetched batch was lost; reading again from the last commit")
+            if batch is not None and (batch := self.admit(batch)).records:
                 if not self.pending:
                     self._pending_since = time.monotonic()
                     self._oldest_ms = batch.records[0].timestamp

@@ -9,21 +9,23 @@ from pathlib import Path
 import msgspec
 from aiokafka import TopicPartition
 
-from ...pricing.book import EMPTY_BOOK, PriceBook
+from ...schemas.control import Receipt, encode_control
 from ...schemas.dead_letter import DeadLetter, to_kafka
 from ...schemas.errors import Reason, Rejection
-from ...schemas.line_item import RatedLineItem
 from ...schemas.packed import as_cloudevent, unpack
 from ...schemas.usage_event import UsageEvent
 from .. import failpoints
-from ..core.groups import Rates
-from ..core.state import PartitionState, Settings, written
+from ..control_topic import Controls
+from ..core.corrections import Closed
+from ..core.segments import Rates
+from ..core.state import PartitionState, Settings
 from ..core.store import Effects, pack_ids, unpack_ids
 from ..ledger import Out, Pairs, Record, Unsettled
 from ..prices_topic import Books
 from ..progress import Progress, decode_progress, encode_progress
 from ..restore import read_to_end
 from ..rocks import RocksStore
+from .answers import Answers
 from .base import Batch, Context, Lane
 from .decoding import Decoded, decode_batch
 from .letters import dead_letter
@@ -31,7 +33,6 @@ from .letters import dead_letter
 __all__ = ["RateLane"]
 
 _NO_HEADERS: list[tuple[str, bytes]] = []
-REPRICED_PER_COMMIT = 2_000  # groups
 _PROGRESS_KEY = b"progress"
 _BUCKET = b"bucket:"
 
@@ -39,16 +40,19 @@ _BUCKET = b"bucket:"
 class RateLane(Lane):
     """Rates partition `number` of `usage.events` and of every raw topic keyed by account."""
 
-    def __init__(self, context: Context, number: int, sources: Sequence[TopicPartition], books: Books, folder: Path) -> None:
+    def __init__(
+        self, context: Context, number: int, sources: Sequence[TopicPartition], books: Books, controls: Controls, folder: Path
+    ) -> None:
         super().__init__(context, f"rate-{number}", sources)
         self.number = number
-        self._books = books
+        self.books = books
+        self._answers = Answers(self, controls)
         self._folder = folder
         rating = context.config.rating
         self._settings = Settings(rating.window_s, rating.dedupe_window_s, max(1_000, rating.cached_entries // context.config.kafka.partitions))
         self._store: RocksStore | None = None
         self._state: PartitionState | None = None
-        self._progress = Progress(self.name)
+        self.progress = Progress(self.name)
         self._dead: list[DeadLetter] = []
         self._rates: dict[str, Rates] = {}
 
@@ -61,15 +65,17 @@ class RateLane(Lane):
         store = self._store = RocksStore(self._folder / self.name)
         await self._restore(store)
         stored = store.get(_PROGRESS_KEY)
-        self._progress = decode_progress(stored) if stored else Progress(self.name)
+        self.progress = decode_progress(stored) if stored else Progress(self.name)
         self._dead = []
-        await self._books.ready()
-        book = self._books.get(self._progress.book) if self._progress.book else (self._books.latest or EMPTY_BOOK)
-        self._progress.book = book.digest
-        self._state = PartitionState(store, self._rates_of(book), self._settings)
+        await self.books.ready()
+        await self._answers.ready()
+        if not self.progress.book:
+            self.progress.book = self._answers.first_book()
+        closed = Closed(self.progress.closed_through, self.rates_of(self.progress.closed_book)) if self.progress.closed_through else Closed()
+        self._state = PartitionState(store, self.rates_of(self.progress.book), self._settings, closed)
         self.context.metrics.restore_seconds.observe(time.monotonic() - began)
         await failpoints.hit("after_restore", self.name)
-        return {tp: self._progress.next_offsets.get(tp.topic, 0) for tp in self.sources}
+        return {tp: self.progress.next_offsets.get(tp.topic, 0) for tp in self.sources}
 
     async def _restore(self, store: RocksStore) -> None:
         topics = self.context.topics
@@ -95,19 +101,26 @@ class RateLane(Lane):
         if store is not None:
             store.close()
 
-    def _rates_of(self, book: PriceBook) -> Rates:
-        rates = self._rates.get(book.digest)
+    def rates_of(self, digest: str) -> Rates:
+        """Rates under a published price book. Raises Unavailable when it is not known (yet)."""
+        rates = self._rates.get(digest)
         if rates is None:
-            rates = self._rates[book.digest] = Rates(book, self._settings.window_s)
+            tariff = self.books.get(digest)
+            rates = self._rates[digest] = Rates(tariff.book, self._settings.window_s, tariff.meters, tariff.digest)
         return rates
+
+    @property
+    def state(self) -> PartitionState:
+        """The state while the partition is owned. Raises Unsettled when it is not."""
+        if self._state is None:
+            raise Unsettled(f"{self.name}: not owned")
+        return self._state
 
     # -- step 4: decode, deduplicate, window -------------------------------------------------------------------------
 
     async def take(self, batch: Batch) -> int:
         """Work a batch into memory; what cannot count becomes a dead letter of the next commit."""
-        state = self._state
-        if state is None:
-            raise Unsettled(f"{self.name}: not owned")
+        state = self.state
         if batch.tp.topic == self.context.topics.events:
             decoded = self._unpacked(batch)
         else:
@@ -115,18 +128,21 @@ class RateLane(Lane):
         added = state.add(decoded.events)
         for at in added.conflicts:
             self._dead.append(decoded.letter(at, Rejection(Reason.CONFLICT, "an event with this identity and another payload was counted before")))
+        self._dead += [decoded.letter(at, rejection) for at, rejection in added.rejected]
         self._dead += decoded.dead
-        counters = self._progress.of(batch.tp.topic)
+        counters = self.progress.of(batch.tp.topic)
         received = len(decoded.events) + len(decoded.dead)
         counters.received += received
         counters.counted += added.counted
         counters.duplicates += added.duplicates
-        counters.dead_lettered += len(added.conflicts) + len(decoded.dead)
+        counters.dead_lettered += len(added.conflicts) + len(added.rejected) + len(decoded.dead)
         self.expect(counters.balanced, "received = counted + duplicates + dead-lettered")
         metrics, topic = self.context.metrics, batch.tp.topic
         metrics.received.labels("rate", topic).inc(received)
         metrics.counted.labels("rate", topic).inc(added.counted)
         metrics.duplicates.labels(topic).inc(added.duplicates)
+        if added.unmetered:
+            metrics.unmetered.labels(topic).inc(added.unmetered)
         return received
 
     def _unpacked(self, batch: Batch) -> Decoded:
@@ -151,23 +167,25 @@ class RateLane(Lane):
 
     async def commit(self) -> None:
         """Price what was added, then one transaction, then the local store."""
-        state, now_s = self._state, self.context.clock_ns() // 1_000_000_000
-        if state is None:
-            raise Unsettled(f"{self.name}: not owned")
-        self._progress.revision += 1
-        effects = state.seal(now_s, self._progress.revision)
-        await self._write(effects)
+        await self.seal()
+
+    async def seal(self, cause: str = "", receipt: Receipt | None = None) -> None:
+        """`commit`, with the cause of what changes and the receipt of the request behind it. The revision is that of the receipt."""
+        state, now_s = self.state, self.context.clock_ns() // 1_000_000_000
+        self.progress.revision += 1
+        effects = state.seal(now_s, self.progress.revision, cause)
+        await self.write(effects, receipt)
         state.committed()
         if self._store is not None:
             self._store.forget(self._settings.oldest_bucket(now_s))
 
-    async def _write(self, effects: Effects) -> None:
-        """One transaction with these effects, all dead letters and the progress; then the swap."""
+    async def write(self, effects: Effects, receipt: Receipt | None = None) -> None:
+        """One transaction with these effects, all dead letters, the progress and perhaps a receipt; then the swap."""
         topics, number, store = self.context.topics, self.number, self._store
         if store is None:
             raise Unsettled(f"{self.name}: not owned")
-        self._progress.next_offsets = {tp.topic: offset for tp, offset in self.next_offsets.items()}
-        progress = encode_progress(self._progress)
+        self.progress.next_offsets = {tp.topic: offset for tp, offset in self.next_offsets.items()}
+        progress = encode_progress(self.progress)
         outs: list[Out] = [
             (topics.rated, number, Pairs(effects.line_items)),
             (topics.windows, number, Pairs(effects.puts)),
@@ -175,14 +193,16 @@ class RateLane(Lane):
         ]
         if effects.ids:
             outs.append((topics.dedupe, number, _id_records(effects)))
+        if receipt is not None:
+            outs.append((topics.control, 0, [(receipt.control_id.encode(), encode_control(receipt), _NO_HEADERS)]))
         if self._dead:
             outs.append((topics.dead_letter, number, [to_kafka(letter) for letter in self._dead]))
         # In this order: pricing fills `puts` while the line items are sent.
-        receipt = await self.ledger.commit(outs, self.next_offsets)
-        local = {t: receipt.positions[t] for t in (topics.windows, topics.dedupe, topics.progress) if t in receipt.positions}
+        wrote = await self.ledger.commit(outs, self.next_offsets)
+        local = {t: wrote.positions[t] for t in (topics.windows, topics.dedupe, topics.progress) if t in wrote.positions}
         store.write(Effects((), [*effects.puts, (_PROGRESS_KEY, progress)], effects.ids, effects.bucket, []), local)
         await failpoints.hit("after_swap", self.name)
-        self._count(receipt.records.get(topics.rated, 0), sum(effects.unpriced))
+        self._count(wrote.records.get(topics.rated, 0), sum(effects.unpriced))
 
     def _count(self, line_items: int, unpriced: int) -> None:
         metrics = self.context.metrics
@@ -193,42 +213,19 @@ class RateLane(Lane):
         for letter in self._dead:
             metrics.dead_lettered.labels("rate", letter.topic, letter.reason).inc()
         self._dead = []
-        total = self._progress.sources.values()
+        total = self.progress.sources.values()
         metrics.unbalanced.labels(self.name).set(sum(c.received - c.counted - c.duplicates - c.dead_lettered for c in total))
 
-    # -- a new price book --------------------------------------------------------------------------------------------
+    # -- what does not come from a source: price books and requests ---------------------------------------------------
 
     async def idle(self) -> None:
-        """With nothing pending: take over a newer price book, restating what it changes, some groups per commit.
+        """With nothing pending: take over a newer price book, answer requests, in the order in which they take effect."""
+        while self._state is not None and await self._answers.next():
+            pass
 
-        No event is taken until every group has seen the new book; else one could be rated by the old book again.
-        """
-        while (state := self._state) is not None and (target := self._wanted_book()) is not None:
-            await self._reprice(state, target)
-
-    def _wanted_book(self) -> PriceBook | None:
-        """The book to take over next: one begun before a restart is finished first, so that every group has seen it."""
-        progress, latest = self._progress, self._books.latest
-        if progress.repricing:
-            return self._books.get(progress.repricing)
-        return latest if latest is not None and latest.digest != progress.book else None
-
-    async def _reprice(self, state: PartitionState, target: PriceBook) -> None:
-        progress, rates = self._progress, self._rates_of(target)
-        progress.repricing = target.digest
-        items: list[RatedLineItem] = []
-        done, after = 0, bytes.fromhex(progress.repriced)
-        for prefix, changed in state.reprice(rates, after, REPRICED_PER_COMMIT):
-            items += changed
-            after, done = prefix, done + 1
-        progress.repriced = after.hex()
-        progress.revision += 1
-        if done < REPRICED_PER_COMMIT:
-            progress.book, progress.repricing, progress.repriced = target.digest, "", ""
-            state.use(rates)
-        line_items, unpriced = written(items, progress.revision)
-        await self._write(Effects(line_items, [], {}, 0, [unpriced]))
-        self.log.info("price_book", digest=target.digest[:12], restated=len(line_items), complete=not progress.repricing)
+    def admit(self, batch: Batch) -> Batch:
+        """Only what comes before the place at which the next request once took effect, when the log is read again from far back."""
+        return self._answers.admit(batch)
 
 
 def _letter_of(topic: str, partition: int, offset: int, index: int, event: UsageEvent, now: int) -> Callable[[Rejection], DeadLetter]:

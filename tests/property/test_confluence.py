@@ -20,7 +20,8 @@ from ratemill.schemas.line_item import RatedLineItem, decode_line_item
 from ratemill.schemas.usage_event import UsageEvent
 from ratemill.streams.core.groups import Rates
 from ratemill.streams.core.state import PartitionState, Settings, written
-from ratemill.streams.core.store import MemoryStore
+from ratemill.streams.core.store import Effects, MemoryStore
+from ratemill.streams.core.sweep import Target, definition, sweep
 
 MARCH = 1_772_323_200  # 2026-03-01T00:00:00Z
 
@@ -129,11 +130,7 @@ def offline(events: list[UsageEvent], rates: Rates = RATES) -> dict[str, RatedLi
     effects = state.seal(MARCH, 1)
     list(effects.line_items)
     store.apply(effects)
-    found: dict[str, RatedLineItem] = {}
-    with localcontext(EXACT):
-        for group in state.groups():
-            found |= group.line_items(rates)
-    return found
+    return {item.x_line_item_id: item for item in definition(store, rates)}
 
 
 @settings(max_examples=300, deadline=None)
@@ -177,14 +174,13 @@ def test_a_new_price_book_restates_to_what_it_would_have_been(drawn: list[tuple[
     store = MemoryStore()
     latest = fold(store, [events[:cut], events[cut:]], sparse, set())
     state = PartitionState(store, sparse, Settings())
-    after, revision = b"", 100
-    while True:
-        groups = list(state.reprice(RATES, after, 2))
-        for key, value in written([item for _, items in groups for item in items], revision := revision + 1)[0]:
+    after, revision, done = b"", 100, False
+    while not done:
+        swept = sweep(state, Target(RATES, 0), after, 2, lambda account: True)
+        for key, value in written(swept.items, revision := revision + 1)[0]:
             latest[key.decode()] = decode_line_item(value)
-        if len(groups) < 2:
-            break
-        after = groups[-1][0]
+        store.apply(Effects((), swept.puts, {}, 0, []))
+        after, done = swept.after, swept.done
     assert present(latest) == offline(events)
 
 

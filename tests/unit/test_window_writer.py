@@ -6,11 +6,13 @@ from decimal import Decimal, localcontext
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ratemill.metering.calendar import calendar
 from ratemill.pricing.book import parse_price_book
 from ratemill.pricing.money import EXACT
 from ratemill.schemas.line_item import encode_line_item
 from ratemill.streams.core.items import GroupKey, Names, WindowWriter, entry_key, group_prefix, window_item
 
+HOURS = calendar("hour")
 NAMES = Names("USD", 'Pro "vider" 100%', "Pub\\lisher", "%b %s")
 BOOK = parse_price_book(
     """
@@ -39,9 +41,9 @@ def test_a_template_gives_the_bytes_of_the_encoder(
     price = BOOK.price_at("s%d", "u%", 0) if priced else None
     tier = tier if priced else 0
     with localcontext(EXACT):
-        item = window_item(NAMES, group, prefix, key, price, tier, quantity, provider, 3_600)
+        item = window_item(NAMES, HOURS, group, prefix, key, price, tier, quantity, provider)
         item.x_revision = revision
-        writer = WindowWriter(NAMES, 3_600).at(revision)
+        writer = WindowWriter(NAMES, lambda sku, unit: HOURS).at(revision)
         for _ in range(2):  # the second time from the remembered form
             identity, value = writer.write(group, prefix, key, price, tier, quantity, provider)
             assert identity == item.x_line_item_id.encode()

@@ -9,7 +9,7 @@ from ratemill.cli import prices_usage
 from ratemill.cli.prices_usage import month_of_key
 from ratemill.schemas.control import month_number
 from ratemill.streams.core.items import GroupKey, entry_key, group_prefix
-from ratemill.streams.core.store import ENTRY, META
+from ratemill.streams.core.store import ENTRY, TALLY
 
 OCTOBER, SEPTEMBER = month_number("2026-10"), month_number("2026-09")
 
@@ -22,7 +22,7 @@ def key(number: int, month: int = OCTOBER) -> bytes:
 def test_the_month_is_read_from_the_key() -> None:
     assert month_of_key(key(1)) == OCTOBER
     assert month_of_key(key(1, SEPTEMBER)) == SEPTEMBER
-    assert month_of_key(META + b"anything") is None
+    assert month_of_key(TALLY + b"anything") is None
     assert month_of_key(ENTRY + b"too\0short") is None
 
 
@@ -32,7 +32,7 @@ def test_one_month_and_the_last_word_of_each_key(in_memory: int, tmp_path: Path,
     keeper = prices_usage._Keeper(OCTOBER, tmp_path)
     log: list[tuple[bytes | None, bytes | None]] = [(key(n), b"1\0aws") for n in range(10)]
     log += [(key(n, SEPTEMBER), b"1\0aws") for n in range(5)]
-    log += [(key(3), b"7\0aws"), (key(4), None), (None, b"x"), (META + b"x", b"y"), (key(5), None), (key(5), b"2\0gcp")]
+    log += [(key(3), b"7\0aws"), (key(4), None), (None, b"x"), (TALLY + b"x", b"y"), (key(5), None), (key(5), b"2\0gcp")]
     for at in range(0, len(log), 4):
         keeper.take(log[at : at + 4])
     usage = keeper.usage("here")

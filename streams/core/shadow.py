@@ -1,0 +1,238 @@
+"""Shadow rating: a draft of the price book runs beside the live one, on the live usage, and touches no line item.
+
+A `Shadow` keeps tallies of every account (tallies.py) in the partition's store, under keys of its own. They travel in the same
+transactions as the usage they count, so they are exact whatever happens to a worker. Its life:
+
+    drop      tallies of another comparison go, some per commit: the draft, the live book or the closed months are others now
+    sweep     all stored usage is gone through, some groups per commit; usage of groups that were passed is counted as it comes
+    follow    everything is in; tallies grow with the stream
+    off       there is no draft, and nothing of the last one is left
+
+What it has to say are `Variance` records, one per account and month, and a `ShadowStatus`; both are in `effects`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import localcontext
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+
+from ...pricing.money import EXACT
+from ...schemas.variance import STATUS_KEY, ShadowStatus, encode_status, encode_variance, variance_key
+from .accounts import account_of_prefix
+from .corrections import month_name
+from .groups import decode_usage
+from .items import GroupKey, group_prefix
+from .segments import Rates
+from .state import stored_groups
+from .store import ENTRY, SHADOW, Store
+from .tallies import AccountTallies, Books, Change, atoms_prefix, opening_put, openings_prefix
+
+__all__ = ["Shadow", "ShadowEffects"]
+
+DROP, SWEEP, FOLLOW, OFF = "drop", "sweep", "follow", "off"
+_STATUS = SHADOW + b"s"
+
+
+class _Status(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the tallies in the store are of, and how far they have come."""
+
+    live: str  # digests
+    draft: str
+    closed: int  # the last closed month, 0 for none
+    first: int  # the first month that is compared
+    since_ns: int
+    phase: str
+    after: str = ""  # hex of the last group that the sweep has passed
+    groups: int = 0
+    swept: bool = False  # all of it was in at some time: credits of both books went on from `first`
+
+
+class ShadowEffects(NamedTuple):
+    """What one commit changes: both go into its transaction, puts also into the store."""
+
+    puts: list[tuple[bytes, bytes | None]]  # store key -> value, for the changelog of windows
+    records: list[tuple[bytes, bytes | None]]  # for the topic ratemill.shadow
+
+
+class Shadow:
+    """The comparison of one partition. Whoever fails between `effects` and `committed` throws it away and makes a new one."""
+
+    def __init__(self, store: Store, live: Rates, draft: Rates | None, closed: int, now_ns: int, *, cached_atoms: int = 250_000) -> None:
+        """Go on with what the store holds, if it is of this comparison; else begin.
+
+        live, draft: with the same meters, as usage is metered once. closed: the last closed month, 0 for none. now_ns: what a
+        comparison that begins here says of its begin.
+        """
+        self._store = store
+        self._live = live
+        self._draft = draft
+        self._closed = closed
+        self._cached_atoms = cached_atoms
+        self._accounts: dict[str, AccountTallies] = {}
+        self._older: dict[str, AccountTallies] = {}
+        self._touched: dict[str, None] = {}
+        self._puts: list[tuple[bytes, bytes | None]] = []
+        self._records: list[tuple[bytes, bytes | None]] = []
+        stored = store.get(_STATUS)
+        self._stored = msgspec.json.decode(stored, type=_Status) if stored else None
+        self._status = self._begin(self._stored, now_ns)
+        if self.phase == SWEEP and self._status.after:
+            # Its groups may all have been passed, and its record was not written yet.
+            name = account_of_prefix(bytes.fromhex(self._status.after))
+            self._account(name).touch_all()
+            self._touched[name] = None
+
+    def _begin(self, known: _Status | None, now_ns: int) -> _Status:
+        draft = "" if self._draft is None else self._draft.digest
+        if known is None:
+            return _Status(self._live.digest, draft, self._closed, self._closed + 1, now_ns, SWEEP if draft else OFF)
+        if (known.live, known.draft, known.closed) == (self._live.digest, draft, self._closed):
+            return known
+        if known.draft == draft and known.swept:
+            # The same draft beside another live book, or after a close: months, credits and the begin stay.
+            return _Status(self._live.digest, draft, self._closed, known.first, known.since_ns, DROP, swept=True)
+        return _Status(self._live.digest, draft, self._closed, self._closed + 1, now_ns, DROP)
+
+    # -- what the caller asks ----------------------------------------------------------------------------------------
+
+    @property
+    def phase(self) -> str:
+        """drop, sweep, follow or off."""
+        return self._status.phase
+
+    @property
+    def busy(self) -> bool:
+        """Whether `sweep` has work to do."""
+        return self.phase in (DROP, SWEEP)
+
+    @property
+    def groups(self) -> int:
+        """Groups of usage that the sweep has gone through."""
+        return self._status.groups
+
+    def of(self, live: Rates, draft: Rates | None, closed: int) -> bool:
+        """Whether this is the comparison of these two; if not, make a new `Shadow`."""
+        status = self._status
+        return (status.live, status.draft, status.closed) == (live.digest, "" if draft is None else draft.digest, closed)
+
+    # -- usage -------------------------------------------------------------------------------------------------------
+
+    def wants(self, group: GroupKey) -> bool:
+        """Whether a change of this group is counted: not before the sweep has passed it, for then the sweep counts it whole."""
+        if group.month < self._status.first:
+            return False
+        return self.phase == FOLLOW or (self.phase == SWEEP and group_prefix(group) <= bytes.fromhex(self._status.after))
+
+    def change(self, group: GroupKey, changes: Iterable[Change]) -> None:
+        """Windows of a group that the coming commit changes, each once: (entry key, quantity before, quantity after)."""
+        if self.wants(group):
+            with localcontext(EXACT):
+                self._count(group, changes)
+
+    def _count(self, group: GroupKey, changes: Iterable[Change]) -> None:
+        self._account(group.account).change(group, changes)
+        self._touched[group.account] = None
+
+    def _account(self, name: str) -> AccountTallies:
+        account = self._accounts.get(name)
+        if account is None:
+            account = self._older.pop(name, None)
+            if account is None:
+                if self._draft is None:
+                    raise ValueError("there is no draft to count for")
+                account = AccountTallies(name, self._live, self._draft, self._store, self._closed)
+            self._accounts[name] = account
+        return account
+
+    # -- going through what is stored --------------------------------------------------------------------------------
+
+    def sweep(self, limit: int) -> None:
+        """Do a part of what is to be done once: at most `limit` keys or groups. Nothing else may be pending."""
+        if self.phase == DROP:
+            self._drop(limit)
+        elif self.phase == SWEEP:
+            with localcontext(EXACT):
+                self._visit(limit)
+
+    def _drop(self, limit: int) -> None:
+        prefix = atoms_prefix()
+        found = list(islice(self._store.below(prefix, prefix + b"\xff" * 9), limit))
+        if len(found) < limit and not self._status.swept:
+            # What was left of credits is of another comparison too.
+            prefix = openings_prefix()
+            found += islice(self._store.below(prefix, prefix + b"\xff" * 9), limit - len(found))
+        self._puts += [(key, None) for key, _ in found]
+        gone = {_account_and_month(key) for key, _ in found if key.startswith(atoms_prefix())}
+        self._records += [(variance_key(account, month_name(month)), None) for account, month in sorted(gone)]
+        if len(found) < limit:
+            self._status = msgspec.structs.replace(self._status, phase=SWEEP if self._status.draft else OFF)
+
+    def _visit(self, limit: int) -> None:
+        status = self._status
+        after, passed = bytes.fromhex(status.after), 0
+        name = account_of_prefix(after) if after else None
+        for prefix, key in stored_groups(self._store, after):
+            if passed == limit:
+                self._status = msgspec.structs.replace(status, after=after.hex(), groups=status.groups + passed)
+                return
+            if key.account != name:
+                if not status.swept:
+                    self._puts += opening_put(self._store, key.account)
+                name = key.account
+            after, passed = prefix, passed + 1
+            if key.month >= status.first:
+                stored = self._store.scan(ENTRY + prefix)
+                self._count(key, ((entry, None, decode_usage(value)[0]) for entry, value in stored if value))
+        self._status = msgspec.structs.replace(status, after="", groups=status.groups + passed, phase=FOLLOW, swept=True)
+
+    # -- commits -----------------------------------------------------------------------------------------------------
+
+    def effects(self) -> ShadowEffects:
+        """Everything since the last commit."""
+        status, said = self._status, _said(self._status)
+        with localcontext(EXACT):
+            waiting: dict[str, None] = {}
+            for name in self._touched:
+                account = self._account(name)
+                self._puts += account.take_puts()
+                if self._is_whole(name):
+                    books = Books(status.live, status.draft, status.since_ns)
+                    for variance in account.take_variances(books):
+                        self._records.append((variance_key(name, variance.period), encode_variance(variance)))
+                else:
+                    waiting[name] = None
+        self._touched = waiting
+        if status != self._stored and not (self.phase == OFF and self._stored is None):
+            # Off, the store holds nothing of it any more; the topic says so.
+            self._puts.append((_STATUS, None if status.phase == OFF else msgspec.json.encode(status)))
+            if self._stored is None or said != _said(self._stored):
+                self._records.append((STATUS_KEY, encode_status(said)))
+        return ShadowEffects(self._puts, self._records)
+
+    def _is_whole(self, account: str) -> bool:
+        """Whether the sweep has passed all groups of an account; with a part of them its record would be wrong."""
+        if self.phase == FOLLOW:
+            return True
+        after, head = bytes.fromhex(self._status.after), account.encode() + b"\0"
+        return head < after and not after.startswith(head)
+
+    def committed(self) -> None:
+        """The effects are durable, and the store has taken them over."""
+        self._puts, self._records = [], []
+        self._stored = None if self.phase == OFF else self._status
+        if sum(account.atoms + 1 for account in self._accounts.values()) > self._cached_atoms // 2:
+            # Two generations: what was not touched while the younger one filled goes. What waits for the sweep stays.
+            self._older, self._accounts = self._accounts, {name: self._accounts[name] for name in self._touched}
+
+
+def _said(status: _Status) -> ShadowStatus:
+    return ShadowStatus(status.live, status.draft, status.since_ns, status.phase in (FOLLOW, OFF), status.groups)
+
+
+def _account_and_month(key: bytes) -> tuple[str, int]:
+    account, rest = key[len(atoms_prefix()) :].split(b"\0", 1)
+    return account.decode(), int.from_bytes(rest[:4], "big")
