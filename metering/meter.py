@@ -22,14 +22,16 @@ from ..pricing.money import ZERO, money
 from ..pricing.price import SINCE_ALWAYS
 from ..pricing.selection import dimension_values
 from ..schemas.errors import Reason, Rejection
+from ..schemas.times import NS
 from ..schemas.usage_event import UsageEvent, canonical_map
 from .calendar import Calendar
 from .exact import Factor, bounded
 from .expression import Expression, Unmeterable
 
-__all__ = ["ADDITIVE", "EMPTY_METERS", "FOREVER", "GroupBy", "Meter", "Meters", "Reading", "make_meters", "whole_event"]
+__all__ = ["ADDITIVE", "DAY", "EMPTY_METERS", "FOREVER", "GroupBy", "Meter", "Meters", "Reading", "make_meters", "whole_event"]
 
 ADDITIVE = frozenset({"sum", "count"})
+DAY = 86_400 * NS
 FOREVER = 2**63  # effective_to of a meter that names none: after any time an event can carry
 ONE = money(1)
 _FAILURES = (Unmeterable, ArithmeticError, msgspec.MsgspecError)
@@ -66,6 +68,7 @@ class Meter(NamedTuple):
     factor: Factor | None = None  # from a sample's quantity (time_weighted: x nanoseconds) to a window's; None: 1
     gap_limit: int = 0  # nanoseconds
     carry_forward: bool = True
+    month_digits: int | None = None  # time_weighted per month: digits kept; `factor` is then that of a day
     count_first: bool = False  # counter: the first sample counts with its value, and not as the point to count from
 
     def __hash__(self) -> int:

@@ -19,7 +19,7 @@ from ..schemas.zones import known_timezone
 from .calendar import WINDOWS, calendar
 from .exact import Factor
 from .expression import BadExpression, Expression, field_of, parse_expression
-from .meter import ADDITIVE, EMPTY_METERS, FOREVER, GroupBy, Meter, Meters, make_meters
+from .meter import ADDITIVE, DAY, EMPTY_METERS, FOREVER, GroupBy, Meter, Meters, make_meters
 from .operations import FLAG, NUMBER, TEXT
 from .units import UnknownConversion, conversion
 
@@ -42,7 +42,8 @@ ELSEWHERE = {
     key: f"it belongs to {', '.join(name for name in AGGREGATIONS if key in KEYS[name])}" for keys in KEYS.values() for key in keys
 }
 CONVERT_KEYS = ("from", "to", "factor")
-PER = {"second": ("s", NS), "minute": ("min", 60 * NS), "hour": ("h", 3_600 * NS), "day": ("d", 86_400 * NS)}
+# A month is as long as the month of the window: its factor is that of a day here, and `aggregate` divides by the days.
+PER = {"second": ("s", NS), "minute": ("min", 60 * NS), "hour": ("h", 3_600 * NS), "day": ("d", DAY), "month": ("Mo", DAY)}
 SPANS = {"s": NS, "m": 60 * NS, "h": 3_600 * NS, "d": 86_400 * NS}
 SPAN = re.compile(r"([1-9][0-9]{0,6})([smhd])")
 LENGTHS = {"minute": 60 * NS, "hour": 3_600 * NS, "day": 86_400 * NS, "month": 28 * 86_400 * NS}
@@ -255,6 +256,9 @@ def _read_units(form: Form, meter: Meter, digits: int | None, before: int) -> Me
         per = form.choice("per", ("hour", *(name for name in PER if name != "hour")), "hour")
         fraction /= PER[per][1]
         source, unit = _timed_units(form, meter, source, target, unit, PER[per][0])
+        if per == "month":
+            form.require("digits", "12")
+            return meter._replace(unit=unit, source_unit=source, factor=Factor(fraction, digits), month_digits=digits)
     elif target and unit and unit != target:
         form.wrong("unit", f"`unit` is {quoted(unit)}, but `convert` leads to {quoted(target)}; correct one of them")
     elif target:
@@ -359,6 +363,7 @@ def _definition(meter: Meter, window: str, timezone: str) -> str:
         "group_by": None if group == GroupBy() else [group.region, group.resource, group.dimensions],
         "source_unit": meter.source_unit or None,
         "factor": factor and [str(factor.fraction), factor.digits],
+        "per": None if meter.month_digits is None else ["month", meter.month_digits],
         "gap_limit": meter.gap_limit or None,
         "carry_forward": None if meter.carry_forward else False,
         "first_sample": "count" if meter.count_first else None,

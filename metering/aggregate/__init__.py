@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache
 
 from ...schemas.times import NS
 from ..calendar import Calendar
-from ..meter import Meter
+from ..exact import Factor
+from ..meter import DAY, Meter
 from ..samples import Samples
 from . import counter, time_weighted, windowed
 
@@ -36,7 +39,16 @@ def window_value(meter: Meter, default: Calendar, samples: Samples, start_s: int
         value = windowed.of(meter.aggregation, samples.between(low, high))
     if value is None or meter.factor is None or meter.additive:  # samples of additive meters are converted one by one, when they are read
         return value
+    if meter.month_digits is not None:
+        first, past = (meter.calendar or default).period("month", start_s)
+        return _part_of_month(meter.factor.fraction, past - first, meter.month_digits).times(value)
     return meter.factor.times(value)
+
+
+@lru_cache(maxsize=1_024)
+def _part_of_month(per_day: Fraction, month_s: int, digits: int) -> Factor:
+    """The factor of a month that is so many seconds long, from that of a day: such as 1/30, and with a change of clocks 24/743."""
+    return Factor(per_day * Fraction(DAY, month_s * NS), digits)
 
 
 def windows_touched(meter: Meter, default: Calendar, samples: Samples, times: Iterable[int]) -> set[int]:
