@@ -91,6 +91,8 @@ def _enter_usage(ledger: Ledger, usage: Sequence[Usage]) -> None:
     for stretch in sorted(usage, key=lambda one: (one.sku, one.start, one.end, one.unit, one.price.id if one.price else "")):
         if len(stretch.slices) != ledger.slices:
             raise ValueError(f"usage of {stretch.sku} comes in {len(stretch.slices)} slices, and the month has {ledger.slices}")
+        if not stretch.used and not any(stretch.slices):
+            continue
         sums = amounts.setdefault(stretch.sku, [ZERO] * ledger.slices)
         if stretch.price is None:
             continue

@@ -53,13 +53,10 @@ def _days_begun(seconds: int) -> int:
 
 
 def _quotient(dividend: Decimal, divisor: Decimal, digits: int) -> Decimal:
-    """dividend / divisor, exactly if it is a finite decimal, else rounded half_even. Neither is negative."""
+    """dividend / divisor, exactly if it is a finite decimal, else rounded to the nearest. Neither is negative."""
     try:
         return EXACT.divide(dividend, divisor)
     except Inexact:
-        pass
-    whole, rest = divmod(dividend.scaleb(digits, EXACT), divisor)
-    twice = rest * TWO
-    if twice > divisor or (twice == divisor and whole % TWO):
-        whole += 1
-    return whole.scaleb(-digits, EXACT)
+        # No tie can come here (what lies half way is a finite decimal), so half_even is the same as any other way to the nearest.
+        whole, rest = divmod(dividend.scaleb(digits, EXACT), divisor)
+        return (whole + (rest * TWO > divisor)).scaleb(-digits, EXACT)
