@@ -105,7 +105,11 @@ class Rates:
         price = self.book.price_at(sku, unit, start * _NS, self.account, its)
         if price is None:
             first, past = its.period("month", start)
-            return Stretch(("", first), None, first, past, _entry(first), _entry(past), (), True, False)
+            # Up to the prices before and behind it: what has a price must not fall into a stretch that has none.
+            series = self.book.series(sku, unit, self.account, its)
+            low = max([first, *(-(-p.effective_to // _NS) for p in series if p.effective_to is not None and p.effective_to <= start * _NS)])
+            high = min([past, *(-(-p.effective_from // _NS) for p in series if p.effective_from > start * _NS)])
+            return Stretch(("", low), None, low, high, _entry(low), _entry(high), (), True, False)
         first, past = its.period(price.accumulate, start)
         low = max(first, -(-price.effective_from // _NS))
         high = past if price.effective_to is None else min(past, -(-price.effective_to // _NS))
