@@ -14,7 +14,7 @@ from ..pricing.book_yaml import Mistakes, Node, Seq, Table, kind_of, read_yaml
 from ..pricing.money import DIGITS, EXACT, plain
 from ..pricing.price import SINCE_ALWAYS
 from ..schemas.errors import BadPriceBook
-from ..schemas.times import NS, format_time
+from ..schemas.times import NS, format_time, year_start
 from ..schemas.zones import known_timezone
 from .calendar import WINDOWS, calendar
 from .exact import Factor
@@ -48,6 +48,7 @@ SPANS = {"s": NS, "m": 60 * NS, "h": 3_600 * NS, "d": 86_400 * NS}
 SPAN = re.compile(r"([1-9][0-9]{0,6})([smhd])")
 LENGTHS = {"minute": 60 * NS, "hour": 3_600 * NS, "day": 86_400 * NS, "month": 28 * 86_400 * NS}
 
+FIRST_TIME, END_OF_TIME = year_start(1970), year_start(2200)
 MOST_METERS = 2_000
 MOST_PER_EVENT = 100  # each event of the type is read by all of them
 LONGEST_GAP = 31 * SPANS["d"]
@@ -175,7 +176,12 @@ def _read_time(form: Form, meter: Meter) -> tuple[Meter, str, str]:
         form.wrong("effective_to", "`effective_to` is not after `effective_from`, so the meter would read nothing; correct one of them")
     days = calendar(window or "hour", timezone)
     for key, time in (("effective_from", since), ("effective_to", until)):
-        if time is not None and (time % NS or days.start(time // NS) != time // NS):
+        if time is None:
+            continue
+        if not FIRST_TIME <= time < END_OF_TIME:
+            written = quoted(form.scalar(key, "") or "")
+            form.wrong(key, f"`{key}` is {written}, when there is no usage; leave it out, or write a year from 1970 to 2199")
+        elif time % NS or days.start(time // NS) != time // NS:
             first = format_time(days.start(time // NS) * NS)
             what = f"which is not the start of a window ({window or 'hour'} in {timezone}); the window that holds it begins at {first}"
             form.wrong(key, f"`{key}` is {format_time(time)}, {what}")
@@ -238,7 +244,7 @@ def _read_holding(form: Form, meter: Meter, window: str) -> Meter:
     elif gap > LONGEST_GAP or gap > MOST_WINDOWS_OF_A_GAP * LENGTHS[window]:
         most = min(LONGEST_GAP, MOST_WINDOWS_OF_A_GAP * LENGTHS[window]) // SPANS["h"]
         why = "one late sample can change all windows that it reaches"
-        form.wrong("gap_limit", f"`gap_limit` is {quoted(text)}; with windows of a {window} write at most {most}h, because {why}")
+        form.wrong("gap_limit", f"`gap_limit` is {quoted(text)}; with `window: {window}` write at most {most}h, because {why}")
     return meter._replace(gap_limit=gap, carry_forward=not form.has("carry_forward") or form.flag("carry_forward"))
 
 
