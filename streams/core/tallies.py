@@ -140,8 +140,7 @@ class _Tally:
         for rates in self._rates:
             stretch = rates.stretch_at(self.key.sku, self.key.unit, start)
             at = bisect_right(stretch.cuts, key[:8])
-            # Usage without a price is one stretch of the month, with prices in between: its windows are atoms of their own.
-            first = max(first, key[:8] if stretch.price is None else stretch.first, stretch.cuts[at - 1] if at else b"")
+            first = max(first, stretch.first, stretch.cuts[at - 1] if at else b"")
             cell, weight = _cell(stretch, key, quantity)
             cells.append(cell)
             weights.append(weight)

@@ -1,0 +1,371 @@
+"""Shadow rating: what it says of every account and month is the difference of two definitions, to the last digit.
+
+Every strategy draws usage that comes, goes and changes in any order, cut into commits, with restarts (all memory lost, the store
+kept), a sweep that begins somewhere in between and goes on in small steps, and books that change under way. The definitions
+rate the usage that is left at the end, once by each book.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from decimal import Decimal, localcontext
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ratemill.pricing.book import EMPTY_BOOK, PriceBook, parse_price_book
+from ratemill.pricing.money import EXACT, ZERO, money, plain
+from ratemill.schemas.variance import STATUS_KEY, ShadowStatus, Variance, decode_status, decode_variance, variance_key
+from ratemill.streams.core import tallies
+from ratemill.streams.core.comparison import CostKey, Spent, spend
+from ratemill.streams.core.groups import encode_usage
+from ratemill.streams.core.items import GroupKey, entry_key, group_prefix
+from ratemill.streams.core.segments import Rates
+from ratemill.streams.core.shadow import Shadow
+from ratemill.streams.core.store import ENTRY, SHADOW, Effects, MemoryStore
+from ratemill.streams.core.sweep import definition
+
+MARCH = 1_772_323_200  # 2026-03-01T00:00:00Z
+MONTH = 2026 * 12 + 2
+
+PRICES = """
+  - {id: unit, sku: s.unit, unit: u, model: unit, unit_price: "0.017", free: "3"}
+  - id: graduated
+    sku: s.graduated
+    unit: u
+    model: graduated
+    tiers: [{up_to: "5", unit_price: "3"}, {up_to: "5.5", unit_price: "2"}, {up_to: "20", unit_price: "1.25", flat_price: "7"}, {unit_price: "0.5"}]
+  - {id: daily, sku: s.daily, unit: u, model: graduated, accumulate: day, tiers: [{up_to: "4", unit_price: "3"}, {unit_price: "2"}]}
+  - {id: volume, sku: s.volume, unit: u, model: volume, tiers: [{up_to: "5", unit_price: "3"}, {up_to: "15", unit_price: "2"}, {unit_price: "1"}]}
+  - {id: package, sku: s.package, unit: u, model: package, package_size: "4", package_price: "1.5", free: "2"}
+  - {id: rounded, sku: s.rounded, unit: u, model: unit, unit_price: "0.333", minimum: "2", rounding: {digits: 2}}
+  - {id: first, sku: s.changing, unit: u, model: unit, unit_price: "1", effective_to: "2026-03-02T00:00:00Z"}
+  - {id: second, sku: s.changing, unit: u, model: unit, unit_price: "2", effective_from: "2026-03-02T05:00:00Z"}
+  - id: matrix
+    sku: s.matrix
+    unit: u
+    model: matrix
+    dimensions: [region]
+    cells: [{match: {region: eu}, unit_price: "2"}, {match: {region: us}, unit_price: "3"}]
+    minimum: "4"
+"""
+# What each SKU becomes in the draft: other amounts, other models, other stretches; s.new has a price there only, s.package none.
+DRAFT_PRICES = """
+  - {id: unit, sku: s.unit, unit: u, model: unit, unit_price: "0.019", free: "4"}
+  - id: graduated
+    sku: s.graduated
+    unit: u
+    model: graduated
+    accumulate: hour
+    tiers: [{up_to: "1.5", unit_price: "3"}, {unit_price: "0.75"}]
+  - {id: daily, sku: s.daily, unit: u, model: volume, tiers: [{up_to: "40", unit_price: "2.5"}, {unit_price: "2"}]}
+  - {id: volume, sku: s.volume, unit: u, model: graduated, accumulate: day, tiers: [{up_to: 5, unit_price: "3"}, {unit_price: "1", flat_price: 3}]}
+  - {id: rounded, sku: s.rounded, unit: u, model: unit, unit_price: "0.334", effective_from: "2026-03-02T12:00:00Z", rounding: {digits: 1}}
+  - {id: first, sku: s.changing, unit: u, model: unit, unit_price: "1", effective_to: "2026-03-01T20:00:00Z"}
+  - {id: second, sku: s.changing, unit: u, model: unit, unit_price: "2", effective_from: "2026-03-02T00:00:00Z"}
+  - id: matrix
+    sku: s.matrix
+    unit: u
+    model: matrix
+    dimensions: [region]
+    cells: [{match: {region: us}, unit_price: "2.5"}, {match: {region: "*"}, unit_price: "1"}]
+  - {id: new, sku: s.new, unit: u, model: unit, unit_price: "5"}
+"""
+SKUS = ["s.unit", "s.graduated", "s.daily", "s.volume", "s.package", "s.rounded", "s.changing", "s.matrix", "s.new"]
+LIVE = parse_price_book("currency: USD\nprices:" + PRICES, "live.yaml")
+DRAFT = parse_price_book("currency: USD\nprices:" + DRAFT_PRICES, "draft.yaml")
+
+
+def rates(book: PriceBook) -> Rates:
+    return Rates(book, 3_600)
+
+
+class Step(NamedTuple):
+    """One window gets a quantity, or goes (None)."""
+
+    account: str
+    sku: str
+    hour: int
+    region: str
+    quantity: str | None
+
+
+steps = st.lists(
+    st.builds(
+        Step,
+        st.sampled_from(["a", "a2", "b"]),
+        st.sampled_from(SKUS),
+        st.one_of(st.integers(0, 50), st.integers(744, 800)),  # March, and some of April
+        st.sampled_from(["", "eu", "us"]),
+        st.sampled_from([None, "0", "0.25", "1", "3", "7.125", "0.000001", "-1"]),
+    ),
+    max_size=40,
+)
+
+
+class Partition:
+    """A store with usage, the topic of variances, and a shadow that may be lost at any time."""
+
+    def __init__(self, live: PriceBook, draft: PriceBook | None, closed: int = 0) -> None:
+        self.store = MemoryStore()
+        self.topic: dict[bytes, bytes] = {}
+        self.live, self.draft, self.closed = rates(live), None if draft is None else rates(draft), closed
+        self.shadow = self.started()
+
+    def started(self) -> Shadow:
+        return Shadow(self.store, self.live, self.draft, self.closed, 77, cached_atoms=6)
+
+    def use(self, live: PriceBook, draft: PriceBook | None, closed: int = 0) -> None:
+        """Other books, as the lane would take them over."""
+        self.live, self.draft, self.closed = rates(live), None if draft is None else rates(draft), closed
+        if not self.shadow.of(self.live, self.draft, closed):
+            self.shadow = self.started()
+
+    def commit(self, puts: list[tuple[bytes, bytes | None]]) -> None:
+        effects = self.shadow.effects()
+        self.store.apply(Effects((), [*puts, *effects.puts], {}, 0, []))
+        for key, value in effects.records:
+            if value is None:
+                self.topic.pop(key, None)
+            else:
+                self.topic[key] = value
+        self.shadow.committed()
+
+    def rate(self, batch: list[Step]) -> None:
+        """One commit of usage."""
+        puts: list[tuple[bytes, bytes | None]] = []
+        changes: dict[GroupKey, list[tallies.Change]] = {}
+        now: dict[tuple[GroupKey, bytes], str | None] = {}
+        for step in batch:
+            start = MARCH + step.hour * 3_600
+            key = GroupKey(step.account, step.sku, "u", rates(EMPTY_BOOK).default.month_of(start))
+            now[key, entry_key(start, step.region, "", "")] = step.quantity
+        for (group, entry), quantity in now.items():
+            stored = self.store.get(ENTRY + group_prefix(group) + entry)
+            before = money(stored.split(b"\0")[0].decode()) if stored else None
+            after = None if quantity is None else money(quantity)
+            if before is None and after is None:
+                continue
+            changes.setdefault(group, []).append((entry, before, after))
+            puts.append((ENTRY + group_prefix(group) + entry, b"" if after is None else encode_usage((after, ""))))
+        for group, its in changes.items():
+            self.shadow.change(group, its)
+        self.commit(puts)
+
+    def sweep(self, limit: int) -> None:
+        self.shadow.sweep(limit)
+        self.commit([])
+
+    def finish(self) -> None:
+        while self.shadow.busy:
+            self.sweep(3)
+
+    @property
+    def status(self) -> ShadowStatus:
+        return decode_status(self.topic[STATUS_KEY])
+
+    def variances(self) -> dict[tuple[str, str], Variance]:
+        found = [decode_variance(value) for key, value in self.topic.items() if key != STATUS_KEY]
+        assert {variance_key(v.account, v.period) for v in found} == self.topic.keys() - {STATUS_KEY}
+        return {(v.account, v.period): v for v in found}
+
+
+def defined(store: MemoryStore, book: Rates) -> dict[tuple[str, str, CostKey], Spent]:
+    """By definition: cost by account, month and SKU."""
+    found: dict[tuple[str, str], dict[CostKey, Spent]] = {}
+    for item in definition(store, book):
+        spend(found.setdefault((item.billing_account_id, item.billing_period_start[:7]), {}), [item])
+    return {(*month, key): spent for month, costs in found.items() for key, spent in costs.items()}
+
+
+def said(variances: dict[tuple[str, str], Variance], side: str) -> dict[tuple[str, str, CostKey], Spent]:
+    """The same, from the records."""
+    found: dict[tuple[str, str, CostKey], Spent] = {}
+    with localcontext(EXACT):
+        for (account, period), variance in variances.items():
+            for row in [*variance.skus, *variance.adjustments]:
+                key = account, period, CostKey(account, row.sku, getattr(variance, f"{side}_currency"))
+                found[key] = found.get(key, Spent()).plus(money(getattr(row, side)), getattr(row, f"unpriced_{side}", 0))
+            total = sum((money(getattr(row, side)) for row in [*variance.skus, *variance.adjustments]), ZERO)
+            assert plain(total) == getattr(variance, side)
+    return found
+
+
+def check(partition: Partition) -> None:
+    """The records are the two definitions; in between, nothing but what has neither cost nor line items."""
+    variances = partition.variances()
+    assert partition.draft is not None
+    for side, book in (("live", partition.live), ("draft", partition.draft)):
+        wanted = {key: spent for key, spent in defined(partition.store, book).items() if spent != Spent()}
+        got = {key: spent for key, spent in said(variances, side).items() if spent != Spent()}
+        assert got == wanted, side
+    assert partition.status.complete
+    assert all(v.live_book == partition.live.digest and v.draft_book == partition.draft.digest for v in variances.values())
+
+
+def deliver(partition: Partition, drawn: list[Step], rng: random.Random) -> None:
+    """Commits of some steps each, with restarts and steps of the sweep in between."""
+    while drawn:
+        count = rng.randrange(1, 8)
+        partition.rate(drawn[:count])
+        drawn = drawn[count:]
+        if rng.random() < 0.3:
+            partition.shadow = partition.started()
+        if partition.shadow.busy and rng.random() < 0.6:
+            partition.sweep(rng.randrange(1, 4))
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps, steps, st.randoms(use_true_random=False))
+def test_it_equals_the_two_definitions(before: list[Step], after: list[Step], rng: random.Random) -> None:
+    """Usage from before the draft and from after it, in any order, through any restarts."""
+    partition = Partition(LIVE, None)
+    deliver(partition, before, rng)
+    assert not partition.topic
+    partition.use(LIVE, DRAFT)
+    deliver(partition, after, rng)
+    partition.finish()
+    check(partition)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps, steps, st.sampled_from(["live", "draft", "both"]), st.randoms(use_true_random=False))
+def test_when_a_book_changes_it_is_made_anew(before: list[Step], after: list[Step], which: str, rng: random.Random) -> None:
+    """Also in the middle of a sweep."""
+    partition = Partition(LIVE, DRAFT)
+    deliver(partition, before, rng)
+    other = parse_price_book('currency: USD\nprices:\n  - {id: x, sku: s.unit, unit: u, model: unit, unit_price: "9"}\n', "x")
+    partition.use(other if which != "draft" else LIVE, other if which == "draft" else LIVE if which == "both" else DRAFT)
+    deliver(partition, after, rng)
+    partition.finish()
+    check(partition)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps, steps, st.booleans(), st.randoms(use_true_random=False))
+def test_when_it_is_stopped_nothing_is_left(before: list[Step], after: list[Step], finished: bool, rng: random.Random) -> None:
+    partition = Partition(LIVE, DRAFT)
+    deliver(partition, before, rng)
+    if finished:
+        partition.finish()
+    partition.use(LIVE, None)
+    deliver(partition, after, rng)
+    partition.finish()
+    assert partition.store.between(SHADOW, SHADOW + b"\xff" * 9) == []
+    assert partition.variances() == {}
+    assert STATUS_KEY not in partition.topic or partition.status.draft_book == ""
+
+
+def one_of_each() -> list[Step]:
+    regions = ["", "eu", "us"]
+    return [Step("a", sku, hour, regions[hour % 3], "3.5") for sku in SKUS for hour in (1, 20, 30, 46, 750)]
+
+
+def test_every_sku_differs_somewhere() -> None:
+    """Else the tests above would compare equal things."""
+    partition = Partition(LIVE, DRAFT)
+    partition.finish()
+    partition.rate(one_of_each())
+    check(partition)
+    differing = {row.sku for v in partition.variances().values() for row in v.skus if row.live != row.draft}
+    assert differing == set(SKUS)
+
+
+BROKEN = {
+    "the sweep counts what was counted already": lambda patch: patch.setattr(Shadow, "wants", lambda self, group: self.phase != "off"),
+    "usage is lost while the sweep runs": lambda patch: patch.setattr(Shadow, "wants", lambda self, group: self.phase == "follow"),
+    "windows that go are not noticed": lambda patch: patch.setattr(
+        tallies._Tally, "change", lambda self, changes, real=tallies._Tally.change: real(self, [c for c in changes if c[2] is not None])
+    ),
+    "atoms ignore the stretches of the draft": lambda patch: patch.setattr(
+        tallies, "_atom_key", lambda start, live, draft, real=tallies._atom_key: real(min(start, (MARCH + 86_400).to_bytes(8, "big")), live, draft)
+    ),
+}
+
+
+@pytest.mark.parametrize("broken", [None, *BROKEN])
+def test_the_check_can_fail(broken: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative controls: each way of being wrong is noticed; without any of them the same run passes."""
+    if broken:
+        BROKEN[broken](monkeypatch)
+    partition = Partition(LIVE, None)
+    partition.rate(one_of_each())
+    partition.rate([step._replace(account=name) for step in one_of_each() for name in ("b", "c")])
+    partition.use(LIVE, DRAFT)
+    for hour in range(8):
+        partition.rate([Step(name, sku, hour, "eu", "2") for name in ("a", "b", "c") for sku in SKUS])
+        if partition.shadow.busy:
+            partition.sweep(4)
+    partition.finish()
+    partition.rate([step._replace(quantity=None) for step in one_of_each() if step.hour == 30])
+    if broken is None:
+        check(partition)
+    else:
+        with pytest.raises((AssertionError, KeyError)):
+            check(partition)
+
+
+def test_an_account_is_told_of_only_when_all_of_it_is_in() -> None:
+    """A sweep that has passed some groups of an account writes no record of it; after a restart it still comes."""
+    partition = Partition(LIVE, None)
+    partition.rate([Step("a", sku, 1, "eu", "2") for sku in SKUS] + [Step("b", "s.unit", 1, "", "1")])
+    partition.use(LIVE, DRAFT)
+    seen: Counter[int] = Counter()
+    while partition.shadow.busy:
+        partition.sweep(1)
+        partition.shadow = partition.started()
+        rows = [len(v.skus) for v in partition.variances().values() if v.account == "a"]
+        assert rows in ([], [len(SKUS)])
+        seen[len(rows)] += 1
+    assert seen[0] >= len(SKUS)
+    assert partition.status.groups == len(SKUS) + 1
+    check(partition)
+
+
+def test_months_that_were_closed_before_are_left_out() -> None:
+    partition = Partition(LIVE, None)
+    partition.rate(one_of_each())
+    partition.use(LIVE, DRAFT, closed=MONTH)
+    partition.finish()
+    assert {period for _, period in partition.variances()} == {"2026-04"}
+    assert not any(v.closed for v in partition.variances().values())
+    # April is closed too: it stays in the comparison, with what is due at its end.
+    partition.use(LIVE, DRAFT, closed=MONTH + 1)
+    partition.rate([Step("a", "s.unit", 751, "", "9")])
+    partition.finish()
+    assert {(period, v.closed) for (_, period), v in partition.variances().items()} == {("2026-04", True)}
+    # Another draft begins with the month that is open then.
+    partition.use(LIVE, LIVE, closed=MONTH + 1)
+    partition.finish()
+    assert partition.variances() == {}
+
+
+def test_the_begin_stays_while_the_draft_does() -> None:
+    partition = Partition(LIVE, DRAFT)
+    partition.finish()
+    partition.rate(one_of_each())
+    other = parse_price_book('currency: USD\nprices:\n  - {id: x, sku: s.unit, unit: u, model: unit, unit_price: "9"}\n', "x")
+    partition.live = rates(other)
+    partition.shadow = Shadow(partition.store, partition.live, partition.draft, 0, 99)
+    partition.finish()
+    assert {v.since_ns for v in partition.variances().values()} == {77}
+    check(partition)
+    partition.draft = rates(LIVE)
+    partition.shadow = Shadow(partition.store, partition.live, partition.draft, 0, 99)
+    partition.finish()
+    assert {v.since_ns for v in partition.variances().values()} == {99}
+    check(partition)
+
+
+def test_a_small_change_writes_little() -> None:
+    """A commit that touches one account writes one atom a window at most, and one record."""
+    partition = Partition(LIVE, DRAFT)
+    partition.finish()
+    for number in range(50):
+        partition.rate([Step(f"acct-{number}", "s.unit", 1, "", "1")])
+    key = GroupKey("acct-7", "s.unit", "u", MONTH)
+    partition.shadow.change(key, [(entry_key(MARCH + 7_200, "", "", ""), None, Decimal(2))])
+    effects = partition.shadow.effects()
+    assert [len(effects.puts), len(effects.records)] == [1, 1]
