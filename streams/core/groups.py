@@ -8,26 +8,23 @@ from __future__ import annotations
 
 from binascii import hexlify
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from hashlib import blake2b
 from typing import NamedTuple
 
 from ...pricing.chronology import Mark, mark_of_all, move_mark, portions, walk
-from ...pricing.money import ZERO, money, plain
+from ...pricing.money import ZERO, plain
 from ...pricing.price import Component, Price
 from ...schemas.line_item import RatedLineItem, encode_json
+from .entries import Delta, Set, Usage, changed, decode_usage, encode_usage, one_provider
 from .items import GroupKey, WindowWriter, changes_between, group_prefix, period_item, window_item, withdraw
 from .segments import Rates, Segment
 from .store import ENTRY
 
-__all__ = ["Delta", "Group", "Out", "Rates", "Set", "changed", "decode_usage", "encode_usage", "one_provider"]
+__all__ = ["Group", "Out", "Rates"]
 
 _NS = 1_000_000_000
-
-Usage = tuple[Decimal, str]  # quantity, provider
-Delta = tuple[bytes, Decimal, str]  # entry key, quantity to add, provider
-Set = tuple[bytes, Decimal | None, str]  # entry key, quantity it has now (None: there is no such entry any more), provider
 
 
 class Out(NamedTuple):
@@ -38,17 +35,6 @@ class Out(NamedTuple):
     items: list[RatedLineItem]
     puts: list[tuple[bytes, bytes]]  # store key, value
     unpriced: list[int]  # line items written without a price, one number per change
-
-
-def encode_usage(usage: Usage) -> bytes:
-    """Stored form of an entry: exact quantity, and where the usage was read."""
-    return f"{plain(usage[0])}\0{usage[1]}".encode()
-
-
-def decode_usage(value: bytes) -> Usage:
-    """Inverse of `encode_usage`; the value of an absent entry is b"" and must not come here."""
-    quantity, provider = value.decode().split("\0")
-    return money(quantity), provider
 
 
 class Group:
@@ -314,26 +300,6 @@ class Group:
         return period_item(self.rates.names, self.calendar, self.key, self.prefix, stretch.price, stretch.start, stretch.end, component)
 
 
-def changed(
-    entries: Mapping[bytes, Usage], deltas: Sequence[Delta], sets: Sequence[Set]
-) -> tuple[dict[bytes, Usage], list[tuple[bytes, bytes]]]:
-    """Entries after a change, in order; and what to store of them, by entry key (b"": the entry is no more)."""
-    now = dict(entries)
-    puts: dict[bytes, bytes] = {}
-    for key, quantity, provider in deltas:
-        old = now.get(key)
-        now[key] = (quantity, provider) if old is None else (old[0] + quantity, min(old[1], provider) if old[1] and provider else old[1] or provider)
-        puts[key] = encode_usage(now[key])
-    for key, value, provider in sets:
-        if value is None:
-            if now.pop(key, None) is not None:
-                puts[key] = b""
-        elif now.get(key) != (value, provider):
-            now[key] = value, provider
-            puts[key] = encode_usage(now[key])
-    return dict(sorted(now.items())), list(puts.items())
-
-
 class _Restating:
     """Where the line items of one change go."""
 
@@ -386,11 +352,6 @@ def _reached(marks: Sequence[Mark | None]) -> int:
     while reached and marks[reached - 1] is None:
         reached -= 1
     return reached
-
-
-def one_provider(first: str, second: str) -> str:
-    """The provider named on a line item whose events name several: the first in the alphabet, whatever the order of arrival."""
-    return min(first, second) if first and second else first or second
 
 
 class _Around:

@@ -15,7 +15,7 @@ from ...metering.aggregate import window_value, windows_touched
 from ...metering.meter import Meter, Reading
 from ...metering.samples import Sample, decode_sample, encode_sample, time_key
 from ...schemas.usage_event import UsageEvent
-from .groups import Set
+from .entries import Set, one_provider
 from .items import entry_key
 from .segments import Rates
 from .store import SAMPLE, Store
@@ -75,7 +75,7 @@ class Metered:
             else:
                 cell[0] += quantity
                 if cell[1] != event.provider:
-                    cell[1] = min(cell[1], event.provider) if cell[1] and event.provider else cell[1] or event.provider
+                    cell[1] = one_provider(cell[1], event.provider)
 
     def added(self) -> Iterator[tuple[GroupTuple, list[tuple[bytes, Decimal, str]]]]:
         """What to add to the entries of groups."""

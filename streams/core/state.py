@@ -19,9 +19,11 @@ from ...schemas.usage_event import UsageEvent, identify
 from .accounts import Account
 from .amendments import Amendments, Backfills, Mark
 from .corrections import Closed, corrected_cost, corrections
-from .groups import Delta, Group, Out, Rates, Set, changed, one_provider
+from .entries import Delta, Set, changed, one_provider
+from .groups import Group, Out
 from .items import GroupKey, changes_between, entry_key, group_prefix
 from .metered import Metered
+from .segments import Rates
 from .store import ENTRY, Effects, Store
 
 __all__ = ["Added", "Closed", "Effects", "PartitionState", "Settings", "stored_groups", "written"]

@@ -18,7 +18,7 @@ from ratemill.pricing.models import period_cost
 from ratemill.pricing.money import EXACT, money
 from ratemill.schemas.line_item import RatedLineItem, decode_line_item
 from ratemill.schemas.usage_event import UsageEvent
-from ratemill.streams.core.groups import Rates
+from ratemill.streams.core.segments import Rates
 from ratemill.streams.core.state import PartitionState, Settings, written
 from ratemill.streams.core.store import Effects, MemoryStore
 from ratemill.streams.core.sweep import Target, definition, sweep

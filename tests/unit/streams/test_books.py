@@ -61,7 +61,7 @@ def test_records_from_before_there_were_drafts_are_read() -> None:
 def test_every_version_can_be_had_by_its_digest() -> None:
     books = read(("1", False), ("2", True), ("3", False))
     for price in ("1", "2", "3"):
-        digest = next(digest for digest, book in books._parsed.items() if book.prices and str(book.book.prices[0].tiers[0].unit_price) == price)
+        digest = next(digest for digest, book in books._parsed.items() if book.book.prices and str(book.book.prices[0].tiers[0].unit_price) == price)
         assert books.get(digest).digest == digest
     with pytest.raises(Unavailable):
         books.get("0" * 64)

@@ -1,0 +1,50 @@
+"""Entries: the usage of one window in a group, how it is stored, and what a change makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from ...pricing.money import money, plain
+
+__all__ = ["Delta", "Set", "Usage", "changed", "decode_usage", "encode_usage", "one_provider"]
+
+Usage = tuple[Decimal, str]  # quantity, provider
+Delta = tuple[bytes, Decimal, str]  # entry key, quantity to add, provider
+Set = tuple[bytes, Decimal | None, str]  # entry key, quantity it has now (None: there is no such entry any more), provider
+
+
+def encode_usage(usage: Usage) -> bytes:
+    """Stored form of an entry: exact quantity, and where the usage was read."""
+    return f"{plain(usage[0])}\0{usage[1]}".encode()
+
+
+def decode_usage(value: bytes) -> Usage:
+    """Inverse of `encode_usage`; the value of an absent entry is b"" and must not come here."""
+    quantity, provider = value.decode().split("\0")
+    return money(quantity), provider
+
+
+def one_provider(first: str, second: str) -> str:
+    """The provider named on a line item whose events name several: the first in the alphabet, whatever the order of arrival."""
+    return min(first, second) if first and second else first or second
+
+
+def changed(
+    entries: Mapping[bytes, Usage], deltas: Sequence[Delta], sets: Sequence[Set]
+) -> tuple[dict[bytes, Usage], list[tuple[bytes, bytes]]]:
+    """Entries after a change, in order; and what to store of them, by entry key (b"": the entry is no more)."""
+    now = dict(entries)
+    puts: dict[bytes, bytes] = {}
+    for key, quantity, provider in deltas:
+        old = now.get(key)
+        now[key] = (quantity, provider) if old is None else (old[0] + quantity, one_provider(old[1], provider))
+        puts[key] = encode_usage(now[key])
+    for key, value, provider in sets:
+        if value is None:
+            if now.pop(key, None) is not None:
+                puts[key] = b""
+        elif now.get(key) != (value, provider):
+            now[key] = value, provider
+            puts[key] = encode_usage(now[key])
+    return dict(sorted(now.items())), list(puts.items())
