@@ -24,7 +24,7 @@ from ...pricing.money import EXACT
 from ...schemas.variance import STATUS_KEY, ShadowStatus, encode_status, encode_variance, variance_key
 from .accounts import account_of_prefix
 from .corrections import month_name
-from .groups import decode_usage
+from .entries import decode_usage
 from .items import GroupKey, group_prefix
 from .segments import Rates
 from .state import stored_groups

@@ -20,7 +20,7 @@ from ratemill.pricing.money import EXACT, ZERO, money, plain
 from ratemill.schemas.variance import STATUS_KEY, ShadowStatus, Variance, decode_status, decode_variance, variance_key
 from ratemill.streams.core import tallies
 from ratemill.streams.core.comparison import CostKey, Spent, spend
-from ratemill.streams.core.groups import encode_usage
+from ratemill.streams.core.entries import encode_usage
 from ratemill.streams.core.items import GroupKey, entry_key, group_prefix
 from ratemill.streams.core.segments import Rates
 from ratemill.streams.core.shadow import Shadow
