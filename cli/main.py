@@ -19,6 +19,7 @@ COMMANDS = {
     "publish": ("publish", "Publish usage from a file to the raw topics."),
     "prices": ("prices", "Check and publish price books."),
     "rate": ("rate", "Rate a file of events offline: same code, same line items, no Kafka."),
+    "explain": ("explain", "Where a line item comes from: price, arithmetic, revisions, events; recomputed and compared."),
     "costs": ("costs", "Show live costs in a table."),
     "close": ("close", "Close a billing month: late usage of it becomes a correction."),
     "amend": ("amend", "Let a counted event count as something else."),

@@ -1,0 +1,159 @@
+"""From facts to an explanation: pure, the same facts always give the same one."""
+
+from __future__ import annotations
+
+from decimal import Decimal, localcontext
+from typing import NamedTuple
+
+from ...pricing.money import EXACT, ZERO, plain
+from ...schemas.line_item import RatedLineItem
+from ...schemas.usage_event import UsageEvent
+from ...streams.core.amendments import Amendments
+from ...streams.core.segments import Rates
+from ...streams.core.store import AMENDED, MemoryStore
+from . import audit, words
+from .account import charge_of_account
+from .arithmetic import by_window, of_period, unpriced
+from .explanation import Arithmetic, Check, Events, Explanation, Value
+from .facts import Facts
+from .metered import of_meters
+from .recompute import Correction, Rerated, group_of, kind_of, rerate, seconds, store_of
+from .tally import Tally
+from .worth import additive, scope_of, worth_of
+
+__all__ = ["Explained", "begin", "finish", "tally_of"]
+
+
+class Explained(NamedTuple):
+    """Facts, and what follows from them before the events are known.
+
+    made: the line item made anew, None when by the state there is none. impossible: why it could not be made, "" when it could.
+    usage: its group, where it is a line item of usage; rates: by which it was made. more: what else was compared on the way.
+    """
+
+    facts: Facts
+    store: MemoryStore
+    rates: Rates | None
+    made: RatedLineItem | None
+    arithmetic: list[Arithmetic]
+    impossible: str
+    usage: Rerated | None
+    more: tuple[Check, ...] = ()
+
+    @property
+    def since_s(self) -> int:
+        """No event behind the line item is of an earlier time (seconds since 1970)."""
+        return self.usage.since if self.usage is not None and not self.usage.key else seconds(self.facts.stored.charge_period_start)
+
+    @property
+    def expected(self) -> Decimal:
+        """What the events must add up to: the whole window, or the whole period."""
+        if self.usage is None:
+            return ZERO
+        key = self.usage.key
+        with localcontext(EXACT):
+            return sum((entry.quantity for entry in self.usage.entries if not key or entry.key == key), ZERO)
+
+
+def begin(facts: Facts) -> Explained:
+    """Make the line item anew, with its arithmetic."""
+    item, closed, store = facts.stored, facts.closed, store_of(facts.state)
+    book = facts.in_force
+    if book is None:
+        return Explained(facts, store, None, None, [], f"price book {facts.book[:12]} is not on the topic", None)
+    rates = closed.rates if closed.rates is not None and facts.is_closed(item.billing_period_start[:7]) else book.rates
+    if kind_of(item) == "account":
+        charged = charge_of_account(item, store, book.rates, closed)
+        return Explained(facts, store, rates, charged.item, charged.arithmetic, charged.impossible, None)
+    key = group_of(item, [each.rates for each in (book, *reversed(facts.publications))])
+    if key is None:
+        return Explained(facts, store, rates, None, [], f"no published price book has its price {item.x_price_id or '(none)'}", None)
+    usage = rerate(item, key, store, book.rates, closed)
+    with localcontext(EXACT):
+        arithmetic = _arithmetic(item, usage)
+        if usage.correction is not None:
+            arithmetic.insert(0, _difference(item, usage.correction))
+        metered, checks = of_meters(usage, rates, store)
+    return Explained(facts, store, rates, usage.item, arithmetic + metered, usage.impossible, usage, tuple(checks))
+
+
+def _arithmetic(item: RatedLineItem, usage: Rerated) -> list[Arithmetic]:
+    price, own = usage.price, [entry for entry in usage.entries if entry.key == usage.key]
+    if not usage.key:
+        return [] if price is None else [of_period(price, usage.entries, usage.charges, item.x_component, usage.since)]
+    if not own:
+        return []
+    if price is None:
+        return [unpriced(own[0].quantity, item.x_component)]
+    return [by_window(price, usage.entries, usage.key, item.x_component, usage.since)]
+
+
+def _difference(item: RatedLineItem, between: Correction) -> Arithmetic:
+    """A correction: what ought to have been, less what was invoiced."""
+    values = []
+    for name, each in (("invoiced", between.invoiced), ("ought to have been", between.ought)):
+        what = "nothing" if each is None else f"{each.pricing_quantity} × {each.list_unit_price or '0'} = {each.billed_cost}"
+        values.append(Value(name, what))
+    values.append(Value("this correction", f"{item.pricing_quantity} × {item.list_unit_price or '0'} = {item.billed_cost}"))
+    return Arithmetic(f"correction of {item.x_corrected_period}: what ought to have been, less what was invoiced", values)
+
+
+def tally_of(explained: Explained, page: int, size: int) -> Tally | None:
+    """What adds up the events behind a line item of usage; None for a charge of the account, which has none of its own."""
+    usage, rates = explained.usage, explained.rates
+    if usage is None or rates is None:
+        return None
+    worth = worth_of(usage, usage.group, rates)
+    scope = scope_of(usage, usage.group, rates.calendar_of(usage.group.sku, usage.group.unit))
+    return Tally(worth, _amended(explained.store), scope, page, size)
+
+
+def _amended(store: MemoryStore) -> dict[tuple[str, str], UsageEvent | None]:
+    """What amended events count as, by source and id."""
+    marks = Amendments(store)
+    found: dict[tuple[str, str], UsageEvent | None] = {}
+    for identity, value in store.scan(AMENDED):
+        if value and (mark := marks.get(identity)) is not None:
+            found[mark.original.source, mark.original.id] = mark.now
+    return found
+
+
+def finish(explained: Explained, tally: Tally | None) -> Explanation:
+    """The explanation, with the events if they were looked for."""
+    facts, usage = explained.facts, explained.usage
+    item = facts.stored
+    if tally is not None:
+        events = tally.finish()
+    else:
+        charge = "a charge of the account rests on all of its usage: explain the line items of its SKUs"
+        events = Events(scope=charge if kind_of(item) == "account" else "not looked for")
+    with localcontext(EXACT):
+        checks = [
+            audit.product(item),
+            audit.recomputed(item, explained.made, usage, explained.impossible, facts),
+            *audit.by_hand(facts, explained.arithmetic, usage),
+            audit.published(facts),
+            audit.indexed(facts),
+            audit.ordered(facts.written),
+            *explained.more,
+        ]
+        if tally is not None and usage is not None and explained.rates is not None:
+            if additive(usage.group, explained.rates):
+                events.expected = plain(explained.expected)
+                checks.append(audit.events(tally.quantity, explained.expected, events, facts))
+            else:
+                checks.append(audit.unknown("events", "its meter does not add events up; what it reads of each is listed below"))
+    return Explanation(
+        line_item=words.subject(facts),
+        verdict=audit.verdict(checks),
+        audit=checks,
+        price=words.price_facts(facts),
+        unpriced=words.why_unpriced(facts) if item.x_unpriced else "",
+        arithmetic=explained.arithmetic,
+        revisions=[words.revision(facts, record) for record in facts.written],
+        revisions_note=words.revisions_note(facts),
+        corrections=[words.correction(each) for each in audit.corrections_of(facts)],
+        events=events,
+        partition=facts.partition,
+        read_from=facts.read_from,
+    )

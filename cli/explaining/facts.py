@@ -1,0 +1,104 @@
+"""What is known about a line item before anything is concluded: the one thing that reading hands to explaining."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ...schemas.control import Close, Receipt, Request, month_text
+from ...schemas.line_item import RatedLineItem
+from ...streams.core.corrections import Closed
+from ...streams.core.segments import Rates
+
+__all__ = ["Facts", "Publication", "Written"]
+
+
+class Publication(NamedTuple):
+    """A version of the price book as it stands on the topic, and who answers for it."""
+
+    rates: Rates
+    name: str
+    author: str
+    reason: str
+    published_at_ns: int
+
+    @property
+    def digest(self) -> str:
+        """What the book is called by."""
+        return self.rates.digest
+
+
+class Written(NamedTuple):
+    """A record of usage.rated with the line item's id."""
+
+    item: RatedLineItem
+    written_at_ms: int
+    offset: int
+
+
+class Facts(NamedTuple):
+    """Everything that was read, as of one moment between two commits that concern the line item.
+
+    indexed: the document of Elasticsearch, None when it has none or could not be asked (`elasticsearch` then says why).
+    written: every revision that usage.rated still holds, in log order. related: newest revision of the line item that it
+    corrects, and of all corrections of that one, by id. state: the state of the account's partition, as far as the line item
+    depends on it, store key to value. publications: in the order of publication. book: digest of the price book by which the
+    line item's group was rated last. closed_through, closed_book: last closed month (0: none) and the book it was closed with.
+    requests, receipts: of the control topic; the receipts of this partition alone. next_offsets: source topic -> first offset
+    that the partition has not counted yet. settled: False when the state changed faster than it could be read, so that line item
+    and state may be of different moments.
+    """
+
+    line_item_id: str
+    partition: int
+    indexed: RatedLineItem | None
+    elasticsearch: str
+    written: Sequence[Written]
+    related: Mapping[str, RatedLineItem]
+    state: Mapping[bytes, bytes]
+    publications: Sequence[Publication]
+    book: str
+    closed_through: int
+    closed_book: str
+    requests: Mapping[str, Request]
+    receipts: Mapping[str, Receipt]
+    next_offsets: Mapping[str, int]
+    settled: bool
+    read_from: str
+
+    @property
+    def stored(self) -> RatedLineItem:
+        """The line item that is explained: the last revision on usage.rated; without one, what Elasticsearch holds."""
+        if self.written:
+            return max(self.written, key=lambda record: record.item.x_revision).item
+        if self.indexed is None:
+            raise ValueError("facts about a line item that is nowhere")
+        return self.indexed
+
+    def publication(self, digest: str) -> Publication | None:
+        """The last publication of a price book; None when it is not on the topic."""
+        return next((each for each in reversed(self.publications) if each.digest == digest), None)
+
+    @property
+    def in_force(self) -> Publication | None:
+        """The book by which the partition rates this line item."""
+        return self.publication(self.book)
+
+    @property
+    def closed(self) -> Closed:
+        """The last closed month of the partition."""
+        book = self.publication(self.closed_book)
+        return Closed(self.closed_through, None if book is None else book.rates)
+
+    def is_closed(self, period: str) -> bool:
+        """Whether a billing period YYYY-MM is closed in this partition."""
+        return bool(self.closed_through) and period <= month_text(self.closed_through)
+
+    def close_of(self, period: str) -> tuple[Close, Receipt] | None:
+        """The request that closed a billing period in this partition, the first that reached it; None when it is not on the topic."""
+        found = [
+            (receipt.revision, request, receipt)
+            for key, receipt in self.receipts.items()
+            if receipt.applied and isinstance(request := self.requests.get(key), Close) and request.period >= period
+        ]
+        return min(found, key=lambda each: each[0])[1:] if found else None

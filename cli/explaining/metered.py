@@ -1,0 +1,77 @@
+"""A window that a meter has made of samples (max, latest, time-weighted, …), made anew from the samples that the partition keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...metering.aggregate import window_value
+from ...metering.meter import Meter
+from ...metering.samples import Sample, SampleList, decode_sample
+from ...pricing.money import plain
+from ...schemas.times import NS, format_time
+from ...streams.core.items import split_entry_key
+from ...streams.core.metered import Series
+from ...streams.core.segments import Rates
+from ...streams.core.store import MemoryStore
+from .explanation import DIFFERS, EQUAL, Arithmetic, Check, Difference, Value
+from .recompute import Rerated
+from .worth import feeding
+
+__all__ = ["of_meters"]
+
+SAMPLES_SHOWN = 20
+_HOW = {
+    "sum": "readings are added up",
+    "count": "events are counted",
+    "min": "the least reading of the window",
+    "max": "the greatest reading of the window",
+    "latest": "the last reading of the window, by (time, source, id)",
+    "unique": "different values in the window",
+    "time_weighted": "quantity × time: a reading holds until the next one, at most for the gap limit",
+    "counter": "increases from one reading to the next; a lower value is a restart and counts itself",
+}
+
+
+def of_meters(usage: Rerated, rates: Rates, store: MemoryStore) -> tuple[list[Arithmetic], list[Check]]:
+    """How the meters that feed a window come to its quantity, and whether it is what the samples give."""
+    meters = feeding(usage.group, rates)
+    if not usage.key or not meters:
+        return [], []
+    shown, checks = [], list[Check]()
+    start, region, resource, dimensions = split_entry_key(usage.key)
+    entry = next((each for each in usage.entries if each.key == usage.key), None)
+    for meter in meters:
+        about = [
+            Value("meter", meter.id, f"version {meter.version}, of events {meter.event}"),
+            Value("aggregation", meter.aggregation, _HOW[meter.aggregation]),
+        ]
+        if not meter.additive:
+            prefix = Series(usage.group.account, meter, usage.group.unit, region, resource, dimensions).prefix
+            samples = [decode_sample(key, value) for key, value in store.scan(prefix) if value]
+            if not samples:
+                continue
+            about += _samples(meter, samples, start, (meter.calendar or rates.default).end(start))
+            value = window_value(meter, rates.default, SampleList(samples), start)
+            text, stored = ("nothing" if value is None else plain(value)), (None if entry is None else plain(entry.quantity))
+            about.append(Value("this window", text, usage.group.unit))
+            wrong = [] if text == stored else [Difference("quantity", stored, text)]
+            says = f"{meter.id}: {len(samples):,} samples give {text}" + ("" if wrong else ", the usage that was rated")
+            checks.append(Check("meter", DIFFERS if wrong else EQUAL, says, wrong))
+        shown.append(Arithmetic(f"meter {meter.id}: {meter.aggregation}", about))
+    return shown, checks
+
+
+def _samples(meter: Meter, samples: Sequence[Sample], start: int, end: int) -> list[Value]:
+    """Samples of the window, with the one before it where that one counts too."""
+    held = SampleList(samples)
+    its = held.between(start * NS, end * NS)
+    before = held.before(start * NS) if meter.aggregation in ("time_weighted", "counter") else None
+    found = [Value(format_time(before.time_ns), _reading(before), "before the window")] if before is not None else []
+    found += [Value(format_time(sample.time_ns), _reading(sample), f"{sample.source} {sample.id}") for sample in its[:SAMPLES_SHOWN]]
+    if len(its) > SAMPLES_SHOWN:
+        found.append(Value("", f"and {len(its) - SAMPLES_SHOWN:,} more"))
+    return found
+
+
+def _reading(sample: Sample) -> str:
+    return sample.text or plain(sample.quantity)
