@@ -20,14 +20,17 @@ from rich.text import Text
 from ..metering.tariff import Tariff, parse_tariff
 from ..pricing.book import PriceBook
 from ..pricing.book_yaml import MAX_BOOK_BYTES
+from ..pricing.exchange import EVERY_MONTH, UTC_MONTHS, ExchangeRate
 from ..pricing.models import tier_name
 from ..pricing.money import plain
 from ..pricing.price import SINCE_ALWAYS, Price
 from ..pricing.selection import DAYS, clock_text
 from ..schemas.errors import BadInput, BadPriceBook
+from .price_words import amounts_in_words
 
 __all__ = ["command", "in_words", "mistakes_told", "read_book", "read_tariff", "time_text"]
 
+ACCOUNTS_SHOWN = 5  # of a price that is for some only
 ROWS_SHOWN = 200  # a table of more is not read by anybody, and takes long to lay out
 
 
@@ -123,15 +126,8 @@ def show(book: PriceBook, console: Console) -> None:
 
 
 def in_words(price: Price) -> str:
-    """The amounts of a price, one line per tier."""
-    lines: list[str] = []
-    if price.model == "package":
-        lines.append(f"{plain(price.package_price)} per started {plain(price.package_size)}")
-    for index, tier in enumerate(price.tiers if price.model != "package" else ()):
-        amount = plain(tier.unit_price) + (f" + {plain(tier.flat_price)} flat" if tier.flat_price else "")
-        amount = "free" if tier_name(price, index) == "free" else amount
-        bounded = "" if len(price.tiers) == 1 else " beyond" if tier.upper is None else f" up to {plain(tier.upper)}"
-        lines.append(amount + bounded)
+    """A price, line by line: its amounts, its limits, and whom it is for."""
+    lines = amounts_in_words(price)
     if not price.by_window and price.free_quantity:
         lines.append(f"after {plain(price.free_quantity)} free")
     if price.minimum is not None:
@@ -142,6 +138,9 @@ def in_words(price: Price) -> str:
         lines.append(f"rounded to {price.rounding.digits} digits ({price.rounding.mode}, {price.rounding.scope})")
     if price.accumulate != "month":
         lines.append(f"counted per {price.accumulate}")
+    if price.accounts:
+        others = len(price.accounts) - ACCOUNTS_SHOWN
+        lines.append(f"for {', '.join(price.accounts[:ACCOUNTS_SHOWN])}" + (f" and {others} more accounts" if others > 0 else ""))
     return "\n".join(lines)
 
 
@@ -168,8 +167,15 @@ def book_as_json(book: PriceBook) -> dict[str, Any]:
         "publisher_name": book.publisher_name,
         "invoice_issuer_name": book.invoice_issuer_name,
         "digest": book.digest,
+        "exchange_rates": [rate_as_json(rate) for rate in book.exchange_rates.rates],
         "prices": [price_as_json(price) for price in book.prices],
     }
+
+
+def rate_as_json(rate: ExchangeRate) -> dict[str, Any]:
+    """One exchange rate as JSON; effective_from is null where it names none."""
+    since = None if rate.month == EVERY_MONTH else time_text(UTC_MONTHS.month_start(rate.month) * 1_000_000_000)
+    return {"currency": rate.currency, "rate": plain(rate.rate), "effective_from": since}
 
 
 def price_as_json(price: Price) -> dict[str, Any]:

@@ -22,12 +22,12 @@ from .money import ZERO, money, plain
 from .price import Price
 
 __all__ = [
-    "CURRENCY", "NO_RATES", "UTC_MONTHS", "ExchangeRate", "ExchangeRates", "Months", "account_currencies", "check_rates", "converted",
+    "CURRENCY", "EVERY_MONTH", "NO_RATES", "UTC_MONTHS", "ExchangeRate", "ExchangeRates", "Months", "account_currencies", "check_rates", "converted",
     "read_exchange_rates",
 ]  # fmt: skip
 
 CURRENCY = re.compile("[A-Z]{3}")
-SINCE_ALWAYS = -1  # month of a rate that names none
+EVERY_MONTH = -1  # month of a rate that names none
 RATE_KEYS = ("currency", "rate", "effective_from")
 EXAMPLE = '[{currency: EUR, rate: "0.92", effective_from: 2026-01-01T00:00:00Z}]'
 _NS = 1_000_000_000
@@ -65,7 +65,7 @@ class ExchangeRate(NamedTuple):
 
     currency: str
     rate: Decimal
-    month: int = SINCE_ALWAYS
+    month: int = EVERY_MONTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class ExchangeRates:
         What is written in that currency stays as it is.
         """
         rates = self.of(currency)
-        starts = [None if rate.month == SINCE_ALWAYS else months.month_start(rate.month) * _NS for rate in rates]
+        starts = [None if rate.month == EVERY_MONTH else months.month_start(rate.month) * _NS for rate in rates]
         found = []
         for price in prices:
             if price.currency == currency:
@@ -173,7 +173,7 @@ def _read_rate(form: Form, own: str) -> ExchangeRate | None:
     elif currency and currency == own:
         form.wrong("currency", f"`currency` is {currency}, the book's own; a rate is that of another currency")
     rate = form.number("rate", "0.92", above_zero=True)
-    since, month = form.time("effective_from"), SINCE_ALWAYS
+    since, month = form.time("effective_from"), EVERY_MONTH
     if since is not None:
         month = UTC_MONTHS.month_of(since // _NS)
         if UTC_MONTHS.month_start(month) * _NS != since:

@@ -56,6 +56,12 @@ prices:
 
 
 @pytest.fixture(scope="session")
+def every_model_text() -> str:
+    """The text of that book."""
+    return EVERY_MODEL
+
+
+@pytest.fixture(scope="session")
 def every_model() -> PriceBook:
     """General prices in USD; accounts berlin (EUR), tokyo (JPY, with a rate from 2026 on) and boston."""
     return parse_price_book(EVERY_MODEL, "book.yaml")
