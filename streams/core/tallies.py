@@ -317,18 +317,22 @@ class AccountTallies:
     def _charges(self, side: int) -> dict[int, dict[tuple[str, str], Decimal]]:
         """Charges of the account under one of the books: month -> (adjustment, SKU) -> cost."""
         rates = self._rates[side]
-        months = [month for (month, _, _), tally in self._tallies.items() if tally.atoms]
-        if rates.terms is None or not months:
+        if rates.terms is None:
+            return {}
+        used: dict[int, list[Usage]] = {}
+        for (month, _, _), tally in sorted(self._tallies.items()):
+            if its := list(tally.usage(side)):
+                used.setdefault(month, []).extend(its)
+        if not used:
             return {}
         stored = self._store.get(opening_key(self.name))
         balances: Mapping[str, Decimal] = {credit: money(left) for credit, left in _decode_balances(stored).items()} if stored else {}
         found: dict[int, dict[tuple[str, str], Decimal]] = {}
-        for month in range(min(months), max(months) + 1):
+        for month in range(min(used), max(used) + 1):
             start, end = rates.default.month_start(month), rates.default.month_start(month + 1)
-            usage = [one for (its, _, _), tally in sorted(self._tallies.items()) if its == month for one in tally.usage(side)]
-            if not usage and not rates.terms.due(start, end):
+            if month not in used and not rates.terms.due(start, end):
                 continue
-            made = statement(rates.terms, start, end, usage, (), balances, month <= self._closed)
+            made = statement(rates.terms, start, end, used.get(month, ()), (), balances, month <= self._closed)
             balances = made.closing
             found[month] = _added(made.charges)
         return found

@@ -50,6 +50,7 @@ PRICES = """
     dimensions: [region]
     cells: [{match: {region: eu}, unit_price: "2"}, {match: {region: us}, unit_price: "3"}]
     minimum: "4"
+  - {id: dynamic, sku: s.dynamic, unit: u, model: dynamic, price_field: price}
 """
 # What each SKU becomes in the draft: other amounts, other models, other stretches; s.new has a price there only, s.package none.
 DRAFT_PRICES = """
@@ -72,10 +73,43 @@ DRAFT_PRICES = """
     dimensions: [region]
     cells: [{match: {region: us}, unit_price: "2.5"}, {match: {region: "*"}, unit_price: "1"}]
   - {id: new, sku: s.new, unit: u, model: unit, unit_price: "5"}
+  - {id: dynamic, sku: s.dynamic, unit: u, model: dynamic, price_field: price, markup: "1.07"}
 """
-SKUS = ["s.unit", "s.graduated", "s.daily", "s.volume", "s.package", "s.rounded", "s.changing", "s.matrix", "s.new"]
+# Terms of accounts: `a` has a price and a currency of its own, and credits that expire inside a month and last into the next one.
+TERMS = """
+  - {id: unit-a, sku: s.unit, unit: u, model: unit, unit_price: "0.01", accounts: [a], effective_from: "2026-03-02T00:00:00Z"}
+exchange_rates: [{currency: EUR, rate: "0.92"}]
+adjustments:
+  - {id: pool, type: allowance, skus: [s.graduated], unit: u, quantity: "2"}
+  - {id: partner, type: discount, percent: "10", skus: [s.volume, s.unit]}
+  - {id: least, type: minimum_spend, amount: "9"}
+  - {id: support, type: uplift, percent: "7.5", of: all}
+  - {id: pay, type: credits}
+accounts:
+  - {account: a, currency: EUR}
+  - account: b
+    recurring: [{id: platform, sku: acme.platform, amount: "20"}]
+    credits: [{id: g, amount: "50", effective_from: 2026-03-02T00:00:00Z, expires: 2026-04-21T00:00:00Z}]
+"""
+DRAFT_TERMS = """
+  - {id: daily-b, sku: s.daily, unit: u, model: unit, unit_price: "0.4", accounts: [b], effective_to: "2026-03-02T07:00:00Z"}
+adjustments:
+  - {id: partner, type: discount, percent: "12.5"}
+  - {id: pay, type: credits}
+  - {id: cents, type: rounding, digits: 2}
+accounts:
+  - account: b
+    credits: [{id: g, amount: "30", effective_from: 2026-03-02T00:00:00Z, expires: 2026-03-02T11:00:00Z}]
+"""
+SKUS = ["s.unit", "s.graduated", "s.daily", "s.volume", "s.package", "s.rounded", "s.changing", "s.matrix", "s.dynamic", "s.new"]
 LIVE = parse_price_book("currency: USD\nprices:" + PRICES, "live.yaml")
 DRAFT = parse_price_book("currency: USD\nprices:" + DRAFT_PRICES, "draft.yaml")
+LIVE_TERMS = parse_price_book("currency: USD\nprices:" + PRICES + TERMS, "live.yaml")
+DRAFT_TERMS_BOOK = parse_price_book("currency: USD\nprices:" + DRAFT_PRICES + DRAFT_TERMS, "draft.yaml")
+BOOKS = {
+    "prices": (LIVE, DRAFT), "terms": (LIVE_TERMS, DRAFT_TERMS_BOOK), "terms in the draft": (LIVE, DRAFT_TERMS_BOOK),
+    "terms that go": (LIVE_TERMS, DRAFT),
+}  # fmt: skip
 
 
 def rates(book: PriceBook) -> Rates:
@@ -141,7 +175,8 @@ class Partition:
         for step in batch:
             start = MARCH + step.hour * 3_600
             key = GroupKey(step.account, step.sku, "u", rates(EMPTY_BOOK).default.month_of(start))
-            now[key, entry_key(start, step.region, "", "")] = step.quantity
+            dimensions = f'{{"price":"{len(step.region)}.25"}}' if step.sku == "s.dynamic" and step.region != "eu" else ""
+            now[key, entry_key(start, step.region, "", dimensions)] = step.quantity
         for (group, entry), quantity in now.items():
             stored = self.store.get(ENTRY + group_prefix(group) + entry)
             before = money(stored.split(b"\0")[0].decode()) if stored else None
@@ -217,14 +252,16 @@ def deliver(partition: Partition, drawn: list[Step], rng: random.Random) -> None
             partition.sweep(rng.randrange(1, 4))
 
 
-@settings(max_examples=150, deadline=None)
-@given(steps, steps, st.randoms(use_true_random=False))
-def test_it_equals_the_two_definitions(before: list[Step], after: list[Step], rng: random.Random) -> None:
+@pytest.mark.parametrize("kind", BOOKS)
+@settings(max_examples=60, deadline=None)
+@given(before=steps, after=steps, rng=st.randoms(use_true_random=False))
+def test_it_equals_the_two_definitions(kind: str, before: list[Step], after: list[Step], rng: random.Random) -> None:
     """Usage from before the draft and from after it, in any order, through any restarts."""
-    partition = Partition(LIVE, None)
+    live, draft = BOOKS[kind]
+    partition = Partition(live, None)
     deliver(partition, before, rng)
     assert not partition.topic
-    partition.use(LIVE, DRAFT)
+    partition.use(live, draft)
     deliver(partition, after, rng)
     partition.finish()
     check(partition)
@@ -271,6 +308,20 @@ def test_every_sku_differs_somewhere() -> None:
     check(partition)
     differing = {row.sku for v in partition.variances().values() for row in v.skus if row.live != row.draft}
     assert differing == set(SKUS)
+
+
+def test_adjustments_currencies_and_credits_are_compared_too() -> None:
+    partition = Partition(LIVE_TERMS, DRAFT_TERMS_BOOK)
+    partition.finish()
+    partition.rate([step._replace(account=name) for name in "ab" for step in one_of_each()])
+    check(partition)
+    found = partition.variances()
+    assert {(v.live_currency, v.draft_currency) for v in found.values() if v.account == "a"} == {("EUR", "USD")}
+    seen = {(row.adjustment, row.live != "0", row.draft != "0") for v in found.values() for row in v.adjustments}
+    assert {("support", True, False), ("cents", False, True), ("partner", True, True), ("pay", True, True), ("pool", True, False)} <= seen
+    # What a credit paid in March is gone in April.
+    april = {row.adjustment for row in found["b", "2026-04"].adjustments if row.live != "0"}
+    assert "pay" not in april
 
 
 BROKEN = {
