@@ -140,6 +140,12 @@ class Meters:
     def __len__(self) -> int:
         return len(self.all)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Meters) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
     def read(self, event: UsageEvent) -> list[Reading]:
         """What an event of a claimed type says to each of its meters; [] when filters leave nothing.
 
