@@ -5,13 +5,13 @@ What is explained of it is then compared with numbers worked by hand.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
 import msgspec
 import pytest
-import yaml
 from ratemill.cli.explaining.build import begin, finish, tally_of
 from ratemill.cli.explaining.explanation import Explanation
 from ratemill.cli.explaining.facts import Facts, Publication, Written
@@ -52,7 +52,7 @@ class Rig:
 
     def publish(self, tariff: str | Mapping[str, Any], reason: str = "first prices") -> None:
         """A tariff comes into force, and what is there is rated by it."""
-        text = tariff if isinstance(tariff, str) else yaml.safe_dump(dict(tariff))
+        text = tariff if isinstance(tariff, str) else json.dumps(tariff)
         new = Rates(*_parts(text))
         self.publications.append(Publication(new, "book.yaml", "ann", reason, parse_time("2026-03-01T00:00:00Z") + len(self.publications)))
         self._sweep(Target(new, self.state.closed.month), f"price_book:{new.digest[:12]}")

@@ -1,0 +1,157 @@
+"""Closed months, corrections, amended events and meters, explained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ratemill.cli.explaining.explanation import Explanation
+from ratemill.schemas.control import Amend, Close, Origin
+from ratemill.streams.core.store import SAMPLE
+
+TIERS = [{"up_to": "100", "unit_price": "0.09"}, {"unit_price": "0.05"}]
+MARCH, APRIL = 2026 * 12 + 2, 2026 * 12 + 3
+
+
+def close(period: str, id: str = "c") -> Close:
+    return Close(id=id * 32, author="bob", reason=f"{period} is done", at_ns=0, period=period)
+
+
+def cancel(event: Any, replacement: Any = None) -> Amend:
+    origin = Origin("usage.raw.aws", 0, 0, 0)
+    return Amend(id="a" * 32, author="eve", reason="metered twice", at_ns=0, original=event, origin=origin, replacement=replacement)
+
+
+def verdicts(explanation: Explanation) -> dict[str, str]:
+    return {check.name: check.verdict for check in explanation.audit}
+
+
+def values(explanation: Explanation, at: int = 0) -> dict[str, str]:
+    return {value.name: value.value for value in explanation.arithmetic[at].values}
+
+
+# -- closed months ---------------------------------------------------------------------------------------------------
+
+
+def test_an_invoiced_line_item_is_final_and_stays(rig: Any, use: Any, book: Any) -> None:
+    r = rig(book(model="graduated", tiers=TIERS))
+    r.send(use("95", "03-01T00:00"))
+    r.close(MARCH, close("2026-03"))
+    r.send(use("3", "03-01T00:10"))
+    found = r.explain(r.item("tier-1", charge_class=None))
+    assert (found.line_item.status, found.line_item.cost) == ("final", "8.55")
+    assert found.line_item.status_in_words == "the period was closed on 1970-01-01T00:00:00Z by bob: 2026-03 is done"
+    assert verdicts(found)["recomputed"] == "equal"
+    assert [(each.billing_period, each.quantity, each.cost) for each in found.corrections] == [("2026-04", "3", "0.27")]
+    assert r.tampered(r.item("tier-1", charge_class=None), billed_cost="8.82").verdict == "differs"
+
+
+def test_a_correction_is_what_ought_to_have_been_less_what_was_invoiced(rig: Any, use: Any, book: Any) -> None:
+    """95 in the window were invoiced at 8.55; 8 come late: 5 more at 0.09 are 0.45, and 3 at 0.05 are 0.15."""
+    r = rig(book(model="graduated", tiers=TIERS))
+    r.send(use("95", "03-01T00:00"))
+    r.close(MARCH, close("2026-03"))
+    r.send(use("8", "03-01T00:10"))
+    first = r.explain(r.item("tier-1", charge_class="Correction"))
+    assert values(first) == {"invoiced": "95 × 0.09 = 8.55", "ought to have been": "100 × 0.09 = 9", "this correction": "5 × 0.09 = 0.45"}
+    assert (first.line_item.corrects_period, first.line_item.billing_period, first.line_item.status) == ("2026-03", "2026-04", "estimate")
+    second = r.explain(r.item("tier-2", charge_class="Correction"))
+    assert values(second) == {"invoiced": "nothing", "ought to have been": "3 × 0.05 = 0.15", "this correction": "3 × 0.05 = 0.15"}
+    for found in (first, second):
+        assert (found.events.counted, found.events.quantity, verdicts(found)["recomputed"], found.verdict) == (2, "103", "equal", "equal")
+    assert r.tampered(r.item("tier-2", charge_class="Correction"), pricing_quantity="4").verdict == "differs"
+
+
+def test_when_the_next_month_is_closed_line_item_and_corrections_hold_together(rig: Any, use: Any, book: Any) -> None:
+    r = rig(book(model="unit", unit_price="2"))
+    r.send(use("10", "03-01T00:00"))
+    r.close(MARCH, close("2026-03"))
+    r.send(use("4", "03-01T00:10"), use("1", "04-01T00:00"))
+    r.close(APRIL, close("2026-04", "d"))
+    item = r.item("tier-1", "2026-03", charge_class=None)
+    found = r.explain(item)
+    assert found.line_item.status_in_words.endswith("2026-03 is done")
+    says = next(check.says for check in found.audit if check.name == "recomputed")
+    assert says == "recomputed from 1 window: equal together with the 1 corrections that were billed since"
+    assert r.explain(item, related={}).verdict == "differs"  # without them it is not
+    billed = r.explain(r.item("tier-1", charge_class="Correction"))
+    assert verdicts(billed)["recomputed"] == "unknown"
+    assert billed.verdict == "unknown"
+
+
+# -- amended events --------------------------------------------------------------------------------------------------
+
+
+def test_a_cancelled_event_counts_no_more(rig: Any, use: Any, book: Any) -> None:
+    r = rig(book(model="unit", unit_price="2"))
+    wrong = use("4", "03-01T00:30", id="wrong")
+    r.send(use("10", "03-01T00:00"), wrong)
+    r.amend(cancel(wrong))
+    found = r.explain(r.item("tier-1"))
+    assert (found.line_item.quantity, found.events.quantity, found.events.counted, found.events.amended) == ("10", "10", 1, 1)
+    assert {each.id: (each.quantity, each.note) for each in found.events.shown}["wrong"] == ("0", "cancelled")
+    assert found.revisions[-1].cause_in_words == "amended event aaaaaaaa by eve: metered twice"
+    assert found.verdict == "equal"
+
+
+def test_an_event_that_was_moved_to_another_window(rig: Any, use: Any, book: Any) -> None:
+    r = rig(book(model="unit", unit_price="2"))
+    wrong = use("4", "03-01T00:30", id="wrong")
+    r.send(use("10", "03-01T00:00"), wrong)
+    r.amend(cancel(wrong, use("5", "03-01T07:00", id="wrong")))
+    left, come = r.explain(r.item("tier-1", "2026-03-01T00")), r.explain(r.item("tier-1", "2026-03-01T07"))
+    assert (left.events.quantity, come.events.quantity, left.verdict, come.verdict) == ("10", "5", "equal", "equal")
+    assert left.events.shown[1].note == "amended, was 4 u; now it counts elsewhere"
+    assert come.events.shown[0].note == "amended, was 4 u"
+
+
+# -- meters ----------------------------------------------------------------------------------------------------------
+
+
+def metered(**fields: Any) -> dict[str, Any]:
+    return {
+        "currency": "USD",
+        "prices": [{"id": "p", "sku": "es.ram", "unit": "GB-h", "model": "unit", "unit_price": "0.5"}],
+        "meters": [{"id": "ram", "event": "instance.ram", "sku": "es.ram", "unit": "GB-h", **fields}],
+    }
+
+
+def test_a_meter_that_sums(rig: Any, use: Any) -> None:
+    """quantity x factor: 2 x 3 + 1 x 4 = 10; the third is filtered out."""
+    r = rig(metered(aggregation="sum", quantity="quantity * number(dimensions.factor)", filter="dimensions.tier == \"hot\"", group_by=["region"]))
+    r.send(
+        use("2", "03-01T00:00", sku="instance.ram", unit="GB", dimensions={"factor": "3", "tier": "hot"}),
+        use("1", "03-01T00:20", sku="instance.ram", unit="GB", dimensions={"factor": "4", "tier": "hot"}),
+        use("9", "03-01T00:20", sku="instance.ram", unit="GB", dimensions={"factor": "4", "tier": "cold"}),
+    )
+    found = r.explain(r.item("tier-1"))
+    assert (found.line_item.sku, found.line_item.quantity, found.line_item.cost) == ("es.ram", "10", "5")
+    assert (found.events.counted, found.events.quantity, sorted(each.quantity for each in found.events.shown)) == (2, "10", ["4", "6"])
+    assert values(found, 1)["meter"] == "ram"
+    assert found.verdict == "equal"
+
+
+def test_a_meter_that_weighs_by_time(rig: Any, use: Any) -> None:
+    """4 GB from 00:30, 8 GB from 01:15: in the first hour 4 x 0.5 = 2; in the second 4 x 0.25 + 8 x 0.75 = 7."""
+    r = rig(metered(aggregation="time_weighted", per="hour", gap_limit="2h", carry_forward=True, digits=12))
+    r.send(use("4", "03-01T00:30", sku="instance.ram", unit="GB-h"), use("8", "03-01T01:15", sku="instance.ram", unit="GB-h"))
+    first, second = (r.explain(r.item("tier-1", f"2026-03-01T0{hour}")) for hour in (0, 1))
+    assert (first.line_item.quantity, second.line_item.quantity) == ("2", "7")
+    assert values(second, 1)["2026-03-01T00:30:00Z"] == "4"
+    assert values(second, 1)["this window"] == "7"
+    for found in (first, second):
+        assert (verdicts(found)["recomputed"], verdicts(found)["meter"], verdicts(found)["events"]) == ("equal", "equal", "unknown")
+    item = r.item("tier-1", "2026-03-01T01")
+    state = {key: value for key, value in r.facts(item).state.items() if key[:1] != SAMPLE}
+    samples = sorted(key for key in r.facts(item).state if key[:1] == SAMPLE)
+    state[samples[1]] = r.facts(item).state[samples[1]]
+    assert verdicts(r.explain(item, state=state))["meter"] == "differs"  # a sample is gone
+
+
+@pytest.mark.parametrize(("aggregation", "quantity"), [("max", "9"), ("min", "2"), ("latest", "3")])
+def test_a_meter_that_picks_a_reading(rig: Any, use: Any, aggregation: str, quantity: str) -> None:
+    r = rig(metered(aggregation=aggregation))
+    r.send(*(use(q, f"03-01T00:{m}", sku="instance.ram", unit="GB-h") for q, m in (("2", "01"), ("9", "20"), ("3", "40"))))
+    found = r.explain(r.item("tier-1"))
+    assert (found.line_item.quantity, values(found, 1)["this window"], verdicts(found)["meter"]) == (quantity, quantity, "equal")
+    assert [each.quantity for each in found.events.shown] == ["2", "9", "3"]
