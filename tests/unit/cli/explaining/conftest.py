@@ -76,7 +76,8 @@ class Rig:
         """Events come, and are committed."""
         for event in events:
             self.events.append((event, Origin("usage.raw.aws", 0, len(self.events), 0)))
-        self.state.add(events)
+        added = self.state.add(events)
+        assert not added.rejected, added.rejected
         self._seal("")
 
     def _seal(self, cause: str) -> None:

@@ -134,7 +134,7 @@ def test_a_meter_that_sums(rig: Any, use: Any) -> None:
 def test_a_meter_that_weighs_by_time(rig: Any, use: Any) -> None:
     """4 GB from 00:30, 8 GB from 01:15: in the first hour 4 x 0.5 = 2; in the second 4 x 0.25 + 8 x 0.75 = 7."""
     r = rig(metered(aggregation="time_weighted", per="hour", gap_limit="2h", carry_forward=True, digits=12))
-    r.send(use("4", "03-01T00:30", sku="instance.ram", unit="GB-h"), use("8", "03-01T01:15", sku="instance.ram", unit="GB-h"))
+    r.send(use("4", "03-01T00:30", sku="instance.ram", unit="GB"), use("8", "03-01T01:15", sku="instance.ram", unit="GB"))
     first, second = (r.explain(r.item("tier-1", f"2026-03-01T0{hour}")) for hour in (0, 1))
     assert (first.line_item.quantity, second.line_item.quantity) == ("2", "7")
     assert values(second, 1)["2026-03-01T00:30:00Z"] == "4"
