@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import click
@@ -22,6 +22,7 @@ from ..pricing.money import ZERO, money, plain, round_to, use_exact_arithmetic
 from ..schemas.errors import BadInput, Unavailable
 from ..sinks.costs import DIMENSIONS, CostRow, costs
 from ..sinks.elasticsearch import connect
+from ..sinks.periods import ClosedPeriods, read_closed
 
 __all__ = ["command"]
 
@@ -66,12 +67,12 @@ def command(
     if watch:
         asyncio.run(_watch(request, exact, every))
         return
-    rows = asyncio.run(_read(request))
+    found = asyncio.run(_read(request))
     if as_json:
-        click.echo(msgspec.json.encode({"rows": rows, "totals": _totals(rows)}).decode())
+        click.echo(msgspec.json.encode({"rows": found.rows, "totals": _totals(found.rows), "periods": found.periods}).decode())
     else:
         console = Console()
-        console.print(_view(rows, request, exact, console.width, None))
+        console.print(_view(found, request, exact, console.width, None))
 
 
 def _settings(request: _Request, config_path: str | None) -> _Request:
@@ -90,13 +91,33 @@ def _settings(request: _Request, config_path: str | None) -> _Request:
     return replace(request, url=request.url or found.url, prefix=request.prefix or found.index_prefix, access=access)
 
 
-async def _read(request: _Request) -> list[CostRow]:
+class _Period(msgspec.Struct):
+    """What one billing month comes to in one currency, and whether that can still change."""
+
+    period: str
+    status: str  # final | estimate
+    currency: str
+    billed_cost: str
+    closed_at: str = ""
+
+
+class _Found(NamedTuple):
+    rows: list[CostRow]
+    periods: list[_Period]
+
+
+async def _read(request: _Request) -> _Found:
     try:
         client = connect(request.url, **request.access)
     except ValueError as error:  # without scheme or port
         raise BadInput(f"Elasticsearch address {request.url!r}: {error}") from error
     try:
-        return await costs(client, request.prefix, account=request.account, by=request.by, period=request.period)
+        closed = await read_closed(client, request.prefix)
+        rows = await costs(client, request.prefix, account=request.account, by=request.by, period=request.period)
+        months = rows if request.by == ("period",) else await costs(
+            client, request.prefix, account=request.account, by=("period",), period=request.period
+        )  # fmt: skip
+        return _Found(rows, [_period(row, closed) for row in months])
     except Unavailable as error:
         address = urlsplit(request.url)  # shown without what may be a password in it
         raise Unavailable(f"{error} (at {address.hostname}:{address.port}); is it running? see `ratemill doctor`") from error
@@ -104,18 +125,24 @@ async def _read(request: _Request) -> list[CostRow]:
         await client.close()
 
 
+def _period(row: CostRow, closed: ClosedPeriods) -> _Period:
+    month = row.group["period"] or ""
+    status = closed.status(month)
+    return _Period(month, status, row.currency, row.billed_cost, closed.closed_at if status == "final" else "")
+
+
 async def _watch(request: _Request, exact: bool, every: float) -> None:
     console = Console()
-    rows, note = await _read(request), ""  # not there at the start: an error, as without --watch
+    found, note = await _read(request), ""  # not there at the start: an error, as without --watch
     with Live(console=console, screen=True, auto_refresh=False) if console.is_terminal else nullcontext() as live:
         while True:
             if live is None:
-                console.print(_view(rows, request, exact, console.width, None, note))
+                console.print(_view(found, request, exact, console.width, None, note))
             else:
-                live.update(_view(rows, request, exact, console.width, max(console.height - 10, 3), note), refresh=True)
+                live.update(_view(found, request, exact, console.width, max(console.height - 10, 3), note), refresh=True)
             await asyncio.sleep(every)
             try:
-                rows, note = await _read(request), ""
+                found, note = await _read(request), ""
             except Unavailable as error:
                 note = f"not up to date: {error}"
 
@@ -146,14 +173,22 @@ def _totals(rows: Sequence[CostRow]) -> list[_Total]:
     return totals
 
 
-def _view(rows: Sequence[CostRow], request: _Request, exact: bool, width: int, room: int | None, note: str = "") -> Group:
-    """The table, largest amounts first, at most `room` groups, with the totals of all of them; `width` in characters."""
+def _view(found: _Found, request: _Request, exact: bool, width: int, room: int | None, note: str = "") -> Group:
+    """The table, largest amounts first, at most `room` groups, with the totals of all of them; `width` in characters.
+
+    Below it each billing month, and whether its total is final or an estimate.
+    """
+    rows = found.rows
     totals = _totals(rows)
     ranked = sorted(rows, key=lambda row: (row.currency, -money(row.billed_cost)))
     shown = (ranked if room is None else ranked[:room]) if request.by else []
     lines: list[Any] = [Text(f"{_title(request)}: no line items")]
     if rows:
         lines = [_table(shown, totals, request, exact, width, len(ranked) - len(shown) if request.by else 0)]
+    for month in found.periods:
+        final = month.status == "final"
+        words = "final" if final else "an estimate: the month is open"
+        lines.append(Text(f"{month.period}: {_shown(month.billed_cost, 2)} {month.currency}, {words}", style="" if final else "dim"))
     if note:
         lines.append(Text(note, style="red"))
     return Group(*lines)

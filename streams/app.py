@@ -16,8 +16,12 @@ import structlog
 from aiokafka import TopicPartition
 from faust.types import TP
 
+from ..schemas.control import month_text
+from ..schemas.errors import Unavailable
 from ..schemas.limits import Limits
+from ..schemas.times import format_time
 from ..sinks.elasticsearch import ElasticsearchSink
+from ..sinks.periods import ClosedPeriods, write_closed
 from .config import Config
 from .control_topic import Controls
 from .lanes.base import Batch, Context, Lane
@@ -30,6 +34,8 @@ from .sink_metrics import PrometheusSinkMetrics
 from .topics import Topics
 
 __all__ = ["RatemillWorker"]
+
+_NS = 1_000_000_000
 
 
 class RatemillWorker:
@@ -167,6 +173,7 @@ class RatemillWorker:
         starting = asyncio.ensure_future(self.app.start())
         stopping = asyncio.ensure_future(stop.wait())
         watching = asyncio.ensure_future(self._watch())
+        telling = asyncio.ensure_future(self._tell_closed())
         try:
             await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
@@ -179,6 +186,7 @@ class RatemillWorker:
                 raise self.app.crash_reason
         finally:
             watching.cancel()
+            telling.cancel()
             async with self._changing:
                 await self._stop_lanes()
             await self.app.stop()
@@ -187,6 +195,23 @@ class RatemillWorker:
             if self._sink is not None and self._starting_sink is not None:
                 self._starting_sink.cancel()
                 await self._sink.close()
+
+    async def _tell_closed(self) -> None:
+        """Let readers of Elasticsearch know which months are final."""
+        told = 0
+        while self._sink is not None:
+            changed = self.controls.changed
+            receipt = self.controls.closed_through(self.config.kafka.partitions)
+            if receipt is not None and receipt.closed_through > told:
+                closed = ClosedPeriods(month_text(receipt.closed_through), format_time(receipt.at_ns // _NS * _NS))
+                try:
+                    await write_closed(self._sink.client, self.config.elasticsearch.index_prefix, closed, receipt.closed_through)
+                except Unavailable as error:
+                    self.log.warning("closed_period_not_told", detail=str(error))
+                    await asyncio.sleep(5)
+                    continue
+                told = receipt.closed_through
+            await changed.wait()
 
     async def _watch(self) -> None:
         """Raise what killed a lane; publish lag and queue lengths every second."""

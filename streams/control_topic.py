@@ -15,7 +15,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from ..schemas.control import Amend, ControlRecord, Receipt, Request, Rerate, decode_control, encode_control
+from ..schemas.control import Amend, Close, ControlRecord, Receipt, Request, Rerate, decode_control, encode_control
 from ..schemas.errors import BadInput, Unavailable
 from .config import Config
 from .restore import read_to_end
@@ -102,6 +102,17 @@ class Controls:
     def receipts(self, control_id: str) -> dict[int, Receipt]:
         """All receipts of a request, by partition."""
         return dict(sorted(self._receipts.get(control_id, {}).items()))
+
+    def closed_through(self, partitions: int) -> Receipt | None:
+        """The receipt that completed the last close which every partition has answered; None while there is none."""
+        found: Receipt | None = None
+        for _, request in self._requests:
+            receipts = self._receipts.get(request.id, {})
+            if isinstance(request, Close) and len(receipts) >= partitions:
+                last = max(receipts.values(), key=lambda receipt: receipt.at_ns)
+                if found is None or last.closed_through > found.closed_through:
+                    found = last
+        return found
 
     def take(self, offset: int, value: bytes | None) -> None:
         """Take a record of the topic in. What is not a control record is logged and left out."""
