@@ -112,8 +112,8 @@ async def _read(request: _Request) -> _Found:
     except ValueError as error:  # without scheme or port
         raise BadInput(f"Elasticsearch address {request.url!r}: {error}") from error
     try:
-        closed = await read_closed(client, request.prefix)
         rows = await costs(client, request.prefix, account=request.account, by=request.by, period=request.period)
+        closed = await read_closed(client, request.prefix)
         months = rows if request.by == ("period",) else await costs(
             client, request.prefix, account=request.account, by=("period",), period=request.period
         )  # fmt: skip

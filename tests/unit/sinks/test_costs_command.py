@@ -13,6 +13,7 @@ import orjson
 import pytest
 from click.testing import CliRunner
 from ratemill.sinks.costs import CostRow
+from ratemill.sinks.periods import ClosedPeriods
 from rich.console import Console
 
 module = importlib.import_module("ratemill.cli.costs")
@@ -25,9 +26,12 @@ ROWS = [
 ]
 
 
-def shown(monkeypatch: pytest.MonkeyPatch, rows: Sequence[CostRow], width: int, *arguments: str) -> str:
-    async def read(_request: object) -> list[CostRow]:
-        return list(rows)
+MONTHS = [CostRow({"period": "2026-10"}, "USD", "1234000", "1234000", 9, 0), CostRow({"period": "2026-11"}, "USD", "567.1", "567.1", 3, 0)]
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, rows: Sequence[CostRow], width: int, *arguments: str, closed: str = "") -> str:
+    async def read(_request: object) -> Any:
+        return module._Found(list(rows), [module._period(row, ClosedPeriods(closed)) for row in MONTHS if rows])
 
     output = io.StringIO()
     monkeypatch.setattr(module, "_read", read)
@@ -43,6 +47,15 @@ def test_an_amount_is_never_cut(monkeypatch: pytest.MonkeyPatch, width: int) -> 
     assert "1,234,567.00" in text
     assert "1,234,567.10" in text  # the total
     assert all(len(line) <= width for line in text.splitlines())
+
+
+def test_every_total_says_whether_it_can_still_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(monkeypatch, ROWS, 120, closed="2026-10")
+    assert "2026-10: 1,234,000.00 USD, final" in text
+    assert "2026-11: 567.10 USD, an estimate" in text
+    assert "final" not in shown(monkeypatch, ROWS, 120, closed="2026-09")
+    answer = orjson.loads(shown(monkeypatch, ROWS, 80, "--json", closed="2026-10"))
+    assert [(each["period"], each["status"]) for each in answer["periods"]] == [("2026-10", "final"), ("2026-11", "estimate")]
 
 
 def test_exact_shows_every_digit(monkeypatch: pytest.MonkeyPatch) -> None:
