@@ -22,9 +22,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ..collectors.files import read_pieces, size_of
+from ..metering.alignment import misaligned
 from ..pricing.money import ZERO, plain, round_to, use_exact_arithmetic
 from ..schemas.decoders.registry import FORMATS
-from ..schemas.errors import BadInput, RatemillError
+from ..schemas.errors import BadInput, BadPriceBook, RatemillError
 from ..schemas.line_item import RatedLineItem, decode_line_item
 from .offline import OfflineRating, Rejected, SkuTotal, Totals
 from .prices import read_tariff
@@ -71,6 +72,8 @@ def command(
             raise BadInput(f"{written}: is an input too; write to another file")
     use_exact_arithmetic()
     tariff = read_tariff(prices, meters)
+    if wrong := misaligned(tariff, window_s):
+        raise BadPriceBook([f"{prices}: {each}" for each in wrong])
     with contextlib.ExitStack() as stack:
         letters = stack.enter_context(_written_file(dead_letters)) if dead_letters else None
         rating = OfflineRating(tariff, window_s, _reporter(format, letters, dead_letters))
