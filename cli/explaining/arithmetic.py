@@ -80,9 +80,11 @@ def _nothing(quantity: Decimal, component: str) -> Part:
 
 
 def _part(price: Price, index: int, quantity: Decimal, unit_price: Decimal, component: str, note: str = "") -> Part:
+    name, in_book = f"tier-{index + 1}", tier_name(price, index)  # line items count the allowance as a tier, price books do not
+    said = {"free": "free allowance", name: ""}.get(in_book, in_book if price.schedule is not None else "")
     return Part(
-        tier_name(price, index), ranges(price)[index], plain(quantity), plain(unit_price), plain(quantity * unit_price),
-        note, this=component == f"tier-{index + 1}",
+        name, ranges(price)[index], plain(quantity), plain(unit_price), plain(quantity * unit_price),
+        ", ".join(text for text in (said, note) if text), this=component == name,
     )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def recomputed(item: RatedLineItem, made: RatedLineItem | None, usage: Rerated |
         later = corrections_of(facts, closed_only=True)
         if wrong and later and _sums_to(item, later, made):
             # When a month is closed, what was corrected in it counts as invoiced; so the line item alone is not what the state holds.
-            return Check(name, EQUAL, f"recomputed from {source}: equal together with the {len(later):,} corrections that were billed since")
+            return Check(name, EQUAL, f"recomputed from {source}: equal together with what was corrected since ({len(later):,})")
     return _judged(name, says, wrong, facts)
 
 
@@ -147,7 +147,7 @@ def ordered(written: Sequence[Written]) -> Check:
 def events(found: Decimal, expected: Decimal, about: Events, facts: Facts) -> Check:
     """The events that count add up to the usage behind the line item."""
     name = "events"
-    what = f"{about.counted:,} event{'' if about.counted == 1 else 's'} add up to {plain(found)}"
+    what = f"{about.counted:,} event{' adds' if about.counted == 1 else 's add'} up to {plain(found)}"
     if found == expected:
         return Check(name, EQUAL, f"{what}, the usage that was rated")
     if about.note:

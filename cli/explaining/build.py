@@ -148,6 +148,7 @@ def finish(explained: Explained, tally: Tally | None) -> Explanation:
         verdict=audit.verdict(checks),
         audit=checks,
         price=words.price_facts(facts),
+        terms=words.terms_facts(facts),
         unpriced=words.why_unpriced(facts) if item.x_unpriced else "",
         arithmetic=explained.arithmetic,
         revisions=[words.revision(facts, record) for record in facts.written],

@@ -21,6 +21,7 @@ __all__ = [
     "Revision",
     "Step",
     "Subject",
+    "Terms",
     "Value",
 ]
 
@@ -84,6 +85,16 @@ class PriceFacts(msgspec.Struct):
     in_words: list[str]
     introduced: Published | None  # the first book on the topic that holds this version
     in_force: Published | None  # the book by which the partition rates now
+
+
+class Terms(msgspec.Struct):
+    """The terms of the account behind a charge of it: adjustments, fees, commitments, credits."""
+
+    digest: str
+    currency: str
+    steps: list[str]  # ids, in the order in which they are applied
+    introduced: Published | None  # the first book on the topic under which the account had these terms
+    in_force: Published | None
 
 
 class Value(msgspec.Struct):
@@ -183,7 +194,8 @@ class EventShown(msgspec.Struct):
 class Events(msgspec.Struct):
     """The usage behind a line item."""
 
-    scope: str  # which events were looked for
+    scope: str  # which events were looked for, or why none were
+    looked_for: bool = False
     counted: int = 0
     quantity: str = "0"  # sum of what counts
     expected: str = ""  # what the sum must be
@@ -204,6 +216,7 @@ class Explanation(msgspec.Struct):
     verdict: str  # of all checks: "differs" if any does, else "unknown" if any is, else "equal"
     audit: list[Check]
     price: PriceFacts | None
+    terms: Terms | None  # of a charge of the account
     unpriced: str  # why there is no price, "" where there is one
     arithmetic: list[Arithmetic]
     revisions: list[Revision]

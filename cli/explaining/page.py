@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from .explanation import DIFFERS, EQUAL, UNKNOWN, Arithmetic, Check, Events, Explanation, PriceFacts, Published, Revision, Subject
+from .explanation import DIFFERS, EQUAL, UNKNOWN, Arithmetic, Check, Events, Explanation, PriceFacts, Published, Revision, Subject, Terms
 
 __all__ = ["show"]
 
@@ -23,8 +23,13 @@ Row = tuple[str, ...]
 
 def show(explanation: Explanation, console: Console) -> None:
     """Print it."""
-    for part in page(explanation):
-        console.print(part, highlight=False)
+    with console.capture() as captured:
+        for part in page(explanation):
+            console.print(part, highlight=False)
+    text = captured.get()
+    if not console.is_terminal:
+        text = "\n".join(line.rstrip() for line in text.split("\n"))  # blanks that fill a table up
+    console.file.write(text)
 
 
 def page(explanation: Explanation) -> Iterator[Any]:
@@ -32,7 +37,10 @@ def page(explanation: Explanation) -> Iterator[Any]:
     subject = explanation.line_item
     yield _head(subject)
     yield _facts(_about(subject))
-    yield from _section("Price", [_facts(_price(explanation.price, explanation.unpriced))])
+    if explanation.terms is not None:
+        yield from _section("Terms of the account", [_facts(_terms(explanation.terms))])
+    else:
+        yield from _section("Price", [_facts(_price(explanation.price, explanation.unpriced))])
     for arithmetic in explanation.arithmetic:
         yield from _section(f"Arithmetic · {arithmetic.title}", _arithmetic(arithmetic, subject))
     yield from _section("Audit", _audit(explanation.audit))
@@ -95,6 +103,14 @@ def _price(price: PriceFacts | None, unpriced: str) -> Iterator[Row]:
         yield "in force", _published(price.in_force)
 
 
+def _terms(terms: Terms) -> Iterator[Row]:
+    yield "steps", " → ".join(terms.steps)
+    if terms.introduced is not None:
+        yield "published", _published(terms.introduced)
+    if terms.in_force is not None and terms.in_force != terms.introduced:
+        yield "in force", _published(terms.in_force)
+
+
 def _published(book: Published) -> str:
     return f"{book.published_at} by {book.author or '(nobody)'}: {book.reason}\n{book.name or 'no file'}, book {book.digest[:12]}"
 
@@ -144,6 +160,8 @@ def _revisions(revisions: Sequence[Revision]) -> Any:
 
 def _events(events: Events) -> Iterator[Any]:
     yield Text(printable(events.scope))
+    if not events.looked_for:
+        return
     if events.shown:
         rows = [
             (e.time, e.quantity, f"{e.source} {e.id}", f"{e.topic}/{e.partition}/{e.offset}/{e.index}", e.note) for e in events.shown

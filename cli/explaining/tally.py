@@ -31,7 +31,7 @@ class Tally:
 
     def restart(self) -> None:
         """Begin anew, before the events are gone through once more."""
-        self.events = Events(scope=self._scope, page=self._page)
+        self.events = Events(scope=self._scope, looked_for=True, page=self._page)
         self._seen: set[bytes] = set()
         self._taken_back: set[bytes] = set()
         self._held: list[tuple[tuple[int, str, str], EventShown]] = []

@@ -5,13 +5,13 @@ from __future__ import annotations
 from ...pricing.price import SINCE_ALWAYS, Price
 from ...schemas.control import Amend, BackfillClose, BackfillOpen, BackfillRevert, Close, Request, Rerate
 from ...schemas.line_item import RatedLineItem
-from ...schemas.times import format_time
+from ...schemas.times import NS, format_time
 from ..prices import in_words
-from .explanation import CorrectionShown, PriceFacts, Published, Revision, Subject
+from .explanation import CorrectionShown, PriceFacts, Published, Revision, Subject, Terms
 from .facts import Facts, Publication, Written
 from .recompute import kind_of
 
-__all__ = ["cause_in_words", "correction", "held_by", "price_facts", "revision", "revisions_note", "subject", "why_unpriced"]
+__all__ = ["cause_in_words", "correction", "held_by", "price_facts", "revision", "revisions_note", "subject", "terms_facts", "why_unpriced"]
 
 _REQUESTS: dict[type, str] = {
     Close: "close of a period",
@@ -47,7 +47,7 @@ def _status(facts: Facts, item: RatedLineItem) -> tuple[str, str]:
     if not facts.is_closed(period):
         return "estimate", "the period is open, later usage may change it"
     found = facts.close_of(period)
-    by = "" if found is None else f" on {format_time(found[0].at_ns)} by {found[0].author}: {found[0].reason}"
+    by = "" if found is None else f" on {format_time(found[0].at_ns // NS * NS)} by {found[0].author}: {found[0].reason}"
     return "final", f"the period was closed{by}"
 
 
@@ -83,8 +83,25 @@ def price_facts(facts: Facts) -> PriceFacts | None:
     )
 
 
+def terms_facts(facts: Facts) -> Terms | None:
+    """The terms of the account behind a charge of it; None for usage, and where the book in force has none."""
+    item = facts.stored
+    book = facts.in_force
+    if book is None or kind_of(item) != "account":
+        return None
+    if (closed := facts.publication(facts.closed_book)) is not None and facts.is_closed(item.billing_period_start[:7]):
+        book = closed
+    terms = book.rates.of(item.billing_account_id).terms
+    if terms is None:
+        return None
+    same = (each for each in facts.publications if (its := each.rates.of(item.billing_account_id).terms) is not None and its.digest == terms.digest)
+    introduced = next(same, None)
+    steps = [step.id for step in terms.steps]
+    return Terms(terms.digest, terms.currency, steps, None if introduced is None else _published(introduced), _published(book))
+
+
 def _published(book: Publication) -> Published:
-    return Published(book.digest, book.name, book.author, book.reason, format_time(book.published_at_ns))
+    return Published(book.digest, book.name, book.author, book.reason, format_time(book.published_at_ns // NS * NS))
 
 
 def why_unpriced(facts: Facts) -> str:

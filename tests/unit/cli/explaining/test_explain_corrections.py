@@ -72,7 +72,7 @@ def test_when_the_next_month_is_closed_line_item_and_corrections_hold_together(r
     found = r.explain(item)
     assert found.line_item.status_in_words.endswith("2026-03 is done")
     says = next(check.says for check in found.audit if check.name == "recomputed")
-    assert says == "recomputed from 1 window: equal together with the 1 corrections that were billed since"
+    assert says == "recomputed from 1 window: equal together with what was corrected since (1)"
     assert r.explain(item, related={}).verdict == "differs"  # without them it is not
     billed = r.explain(r.item("tier-1", charge_class="Correction"))
     assert verdicts(billed)["recomputed"] == "unknown"

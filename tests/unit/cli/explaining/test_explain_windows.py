@@ -55,7 +55,8 @@ def test_a_unit_price_with_an_allowance(rig: Any, use: Any, book: Any) -> None:
     r = rig(book(model="unit", unit_price="0.5", free="10"))
     r.send(use("8", "03-01T00:00"), use("5", "03-01T01:00"))
     found = r.explain(r.item("tier-2"))
-    assert parts(found) == [("free", "2", "0", "0", False), ("tier-1", "3", "0.5", "1.5", True)]
+    assert parts(found) == [("tier-1", "2", "0", "0", False), ("tier-2", "3", "0.5", "1.5", True)]
+    assert [p.note for p in found.arithmetic[0].parts] == ["free allowance", ""]
     assert found.verdict == "equal"
 
 
@@ -73,7 +74,7 @@ def test_a_percentage_is_of_an_amount(rig: Any, use: Any, book: Any) -> None:
     r.send(use("800", "03-01T00:00"), use("250", "03-01T01:00"))
     found = r.explain(r.item("tier-2", "2026-03-01T01"))
     assert values(found)["percentage"] == "2.9 %"
-    assert parts(found) == [("tier-1", "250", "0.029", "7.25", True)]
+    assert parts(found) == [("tier-2", "250", "0.029", "7.25", True)]
     assert found.verdict == "equal"
 
 
@@ -134,7 +135,7 @@ def test_which_band_of_the_week_holds_the_window(rig: Any, use: Any, book: Any, 
     found = r.explain(item)
     assert values(found)["on the clocks of Europe/Berlin"] == clock
     assert band in values(found)
-    assert parts(found)[0][0] == band
+    assert found.arithmetic[0].parts[0].note == band
     assert parts(found)[0][2] == price
     assert found.verdict == "equal"
 
