@@ -92,6 +92,7 @@ class Calendar:
                 self._months.clear()
             known = self._months[day] = self._month_at(day * 86_400)
         month, next_start = known
+        # Clocks that were put back over midnight show the old month once more; the new one has begun, and goes on.
         return month if t_s < next_start else month + 1
 
     def month_start(self, month: int) -> int:
@@ -120,9 +121,6 @@ class Calendar:
     def _month_at(self, t_s: int) -> tuple[int, int]:
         local = _local_date(self._zone, t_s)
         month = local.year * 12 + local.month - 1
-        # Clocks that were put back over midnight show the old month once more, and the new one has begun already.
-        while self.month_start(month + 1) <= t_s:
-            month += 1
         return month, self.month_start(month + 1)
 
     def _chunk(self, hour: int) -> tuple[int, ...]:
@@ -191,7 +189,7 @@ def _next_start(zone: ZoneInfo | None, length: int, t_s: int) -> int:
 def _day_of(zone: ZoneInfo | None, t_s: int) -> tuple[int, int]:
     """Start and end of the day that holds a moment."""
     day = _local_date(zone, t_s).toordinal()
-    # As in _month_at; and where the date line was moved, a day is empty.
+    # Clocks that were put back over midnight show the day before once more; and where the date line was moved, a day is empty.
     while (end := _day_start(zone, day + 1)) <= t_s:
         day += 1
     return _day_start(zone, day), end

@@ -20,8 +20,6 @@ def integral(meter: Meter, samples: Samples, low: int, high: int) -> Decimal | N
     """Exact quantity x nanoseconds in [low, high); None when no sample lies in it, and none holds into it."""
     inside = samples.between(low, high)
     carried = samples.before(low)
-    if carried is not None and carried.time_ns + meter.gap_limit <= low:
-        carried = None
     found = [carried, *inside] if carried is not None else inside
     if not found:
         return None
