@@ -126,7 +126,8 @@ class Calendar:
     def _chunk(self, hour: int) -> tuple[int, ...]:
         """Starts of the windows that reach into an hour of 1970, ascending."""
         low, high = hour * 3_600, hour * 3_600 + 3_600
-        starts = [_day_of(self._zone, low)[0] if self.window == "day" else _running_start(self._zone, _SECONDS[str(self.window)], low)]
+        # From here windows are walked: where the offset changed since, this is too early, and what follows it is right.
+        starts = [_day_of(self._zone, low)[0] if self.window == "day" else low - (low + _offset(self._zone, low)) % _SECONDS[str(self.window)]]
         while (start := self.end(starts[-1])) < high:
             starts.append(start)
         if len(self._chunks) >= _CACHED:
@@ -169,14 +170,6 @@ def _first(low: int, high: int, zone: ZoneInfo, offset: int) -> int:
         else:
             high = middle
     return high
-
-
-def _running_start(zone: ZoneInfo | None, length: int, t_s: int) -> int:
-    """Start of the hour or minute that holds a moment."""
-    offset = _offset(zone, t_s)
-    start = t_s - (t_s + offset) % length
-    before = _offset(zone, start)
-    return start if before == offset or zone is None else _first(start, t_s, zone, before)
 
 
 def _next_start(zone: ZoneInfo | None, length: int, t_s: int) -> int:
