@@ -102,6 +102,8 @@ class _Sweep:
         if self._closing > self._closed.month:
             if not self._closed.month < key.month <= self._closing or not _changes_at_close(self._old, key):
                 return
+        elif self._same(key):
+            return
         elif key.month <= self._closed.month:
             self._correct(prefix, key)
             return
@@ -110,6 +112,17 @@ class _Sweep:
         self._items += changes_between(Group(key, self._old).load(stored).line_items(), new.line_items())
         if (account := self._tallies(key.account)) is not None:
             account.note(new)
+
+    def _same(self, key: GroupKey) -> bool:
+        """Whether a group's line items cannot differ under the new prices, and no statement needs its totals."""
+        old, new = self._old.of(key.account), self._new.of(key.account)
+        if new.terms is not None or old.names != new.names:
+            return False
+        its = new.calendar_of(key.sku, key.unit)
+        if old.calendar_of(key.sku, key.unit) is not its:
+            return False
+        versions = [rates.book.series_version(key.sku, key.unit, key.account, its) for rates in (old, new)]
+        return versions[0] == versions[1]
 
     def _correct(self, prefix: bytes, key: GroupKey) -> None:
         """A new price in a closed month makes corrections."""
