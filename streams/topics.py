@@ -30,6 +30,7 @@ class Topics(NamedTuple):
     windows: str  # changelog: usage of each window, compacted
     dedupe: str  # changelog: identities of counted events, kept for the dedupe window
     progress: str  # conservation counters of each source partition, compacted
+    shadow: str  # what accounts cost under the live price book and under a draft, compacted
 
     @classmethod
     def of(cls, kafka: KafkaConfig) -> Topics:
@@ -46,6 +47,7 @@ class Topics(NamedTuple):
             windows=p + "ratemill.state.windows",
             dedupe=p + "ratemill.state.dedupe",
             progress=p + "ratemill.state.progress",
+            shadow=p + "ratemill.shadow",
         )
 
     @property
@@ -102,6 +104,7 @@ def wanted_topics(config: Config, topics: Topics) -> list[NewTopic]:
         topic(topics.windows, n, compact),
         topic(topics.dedupe, n, remember),
         topic(topics.progress, n, compact),
+        topic(topics.shadow, n, compact),
     ]
     return wanted
 
@@ -150,7 +153,7 @@ async def ensure_topics(config: Config) -> dict[str, int]:
 
 def _checked(described: list[dict[str, object]], topics: Topics, config: Config) -> dict[str, int]:
     counts = {str(d["topic"]): len(d["partitions"]) for d in described}  # type: ignore[arg-type]
-    for name in [*topics.rate_sources, topics.rated, topics.windows, topics.dedupe]:
+    for name in [*topics.rate_sources, topics.rated, topics.windows, topics.dedupe, topics.shadow]:
         if counts.get(name, 0) != counts.get(topics.events, 0) or (counts.get(name) and counts[name] != config.kafka.partitions):
             raise BadInput(
                 f"topic {name} has {counts.get(name)} partitions, kafka.partitions says {config.kafka.partitions}: "

@@ -7,11 +7,12 @@ from decimal import Decimal
 
 from ...pricing.money import money, plain
 
-__all__ = ["Delta", "Set", "Usage", "changed", "decode_usage", "encode_usage", "one_provider"]
+__all__ = ["Change", "Delta", "Set", "Usage", "changed", "changes_since", "decode_usage", "encode_usage", "one_provider", "quantities"]
 
 Usage = tuple[Decimal, str]  # quantity, provider
 Delta = tuple[bytes, Decimal, str]  # entry key, quantity to add, provider
 Set = tuple[bytes, Decimal | None, str]  # entry key, quantity it has now (None: there is no such entry any more), provider
+Change = tuple[bytes, Decimal | None, Decimal | None]  # entry key, quantity before and after; None: there is no such entry
 
 
 def encode_usage(usage: Usage) -> bytes:
@@ -48,3 +49,21 @@ def changed(
             now[key] = value, provider
             puts[key] = encode_usage(now[key])
     return dict(sorted(now.items())), list(puts.items())
+
+
+def quantities(entries: Mapping[bytes, Usage], deltas: Sequence[Delta], sets: Sequence[Set]) -> dict[bytes, Decimal | None]:
+    """What the entries hold that a change is about to touch; None where there is none."""
+    found: dict[bytes, Decimal | None] = {}
+    for key, _, _ in (*deltas, *sets):
+        known = entries.get(key)
+        found[key] = None if known is None else known[0]
+    return found
+
+
+def changes_since(before: Mapping[bytes, Decimal | None], entries: Mapping[bytes, Usage]) -> list[Change]:
+    """The change, once it is made. before: `quantities` as they were."""
+    found: list[Change] = []
+    for key, old in before.items():
+        now = entries.get(key)
+        found.append((key, old, None if now is None else now[0]))
+    return found

@@ -24,12 +24,12 @@ from ...pricing.money import EXACT
 from ...schemas.variance import STATUS_KEY, ShadowStatus, encode_status, encode_variance, variance_key
 from .accounts import account_of_prefix
 from .corrections import month_name
-from .entries import decode_usage
+from .entries import Change, decode_usage
 from .items import GroupKey, group_prefix
 from .segments import Rates
 from .state import stored_groups
 from .store import ENTRY, SHADOW, Store
-from .tallies import AccountTallies, Books, Change, atoms_prefix, opening_put, openings_prefix
+from .tallies import AccountTallies, Books, atoms_prefix, opening_put, openings_prefix
 
 __all__ = ["Shadow", "ShadowEffects"]
 

@@ -7,7 +7,7 @@ throws the object away and builds a new one from the store: nothing in here is w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import localcontext
 from itertools import islice
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from ...schemas.usage_event import UsageEvent, identify
 from .accounts import Account
 from .amendments import Amendments, Backfills, Mark
 from .corrections import Closed, corrected_cost, corrections
-from .entries import Delta, Set, changed, one_provider
+from .entries import Change, Delta, Set, changed, changes_since, one_provider, quantities
 from .groups import Group, Out
 from .items import GroupKey, changes_between, entry_key, group_prefix
 from .metered import Metered
@@ -81,6 +81,8 @@ class PartitionState:
         self._older: dict[tuple[str, str, str, int], Group] = {}
         self._cached = 0
         self._accounts: dict[str, Account] = {}
+        # Told what each commit changes of the usage, while it is priced. Nothing is asked of it: line items do not depend on it.
+        self.watch: Callable[[GroupKey, list[Change]], None] | None = None
 
     @property
     def rates(self) -> Rates:
@@ -218,11 +220,14 @@ class PartitionState:
                         continue
                     group = self._group(key)
                     known = len(group.entries)
+                    seen = None if self.watch is None else quantities(group.entries, deltas, sets)
                     if sets:
                         deltas = group.set(sets, deltas, revision, out)
                     if deltas:
                         group.change(deltas, revision, out)
                     self._cached += len(group.entries) - known
+                    if seen is not None and self.watch is not None:
+                        self.watch(key, changes_since(seen, group.entries))
                     if account is not None:
                         account.note(group)
             objects, more = written(out.items, revision)
@@ -230,7 +235,7 @@ class PartitionState:
             yield from out.written
             yield from objects
         with localcontext(EXACT):
-            items = [item for account, old in before.values() for item in changes_between(old, account.line_items())]
+            items = [item for account, old in before.values() for item in changes_between(old, account.show())]
             for account, _ in before.values():
                 puts += account.take_puts()
             puts += self._metered.puts()
@@ -267,7 +272,7 @@ class PartitionState:
         account = self._accounts.get(name)
         if account is None:
             account = self._accounts[name] = Account(name, self._rates, self.store, self.closed.month)
-        before[name] = account, account.line_items()
+        before[name] = account, account.shown()
         return account
 
     def _correct(self, key: GroupKey, deltas: list[Delta], sets: list[Set], account: Account | None, out: Out) -> None:
@@ -276,6 +281,8 @@ class PartitionState:
         prefix = group_prefix(key)
         group = Group(key, self._rates, final=True).load(store.scan(ENTRY + prefix))
         entries, puts = changed(group.entries, deltas, sets)
+        if self.watch is not None:
+            self.watch(key, changes_since(quantities(group.entries, deltas, sets), entries))
         after = Group(key, self._rates, final=True).take(entries.items())
         base = self.closed.base(store, key).line_items()
         old = corrections(base, group.line_items(), group.calendar, key.month, billed_in)

@@ -21,14 +21,12 @@ from ...pricing.price import Price
 from ...pricing.statement import Charge, Usage, statement
 from ...schemas.variance import AdjustmentVariance, SkuVariance, Variance
 from .corrections import month_name
+from .entries import Change
 from .items import GroupKey
 from .segments import Rates, Segment, Stretch
 from .store import BALANCES, SHADOW, Store
 
-__all__ = ["AccountTallies", "Books", "Change", "account_prefix", "atoms_prefix", "opening_key", "opening_put", "openings_prefix"]
-
-# One window of a group: entry key, quantity before and after; None: there is no such entry.
-Change = tuple[bytes, Decimal | None, Decimal | None]
+__all__ = ["AccountTallies", "Books", "account_prefix", "atoms_prefix", "opening_key", "opening_put", "openings_prefix"]
 
 _ATOM, _OPENING = SHADOW + b"a", SHADOW + b"o"
 _NO_PRICE = -1  # the cell of what a price has no unit price for

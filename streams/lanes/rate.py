@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,7 @@ from .answers import Answers
 from .base import Batch, Context, Lane
 from .decoding import Decoded, decode_batch
 from .letters import dead_letter
+from .shadowing import Shadowing
 
 __all__ = ["RateLane"]
 
@@ -47,6 +49,7 @@ class RateLane(Lane):
         self.number = number
         self.books = books
         self._answers = Answers(self, controls)
+        self._shadowing = Shadowing(self)
         self._folder = folder
         rating = context.config.rating
         self._settings = Settings(rating.window_s, rating.dedupe_window_s, max(1_000, rating.cached_entries // context.config.kafka.partitions))
@@ -73,6 +76,7 @@ class RateLane(Lane):
             self.progress.book = self._answers.first_book()
         closed = Closed(self.progress.closed_through, self.rates_of(self.progress.closed_book)) if self.progress.closed_through else Closed()
         self._state = PartitionState(store, self.rates_of(self.progress.book), self._settings, closed)
+        self._shadowing.forget()
         self.context.metrics.restore_seconds.observe(time.monotonic() - began)
         await failpoints.hit("after_restore", self.name)
         return {tp: self.progress.next_offsets.get(tp.topic, 0) for tp in self.sources}
@@ -188,7 +192,9 @@ class RateLane(Lane):
         progress = encode_progress(self.progress)
         outs: list[Out] = [
             (topics.rated, number, Pairs(effects.line_items)),
-            (topics.windows, number, Pairs(effects.puts)),
+            # In this order: pricing fills `puts` while the line items are sent, and tells the shadow.
+            (topics.windows, number, Pairs(chain(effects.puts, self._shadowing.puts()))),
+            (topics.shadow, number, Pairs(self._shadowing.records())),
             (topics.progress, number, [(self.name.encode(), progress, _NO_HEADERS)]),
         ]
         if effects.ids:
@@ -197,10 +203,11 @@ class RateLane(Lane):
             outs.append((topics.control, 0, [(receipt.control_id.encode(), encode_control(receipt), _NO_HEADERS)]))
         if self._dead:
             outs.append((topics.dead_letter, number, [to_kafka(letter) for letter in self._dead]))
-        # In this order: pricing fills `puts` while the line items are sent.
         wrote = await self.ledger.commit(outs, self.next_offsets)
         local = {t: wrote.positions[t] for t in (topics.windows, topics.dedupe, topics.progress) if t in wrote.positions}
-        store.write(Effects((), [*effects.puts, (_PROGRESS_KEY, progress)], effects.ids, effects.bucket, []), local)
+        puts = [*effects.puts, *self._shadowing.made.puts, (_PROGRESS_KEY, progress)]
+        store.write(Effects((), puts, effects.ids, effects.bucket, []), local)
+        self._shadowing.committed()
         await failpoints.hit("after_swap", self.name)
         self._count(wrote.records.get(topics.rated, 0), sum(effects.unpriced))
 
@@ -222,6 +229,8 @@ class RateLane(Lane):
         """With nothing pending: take over a newer price book, answer requests, in the order in which they take effect."""
         while self._state is not None and await self._answers.next():
             pass
+        if self._state is not None:
+            await self._shadowing.next()
 
     def admit(self, batch: Batch) -> Batch:
         """Only what comes before the place at which the next request once took effect, when the log is read again from far back."""
