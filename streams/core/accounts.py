@@ -61,6 +61,7 @@ class Account:
         self.rates = rates.of(name)
         self.closed = closed
         self.puts: dict[bytes, bytes] = {}
+        self._shown: dict[str, RatedLineItem] | None = None  # line items as they were told last
         self.prefix = tally_prefix(rates, name)
         self._used: dict[Row, Usage] = {}
         self._corrected: dict[Corrected, Decimal] = {}
@@ -131,6 +132,17 @@ class Account:
                 item = statement_item(names, self.name, names.currency, month, start, end, charge)
                 found[item.x_line_item_id] = item
         return found
+
+    def shown(self) -> dict[str, RatedLineItem]:
+        """Line items as they were told last: those of the last commit."""
+        if self._shown is None:
+            self._shown = self.line_items()
+        return self._shown
+
+    def show(self) -> dict[str, RatedLineItem]:
+        """Line items as they are now, told as those of this commit."""
+        self._shown = self.line_items()
+        return self._shown
 
     def closing_balances(self, closing: int) -> tuple[bytes, bytes] | None:
         """Key and value of what is left of the credits when a month is closed; None when there is nothing to keep."""
