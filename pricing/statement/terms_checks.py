@@ -64,23 +64,22 @@ def fees_place(section: Section, account: str) -> bool:
 
 
 def shown_by(section: Section, adjustment: AdjustmentDraft) -> list[str]:
-    """The SKUs that charges of an adjustment are shown as, and that later ones may name."""
+    """The SKUs that come up with the charges of an adjustment, and that later ones may name."""
     accounts = [account for account in section.accounts if applies(adjustment, account.account)]
     if adjustment.type == "recurring":
         return [fee.own_sku.name for account in accounts for fee in account.fees if fee.own_sku is not None]
     if adjustment.type == "commitment":
-        return [_shown(commitment) for account in accounts for commitment in account.commitments]
+        return [sku for account in accounts for commitment in account.commitments for sku in _own(commitment)]
     if adjustment.type not in ("minimum_spend", "uplift", "rounding"):
         return []
-    if adjustment.own_sku is not None:
-        return [adjustment.own_sku.name]
-    return [adjustment.skus[0].name if len(adjustment.skus) == 1 and adjustment.type == "minimum_spend" else adjustment.id]
+    return _own(adjustment)
 
 
-def _shown(commitment: TermDraft) -> str:
-    if commitment.own_sku is not None:
-        return commitment.own_sku.name
-    return commitment.skus[0].name if len(commitment.skus) == 1 else commitment.id
+def _own(part: AdjustmentDraft | TermDraft) -> list[str]:
+    """The SKU as which a charge is shown: the chosen one, or its id; none of its own where it is that of the one SKU it is about."""
+    if part.own_sku is not None:
+        return [part.own_sku.name]
+    return [] if len(part.skus) == 1 else [part.id]
 
 
 def _check_ids(section: Section) -> None:

@@ -15,7 +15,9 @@ APRIL, MAY, JUNE, DAY = 1_775_001_600, 1_777_593_600, 1_780_272_000, 86_400
 
 
 def fee(fields: str, adjustments: str = "[]") -> str:
-    return f'\nadjustments: {adjustments}\naccounts: [{{account: acct-1, recurring: [{{id: platform, sku: acme.platform, amount: "500"{fields}}}]}}]\n'
+    """A tariff with a fee of 500 a month."""
+    own = f'{{id: platform, sku: acme.platform, amount: "500"{fields}}}'
+    return f"\nadjustments: {adjustments}\naccounts: [{{account: acct-1, recurring: [{own}]}}]\n"
 
 
 def test_a_fee_is_due_every_month_used_or_not(month: Any) -> None:

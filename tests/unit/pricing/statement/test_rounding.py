@@ -21,7 +21,13 @@ def test_the_total_is_rounded(month: Any) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "amount", "due"),
-    [("half_up", "0.125", "0.13"), ("half_even", "0.125", "0.12"), ("up", "0.121", "0.13"), ("down", "0.129", "0.12"), ("half_up", "-0.125", "-0.13")],
+    [
+        ("half_up", "0.125", "0.13"),
+        ("half_even", "0.125", "0.12"),
+        ("up", "0.121", "0.13"),
+        ("down", "0.129", "0.12"),
+        ("half_up", "-0.125", "-0.13"),
+    ],
 )
 def test_modes(month: Any, mode: str, amount: str, due: str) -> None:
     assert month(CENTS.replace("digits", f"mode: {mode}, digits"), {"a": amount}).due == due
