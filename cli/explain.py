@@ -68,14 +68,14 @@ async def _look_for_events(config: Config, explained: Explained, tally: Tally) -
     begins = await log_begins(config, explained.facts.partition, since_ms)
     if begins:
         tally.events.note = begins
-    if not begins and tally.quantity != explained.expected:
-        # Collectors set the times of their records themselves: one that is slow by hours is found this way.
+    elif explained.adds_up and tally.quantity != explained.expected:
+        # Collectors set the times of their records themselves: one whose clock is slow by hours is found this way.
         tally.restart()
         await _feed(config, explained, tally, 0)
 
 
 async def _feed(config: Config, explained: Explained, tally: Tally, since_ms: int) -> None:
-    account, ends = explained.facts.stored.billing_account_id, explained.facts.next_offsets
+    account, ends = explained.facts.stored.billing_account_id, explained.ends
     with progress_bar("reading events") as advance:
         found: Any = events_of(
             config, account, tally.wanted, since_ms=since_ms, ends=ends, repeated=True, left_out=lambda each: tally.reject(each.event),
@@ -83,4 +83,4 @@ async def _feed(config: Config, explained: Explained, tally: Tally, since_ms: in
         )  # fmt: skip
         async with aclosing(found) as events:
             async for each in events:
-                tally.add(each.event, each.origin)
+                tally.take(each.event, each.origin, each.position, explained.facts.reverted)

@@ -140,7 +140,8 @@ def ordered(written: Sequence[Written]) -> Check:
     """Revisions only grow along the log."""
     numbers = [record.item.x_revision for record in written]
     if all(a < b for a, b in pairwise(numbers)):
-        return Check("revisions", EQUAL, f"{len(numbers)} on usage.rated, each greater than the one before" if numbers else "none on usage.rated")
+        more = ", each greater than the one before" if len(numbers) > 1 else ""
+        return Check("revisions", EQUAL, f"{len(numbers)} on usage.rated{more}")
     return Check("revisions", DIFFERS, f"revisions do not grow along the log: {', '.join(map(str, numbers))}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal, localcontext
 from typing import NamedTuple
 
@@ -44,6 +45,25 @@ class Explained(NamedTuple):
     def since_s(self) -> int:
         """No event behind the line item is of an earlier time (seconds since 1970)."""
         return self.usage.since if self.usage is not None and not self.usage.key else seconds(self.facts.stored.charge_period_start)
+
+    @property
+    def invoiced(self) -> bool:
+        """Whether the line item is of a closed month and rests on what was counted when the last month was closed, and on no more."""
+        item = self.facts.stored
+        return self.facts.is_closed(item.billing_period_start[:7]) and not item.x_corrected_line_item_id
+
+    @property
+    def ends(self) -> Mapping[str, int] | None:
+        """Source topic -> first offset of events that are not in it; None when that is not known."""
+        if not self.invoiced:
+            return self.facts.next_offsets
+        close = self.facts.last_close
+        return None if close is None else close.next_offsets
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the events behind it are to add up to its usage; those that a meter samples are not."""
+        return self.usage is not None and self.rates is not None and additive(self.usage.group, self.rates)
 
     @property
     def expected(self) -> Decimal:
@@ -124,6 +144,11 @@ def finish(explained: Explained, tally: Tally | None) -> Explanation:
     item = facts.stored
     if tally is not None:
         events = tally.finish()
+        if explained.invoiced and not events.note:
+            if explained.ends is None:
+                events.note = "the close of its month is not on ratemill.control, so events that came after it cannot be told apart"
+            elif events.amended:
+                events.note = "events of its month were amended, perhaps after it was closed"
     else:
         charge = "a charge of the account rests on all of its usage: explain the line items of its SKUs"
         events = Events(scope=charge if kind_of(item) == "account" else "not looked for")
@@ -137,8 +162,8 @@ def finish(explained: Explained, tally: Tally | None) -> Explanation:
             audit.ordered(facts.written),
             *explained.more,
         ]
-        if tally is not None and usage is not None and explained.rates is not None:
-            if additive(usage.group, explained.rates):
+        if tally is not None:
+            if explained.adds_up:
                 events.expected = plain(explained.expected)
                 checks.append(audit.events(tally.quantity, explained.expected, events, facts))
             else:

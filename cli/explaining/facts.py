@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ...schemas.control import Close, Receipt, Request, month_text
+from ...schemas.control import BackfillRevert, Close, Receipt, Request, month_text
 from ...schemas.line_item import RatedLineItem
 from ...streams.core.corrections import Closed
 from ...streams.core.segments import Rates
@@ -93,6 +93,21 @@ class Facts(NamedTuple):
     def is_closed(self, period: str) -> bool:
         """Whether a billing period YYYY-MM is closed in this partition."""
         return bool(self.closed_through) and period <= month_text(self.closed_through)
+
+    @property
+    def reverted(self) -> dict[str, Mapping[str, int]]:
+        """Backfills that were reverted: name -> first offsets, by topic, that the partition had not counted when it was."""
+        return {
+            request.name: receipt.next_offsets
+            for key, receipt in self.receipts.items()
+            if receipt.applied and isinstance(request := self.requests.get(key), BackfillRevert)
+        }
+
+    @property
+    def last_close(self) -> Receipt | None:
+        """What this partition answered to the last close; None when the request is not on the topic."""
+        found = [receipt for key, receipt in self.receipts.items() if receipt.applied and isinstance(self.requests.get(key), Close)]
+        return max((receipt for receipt in found if receipt.closed_through == self.closed_through), key=lambda each: each.revision, default=None)
 
     def close_of(self, period: str) -> tuple[Close, Receipt] | None:
         """The request that closed a billing period in this partition, the first that reached it; None when it is not on the topic."""

@@ -215,7 +215,7 @@ def _facts(rows: Iterable[Row]) -> Table:
 
 def _table(headers: Sequence[str], rows: Sequence[Row], right: Sequence[int] = (), header: bool = True, marks: bool = False) -> Table:
     """A table whose numbers are never cut."""
-    table = Table(box=SIMPLE_HEAD if header else None, show_header=header, pad_edge=False, header_style="bold")
+    table = Table(box=SIMPLE_HEAD if header else None, show_header=header, show_edge=False, pad_edge=False, header_style="bold")
     for at, name in enumerate(headers):
         if at in right:
             table.add_column(name, justify="right", no_wrap=True, min_width=max(len(text) for text in (name, *(row[at] for row in rows))))

@@ -51,6 +51,14 @@ class Tally:
         if self._worth(event) is not None:
             self.events.rejected += 1
 
+    def take(self, event: UsageEvent, origin: Origin, position: Origin, reverted: Mapping[str, Mapping[str, int]]) -> None:
+        """Take an event that is in the log at `position` and not in the dead letters. reverted: see Facts."""
+        cut = reverted.get(event.backfill, {}) if event.backfill else {}
+        if position.offset < cut.get(position.topic, 0):
+            self.take_back(event)
+        else:
+            self.add(event, origin, all(position.offset >= each.get(position.topic, 0) for each in reverted.values()))
+
     def take_back(self, event: UsageEvent) -> None:
         """Take an event that came with a backfill that was reverted: it counts no more, but may come once more."""
         if self._worth(event) is None:
