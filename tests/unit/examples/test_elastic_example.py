@@ -297,11 +297,14 @@ def test_the_generator_gives_the_same_every_time() -> None:
         assert list(lines()) == list(lines())
 
 
-def test_the_readme_shows_the_invoices(after_close: list[dict[str, Any]]) -> None:
+def test_the_documents_show_the_invoices(after_close: list[dict[str, Any]]) -> None:
     shown = (EXAMPLE / "README.md").read_text(encoding="utf-8")
     printed = "\n".join(f"    {line}".rstrip() for line in script("invoice").invoices(after_close)).rstrip()
     assert printed.count("total") == 6
     assert printed in shown
     assert f"{len(after_close):,} line items" in shown
+    live = (EXAMPLE.parents[1] / "docs" / "month.md").read_text(encoding="utf-8")
+    assert printed in live
+    assert f"`ratemill rate` has {len(after_close):,}; 0 differ" in live
     expired = 1_500 + sum(Fraction(item["BilledCost"]) for item in after_close if item["ChargeDescription"].startswith("ecu-2025"))
     assert f"the 13th with {round(expired, 2).__float__():.2f} unused" in shown
