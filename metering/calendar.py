@@ -9,7 +9,7 @@ Three rules, from which everything follows, whatever a zone does to its clocks:
 So windows tile time without gap or overlap, and days and months begin where an hour begins. A day in Berlin has 23 or 25 hours
 when the clocks change. Lord Howe Island moves its clocks by 30 minutes: one hour of that day has 30 minutes.
 
-The rules of the zones are those of `schemas.zones`: the same on every machine.
+The rules of the zones are those of `pricing.zones`: the same on every machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from ..schemas.zones import zone_of
+from ..pricing.zones import zone_of
 
 __all__ = ["WINDOWS", "Calendar", "calendar"]
 

@@ -13,9 +13,9 @@ from ..pricing.book_form import Form, quoted
 from ..pricing.book_yaml import Mistakes, Node, Seq, Table, kind_of, read_yaml
 from ..pricing.money import DIGITS, EXACT, plain
 from ..pricing.price import SINCE_ALWAYS
+from ..pricing.zones import known_timezone
 from ..schemas.errors import BadPriceBook
 from ..schemas.times import NS, format_time, year_start
-from ..schemas.zones import known_timezone
 from .calendar import WINDOWS, calendar
 from .exact import Factor
 from .expression import BadExpression, Expression, field_of, parse_expression

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ratemill.metering.calendar import WINDOWS, Calendar, calendar
-from ratemill.schemas.zones import known_timezone, zone_of
+from ratemill.pricing.zones import known_timezone, zone_of
 from ratemill.streams.core import periods
 
 # Each does something of its own: Lord Howe moves by 30 minutes, St. John's moved at one minute past midnight until 2011, Havana and
