@@ -103,7 +103,7 @@ class Ledger:
     def whole(self, origin: str, key: str, category: str, sku: str, cost: Decimal, description: str) -> Charge:
         """A line item of one amount: once (or, below zero, minus once) so much."""
         quantity = ONE if cost >= ZERO else -ONE
-        return Charge(origin, key, category, sku, quantity, "", abs(cost), cost, description, self.start, self.end, False)
+        return Charge(origin, key, category, sku, quantity, "charge", abs(cost), cost, description, self.start, self.end, False)
 
     def share(self, origin: str, key: str, category: str, sku: str, base: Decimal, share: Decimal, description: str) -> Charge:
         """A line item of so much money at a share of it: 250 USD x 0.1. base may be below zero, share may not."""

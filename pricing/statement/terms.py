@@ -76,7 +76,7 @@ class Charge(NamedTuple):
     """A line item of the account: quantity x unit_price = cost, exactly. unit_price is never negative.
 
     key is stable within (account, month, adjustment) and unique there. unit: the currency where the quantity is an amount of
-    money (so many dollars at 0.10 each), "Months" for fees, "" where the charge is one amount that nothing measures.
+    money (so many dollars at 0.10 each), "Months" for fees, "charge" where the charge is one amount that nothing measures.
     recurring: due whatever was used (FOCUS ChargeFrequency).
     """
 

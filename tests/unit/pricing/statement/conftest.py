@@ -43,8 +43,9 @@ class Month:
         start: int = APRIL,
         end: int = MAY,
         account: str = "acct-1",
+        prices: str = PRICES,
     ) -> None:
-        self.book = parse_price_book(PRICES + terms, "tariff.yaml")
+        self.book = parse_price_book(prices + terms, "tariff.yaml")
         found = self.book.terms_of(account)
         assert found is not None, "no terms"
         self.terms = found

@@ -22,7 +22,7 @@ def test_a_shared_quantity_is_not_charged(month: Any) -> None:
     assert made.lines == {"pool sku/a": "-70", "pool sku/b": "-60"}
     assert made.due == "40"
     line = made.line("pool sku/b")
-    assert (line.category, line.quantity, line.unit, str(line.unit_price), line.description) == ("Credit", -1, "", "60", "pool: 30 GB of b")
+    assert (line.category, line.quantity, line.unit, str(line.unit_price), line.description) == ("Credit", -1, "charge", "60", "pool: 30 GB of b")
 
 
 def test_the_order_is_an_option(month: Any) -> None:

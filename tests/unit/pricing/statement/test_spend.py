@@ -15,7 +15,7 @@ def test_a_minimum_is_topped_up_when_the_month_is_over(month: Any) -> None:
     assert made.lines == {"least top-up": "20"}
     assert made.due == "50"
     line = made.line("least top-up")
-    assert (line.sku, line.category, line.unit, line.description) == ("least", "Adjustment", "", "Least: top-up to the minimum")
+    assert (line.sku, line.category, line.unit, line.description) == ("least", "Adjustment", "charge", "Least: top-up to the minimum")
     assert month(LEAST, {"a": "20"}, final=False).lines == {}
     assert month(LEAST, {"a": "50"}).lines == month(LEAST, {"a": "51"}).lines == {}
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
 from ratemill.pricing import PriceBook, parse_price_book
@@ -378,12 +376,3 @@ ACCEPTED = {
 @pytest.mark.parametrize("text", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_what_is_near_a_mistake_and_none_is_accepted(text: str) -> None:
     assert book_of(text).digest != book_of("").digest
-
-
-def test_the_examples_of_the_documentation_are_read() -> None:
-    text = (Path(__file__).parents[4] / "docs/statements.md").read_text(encoding="utf-8")
-    blocks: list[Any] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    assert blocks
-    head = HEAD.replace("sku: a,", "sku: acme.egress,").replace("sku: b,", "sku: acme.internode,")
-    for block in blocks:
-        parse_price_book(block if "currency: " in block.splitlines()[0] else head + block, "docs/statements.md")
