@@ -14,7 +14,7 @@ from .oracle import Expected, Raw, differences, expected, rows_of_line_items
 from .traffic import DIRECT, HOPPED
 from .workers import Bed, Record
 
-__all__ = ["mismatches", "offset_mismatches", "verify"]
+__all__ = ["latest", "mismatches", "offset_mismatches", "read_documents", "revisions", "verify"]
 
 Progress = dict[str, dict[str, Any]]
 
@@ -25,8 +25,8 @@ async def mismatches(bed: Bed, *, elasticsearch: bool = True) -> list[str]:
     wanted = expected(raw, bed.prices)
     rated = await bed.read("usage.rated")
     progress = await bed.progress()
-    found = _revisions(rated)
-    found += differences("usage.rated", wanted.rows, rows_of_line_items(_latest(rated).values()))
+    found = revisions(rated)
+    found += differences("usage.rated", wanted.rows, rows_of_line_items(latest(rated).values()))
     if elasticsearch:
         documents = await read_documents(bed)
         found += differences("Elasticsearch", wanted.rows, rows_of_line_items(documents))
@@ -44,17 +44,18 @@ async def verify(bed: Bed, **options: Any) -> None:
     assert not found, "\n".join(found)
 
 
-def _latest(rated: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    latest: dict[str, dict[str, Any]] = {}
+def latest(rated: Sequence[Record]) -> dict[str, dict[str, Any]]:
+    """The highest revision of each line item, withdrawn ones too."""
+    found: dict[str, dict[str, Any]] = {}
     for record in rated:
         item = json.loads(record.value or b"{}")
-        known = latest.get(item["x_LineItemId"])
+        known = found.get(item["x_LineItemId"])
         if known is None or item["x_Revision"] >= known["x_Revision"]:
-            latest[item["x_LineItemId"]] = item
-    return latest
+            found[item["x_LineItemId"]] = item
+    return found
 
 
-def _revisions(rated: Sequence[Record]) -> list[str]:
+def revisions(rated: Sequence[Record]) -> list[str]:
     """Revisions of a line item must grow in log order, or readers of the highest and of the last disagree."""
     last: dict[bytes | None, int] = {}
     wrong = []
@@ -124,7 +125,7 @@ async def offset_mismatches(bed: Bed) -> list[str]:
 
 async def read_documents(bed: Bed) -> list[dict[str, Any]]:
     """Every document of this test's indexes, after a refresh."""
-    base = f"{bed.stack.elasticsearch}/{bed.name}-line-items"
+    base = f"{bed.stack.elasticsearch}/{bed.index}-line-items"
     documents: list[dict[str, Any]] = []
     async with aiohttp.ClientSession() as session:
         (await session.post(f"{base}/_refresh")).raise_for_status()

@@ -1,8 +1,10 @@
 """A worker process that dies, stalls or is broken on purpose: `python worker_main.py JSON`.
 
-JSON: {"failpoints": [{"point", "lane", "after", "action": "kill" | "stop" | "raise", "quiet"}], "breaks": [name, …], "deaf_s": seconds,
-"lifetime_s": seconds}. quiet: act when no other lane is in a transaction. deaf_s: how long a rebalance goes unheard, so that a
-woken zombie surely writes before it learns of its loss.
+JSON: {"failpoints": [{"point", "lane", "after", "action": "kill" | "stop" | "raise" | "wait", "quiet", "request"}], "breaks": [name, …],
+"deaf_s": seconds, "lifetime_s": seconds, "step": number, "beside": name, "own": topics}. quiet: act when no other lane is in a
+transaction. request: count only what the lane does for a request of this kind, such as "close". deaf_s: how long a rebalance goes
+unheard, so that a woken zombie surely writes before it learns of its loss. step: groups or events in one commit of a request's
+work. beside: topics that a Ratemill writes (own) have this before their names, so that a second one works on the same log.
 Everything else comes from the environment, as for `ratemill worker`.
 """
 
@@ -23,6 +25,7 @@ from ratemill.streams.worker import run_worker
 
 _PR_SET_PDEATHSIG = 1
 _open = [0]  # transactions under way in all lanes, counted if a failpoint is "quiet"
+_answering: dict[str, str] = {}  # lane -> kind of the request that it works on now
 
 
 def _end_with_parent() -> None:
@@ -37,7 +40,7 @@ def _action(spec: dict[str, Any]) -> Callable[[str], Awaitable[None]]:
 
     async def act(where: str) -> None:
         nonlocal passes
-        if not where.startswith(spec["lane"]):
+        if not where.startswith(spec["lane"]) or ("request" in spec and _answering.get(where) != spec["request"]):
             return
         passes += 1
         if passes != spec["after"]:
@@ -49,6 +52,8 @@ def _action(spec: dict[str, Any]) -> Callable[[str], Awaitable[None]]:
             os.kill(os.getpid(), signal.SIGKILL)
         elif spec["action"] == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
+        elif spec["action"] == "wait":
+            await asyncio.sleep(spec["seconds"])
         else:
             raise OSError("failpoint")
 
@@ -68,6 +73,38 @@ def _count_transactions() -> None:
             _open[0] -= 1
 
     Ledger._transaction = counted  # type: ignore[method-assign]
+
+
+def _note_requests() -> None:
+    from ratemill.streams.lanes.answers import Answers
+
+    real = Answers._answer
+
+    async def noted(self: Any, offset: int, request: Any) -> None:
+        _answering[self._lane.name] = request.__struct_config__.tag
+        try:
+            await real(self, offset, request)
+        finally:
+            del _answering[self._lane.name]
+
+    Answers._answer = noted  # type: ignore[method-assign]
+
+
+def _small_steps(step: int) -> None:
+    from ratemill.streams.lanes import answers
+
+    answers.SWEPT_PER_COMMIT = answers.REVERTED_PER_COMMIT = step
+
+
+def _beside(name: str, own: dict[str, str]) -> None:
+    from ratemill.streams.topics import Topics
+
+    real = Topics.of.__func__  # type: ignore[attr-defined]
+
+    def of(cls: Any, kafka: Any) -> Any:
+        return real(cls, kafka)._replace(**{field: f"{kafka.topic_prefix}{name}{topic}" for topic, field in own.items()})
+
+    Topics.of = classmethod(of)  # type: ignore[assignment]
 
 
 # -- negative controls: each takes one guarantee away --------------------------------------------------------------------
@@ -155,6 +192,12 @@ def main() -> int:
         _deaf(spec["deaf_s"])
     if any(point.get("quiet") for point in spec.get("failpoints", ())):
         _count_transactions()
+    if any("request" in point for point in spec.get("failpoints", ())):
+        _note_requests()
+    if spec.get("step"):
+        _small_steps(spec["step"])
+    if spec.get("beside"):
+        _beside(spec["beside"], spec["own"])
     for point in spec.get("failpoints", ()):
         failpoints.install(point["point"], _action(point))
     return run_worker(load_config())

@@ -13,6 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ MAIN = Path(__file__).with_name("worker_main.py")
 Record = ConsumerRecord[bytes | None, bytes | None]
 FULL_SPEED = 5_000.0  # records per second
 ALL_AGENTS = ("normalize", "rate", "index")
+# What a Ratemill writes and only it reads again, by the fields of streams.topics.Topics; everything else is the log.
+OWN_TOPICS = {
+    "usage.rated": "rated", "usage.dead-letter": "dead_letter", "ratemill.state.windows": "windows", "ratemill.state.dedupe": "dedupe",
+    "ratemill.state.progress": "progress", "ratemill.shadow": "shadow",
+}  # fmt: skip
 
 CONFIG = """
 [kafka]
@@ -49,6 +55,7 @@ url = "{elasticsearch}"
 index_prefix = "{name}"
 [rating]
 commit_interval_s = 0.2
+{rating}
 [worker]
 log_format = "json"
 """
@@ -57,7 +64,9 @@ log_format = "json"
 class Worker:
     """A worker process."""
 
-    def __init__(self, name: str, config: Path, folder: Path, spec: dict[str, Any], agents: Sequence[str], log: Path) -> None:
+    def __init__(
+        self, name: str, config: Path, folder: Path, spec: dict[str, Any], agents: Sequence[str], log: Path, settings: dict[str, str]
+    ) -> None:
         self.name = name
         self.log = log
         environment = {k: v for k, v in os.environ.items() if not k.startswith("RATEMILL_")}
@@ -66,6 +75,7 @@ class Worker:
             "RATEMILL_WORKER__NAME": name,
             "RATEMILL_WORKER__DATA_DIR": str(folder),
             "RATEMILL_WORKER__AGENTS": ",".join(agents),
+            **settings,
         }
         with log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -125,13 +135,15 @@ async def until(condition: Any, within_s: float, otherwise: str, poll_s: float =
 class Bed:
     """Topics, configuration, traffic and workers of one test."""
 
-    def __init__(self, stack: Stack, folder: Path, seed: int, count: int, session_timeout_s: float) -> None:
+    def __init__(self, stack: Stack, folder: Path, seed: int, count: int, session_timeout_s: float, rating: str = "") -> None:
         # EXACTLY_ONCE_SEED=7 runs the same scenarios with other traffic.
         seed += 1_000 * int(os.environ.get("EXACTLY_ONCE_SEED", "0"))
         self.stack, self.folder, self.seed = stack, folder, seed
         self.name = f"eo{uuid.uuid4().hex[:8]}"
+        self.beside = ""  # name of a second Ratemill over the same log: see `second`
         self.prices = PRICES
         self.workers: list[Worker] = []
+        self._others: list[Bed] = []
         self.traffic = make_traffic(seed, count, time.time())
         self.published = 0
         self._per_second = FULL_SPEED
@@ -142,31 +154,48 @@ class Bed:
         self._path.write_text(
             CONFIG.format(
                 kafka=stack.kafka, elasticsearch=stack.elasticsearch, name=self.name, partitions=PARTITIONS,
-                session_timeout_s=session_timeout_s, direct=DIRECT, hopped=HOPPED,
+                session_timeout_s=session_timeout_s, direct=DIRECT, hopped=HOPPED, rating=rating,
             )
         )  # fmt: skip
         self.config = load_config(str(self._path), environment={})
 
     def topic(self, name: str) -> str:
         """Full name of a topic."""
-        return f"{self.name}.{name}"
+        return f"{self.name}.{self.beside if name in OWN_TOPICS else ''}{name}"
+
+    def second(self, name: str) -> Bed:
+        """Another Ratemill over the same log (raw topics, usage.events, prices, requests), with its own state, results, group and indexes."""
+        other = copy(self)
+        other.beside = f"{name}."
+        other.workers = []
+        self._others.append(other)
+        return other
 
     # -- workers -----------------------------------------------------------------------------------------------------
 
     def worker(
         self, name: str, *, failpoints: Sequence[dict[str, Any]] = (), breaks: Sequence[str] = (), agents: Sequence[str] = ALL_AGENTS,
-        deaf_s: float = 0, lifetime_s: int = 240,
+        deaf_s: float = 0, lifetime_s: int = 240, step: int = 0,
     ) -> Worker:  # fmt: skip
-        """Start a worker; the same name finds the same data folder again."""
-        spec = {"failpoints": list(failpoints), "breaks": list(breaks), "deaf_s": deaf_s, "lifetime_s": lifetime_s}
-        log = self.folder / f"{name}-{len(self.workers)}.log"
-        made = Worker(name, self._path, self.data_dir(name), spec, agents, log)
+        """Start a worker; the same name finds the same data folder again. step: groups, or events, in one commit of a request's work."""
+        spec = {
+            "failpoints": list(failpoints), "breaks": list(breaks), "deaf_s": deaf_s, "lifetime_s": lifetime_s, "step": step,
+            "beside": self.beside, "own": OWN_TOPICS,
+        }  # fmt: skip
+        log = self.folder / f"{self.beside}{name}-{len(self.workers)}.log"
+        settings = {"RATEMILL_KAFKA__GROUP": "second", "RATEMILL_ELASTICSEARCH__INDEX_PREFIX": self.index} if self.beside else {}
+        made = Worker(name, self._path, self.data_dir(name), spec, agents, log, settings)
         self.workers.append(made)
         return made
 
     def data_dir(self, name: str) -> Path:
         """Local disk of a worker."""
-        return self.folder / "data" / name
+        return self.folder / "data" / f"{self.beside}{name}"
+
+    @property
+    def index(self) -> str:
+        """First part of the names of its indexes."""
+        return f"{self.name}-{self.beside}".rstrip(".-")
 
     # -- traffic -----------------------------------------------------------------------------------------------------
 
@@ -317,6 +346,8 @@ class Bed:
 
     async def close(self) -> None:
         """End every process and task of this test."""
+        for other in self._others:
+            await other.close()
         if self._publishing is not None:
             self._publishing.cancel()
             await asyncio.gather(self._publishing, return_exceptions=True)
@@ -325,9 +356,11 @@ class Bed:
 
 
 @asynccontextmanager
-async def bed(stack: Stack, folder: Path, seed: int, count: int = 6_000, session_timeout_s: float = 3, prices: Any = PRICES) -> AsyncIterator[Bed]:
-    """A test's own Ratemill: topics made, prices published, no worker yet."""
-    made = Bed(stack, folder, seed, count, session_timeout_s)
+async def bed(
+    stack: Stack, folder: Path, seed: int, count: int = 6_000, session_timeout_s: float = 3, prices: Any = PRICES, rating: str = ""
+) -> AsyncIterator[Bed]:
+    """A test's own Ratemill: topics made, prices published, no worker yet. rating: more settings of that section, as TOML."""
+    made = Bed(stack, folder, seed, count, session_timeout_s, rating)
     await ensure_topics(made.config)
     if prices:
         await made.publish_prices(prices)
