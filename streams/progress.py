@@ -36,6 +36,7 @@ class Progress(msgspec.Struct, omit_defaults=True):
     repriced: str = ""  # hex of the last group that the sweep under way has visited, be it for a price book, a close or a re-rating
     control_offset: int = 0  # the first request on ratemill.control that was not yet answered
     closed_through: int = 0  # last closed month, 12 x year + month - 1; 0: none
+    closed_first: int = 0  # month of the very first close
     closed_book: str = ""  # digest of the price book that was in force when it was closed
 
     def of(self, topic: str) -> Counters:

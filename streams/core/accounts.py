@@ -3,6 +3,10 @@
 Only accounts with terms (pricing.statement) have this. The totals follow from the groups; they are kept in the store so that a
 statement never needs all groups of an account. Totals carry the digest of the rates under which they were made: while a price
 book is being taken over there are two sets of them, and the difference between two statements can be told at any point.
+
+Credits pass from month to month, so statements are made in a chain, from an account's first month on. Those of closed months
+were invoiced: what they would be now, less what they were (made of the totals that were kept at the last close), is billed in
+the open month as corrections. So late usage finds the allowance, the minimum and the credits of its own month.
 """
 
 from __future__ import annotations
@@ -13,21 +17,21 @@ from typing import NamedTuple
 
 import msgspec
 
-from ...pricing.money import ZERO, money, plain
+from ...pricing.money import money, plain
 from ...pricing.price import Quantities
-from ...pricing.statement import CorrectionTotal, Statement, Usage, statement
+from ...pricing.statement import Statement, Usage, statement
 from ...schemas.line_item import RatedLineItem
+from .corrections import Closed, corrections
 from .groups import Group
-from .items import GroupKey, statement_item
+from .items import statement_item
 from .segments import Rates
-from .store import BALANCES, TALLY, Store
+from .store import BALANCES, INVOICED, TALLY, Store
 
-__all__ = ["Account", "account_of_prefix", "tally_prefix"]
+__all__ = ["Account", "account_of_prefix", "invoiced_prefix", "tally_prefix"]
 
-_USED, _CORRECTED = b"u", b"c"
 _encode = msgspec.json.Encoder().encode  # what it gets is sorted
 _decode_slices = msgspec.json.Decoder(list[dict[int, str]]).decode
-_decode_balances = msgspec.json.Decoder(dict[str, str]).decode
+_decode_opening = msgspec.json.Decoder(tuple[int, dict[str, str]]).decode
 
 
 class Row(NamedTuple):
@@ -40,98 +44,136 @@ class Row(NamedTuple):
     start: int  # seconds
 
 
-class Corrected(NamedTuple):
-    """Name of the corrections of a closed month, in the month in which they are billed."""
+Rows = dict[Row, Usage]
 
-    month: int
-    sku: str
-    unit: str
-    of_month: int
+
+class _Chain:
+    """Statements of an account under one set of rates, month after month; each is made again only when something in it changed."""
+
+    def __init__(self, rates: Rates, rows: Rows, since: int, opening: Mapping[str, Decimal]) -> None:
+        """since: the month to begin with, 0: the first one used; opening: what was left of credits then."""
+        self.rates = rates
+        self.rows = rows
+        self._since, self._opening = since, opening
+        self._made: dict[int, tuple[Mapping[str, Decimal], bool, Statement]] = {}  # opening, final
+
+    def touch(self, month: int) -> None:
+        """Totals of a month have changed."""
+        self._made.pop(month, None)
+
+    def statements(self, first: int, last: int, final_through: int) -> Iterator[tuple[int, Statement]]:
+        """Every month's statement in order. first, last: months that count even if nothing was used in them or behind them."""
+        terms = self.rates.terms
+        if terms is None:
+            return
+        by_month: dict[int, list[Usage]] = {}
+        for row, usage in self.rows.items():
+            by_month.setdefault(row.month, []).append(usage)
+        months = [*by_month, *([first] if first else []), *([last] if last else [])]
+        if not months:
+            return
+        its = self.rates.default
+        balances = self._opening
+        for month in range(self._since or min(months), max(months) + 1):
+            start, end, final = its.month_start(month), its.month_start(month + 1), month <= final_through
+            used = by_month.get(month, [])
+            if not used and not terms.due(start, end):
+                continue
+            known = self._made.get(month)
+            if known is None or known[0] != balances or known[1] != final:
+                known = self._made[month] = balances, final, statement(terms, start, end, used, (), balances, final)
+            balances = known[2].closing
+            yield month, known[2]
+
+    def line_items(self, name: str, first: int, last: int, final_through: int) -> dict[int, dict[str, RatedLineItem]]:
+        """Charges by month and line item id."""
+        found: dict[int, dict[str, RatedLineItem]] = {}
+        its, names = self.rates.default, self.rates.names
+        for month, made in self.statements(first, last, final_through):
+            start, end = its.month_start(month), its.month_start(month + 1)
+            items = [statement_item(names, name, names.currency, month, start, end, charge) for charge in made.charges]
+            found[month] = {item.x_line_item_id: item for item in items}
+        return found
 
 
 class Account:
     """Totals of one account under one set of rates, as of the last commit and with what has changed since."""
 
-    def __init__(self, name: str, rates: Rates, store: Store, closed: int, *, empty: bool = False, fresh: bool = False) -> None:
-        """rates: of all accounts. closed: the last closed month, 0 for none; statements of closed months are never made again.
-
-        empty: begin without the stored totals, to make all of them anew. fresh: with all credits untouched, as before any close.
-        """
+    def __init__(self, name: str, rates: Rates, store: Store, closed: Closed, *, empty: bool = False) -> None:
+        """rates: of all accounts. closed: the closed months. empty: begin without the stored totals, to make all of them anew."""
         self.name = name
         self.rates = rates.of(name)
         self.closed = closed
         self.puts: dict[bytes, bytes] = {}
         self._shown: dict[str, RatedLineItem] | None = None  # line items as they were told last
         self.prefix = tally_prefix(rates, name)
-        self._used: dict[Row, Usage] = {}
-        self._corrected: dict[Corrected, Decimal] = {}
-        cut = len(self.prefix)
-        for key, value in () if empty else store.between(self.prefix + (closed + 1).to_bytes(4, "big"), self.prefix + b"\xff" * 9):
-            if value:
-                self._load(key[cut:], value)
-        stored = None if fresh else store.get(BALANCES + name.encode())
-        self._opening = {credit: money(left) for credit, left in _decode_balances(stored).items()} if stored else {}
-
-    def _load(self, key: bytes, value: bytes) -> None:
-        month, kind, rest = int.from_bytes(key[:4], "big"), key[4:5], key[5:]
-        sku, unit, rest = rest.split(b"\0", 2)
-        if kind == _CORRECTED:
-            self._corrected[Corrected(month, sku.decode(), unit.decode(), int.from_bytes(rest, "big"))] = money(value.decode())
-            return
-        row = Row(month, sku.decode(), unit.decode(), rest[:-8].decode(), int.from_bytes(rest[-8:], "big"))
-        stretch = self.rates.stretch_at(row.sku, row.unit, row.start)
-        slices = tuple({cell: money(quantity) for cell, quantity in its.items()} for its in _decode_slices(value))
-        self._used[row] = Usage(row.sku, row.unit, stretch.price, stretch.start, stretch.end, slices, True)
+        stored = store.get(BALANCES + name.encode())
+        since, left = _decode_opening(stored) if stored else (0, {})
+        opening = {credit: money(amount) for credit, amount in left.items()}
+        rows = {} if empty else _rows(self.rates, store.scan(self.prefix))
+        self._chain = _Chain(self.rates, rows, since, opening)
+        self._invoiced: _Chain | None = None  # as it was at the last close
+        if closed.rates is not None and closed.rates.of(name).terms is not None:
+            own = closed.rates.of(name)
+            self._invoiced = _Chain(own, {} if empty else _rows(own, store.scan(invoiced_prefix(name))), since, opening)
 
     def note(self, group: Group) -> None:
         """Take over the totals of a group, as they are now."""
-        _, sku, unit, month = group.key
-        gone = {row for row in self._used if row.month == month and row.sku == sku and row.unit == unit}
-        for (price_id, start), segment in group.segments.items():
-            price = segment.stretch.price
-            if price is None or not segment.used:
-                continue
-            row = Row(month, sku, unit, price_id, start)
-            gone.discard(row)
-            slices = tuple(dict(its) for its in segment.quantities())
-            known = self._used.get(row)
-            if known is not None and known.slices == slices:
-                continue
-            self._used[row] = Usage(sku, unit, price, segment.stretch.start, segment.stretch.end, slices, True)
-            self.puts[self._row_key(row)] = _encode_slices(slices)
-        for row in gone:
-            del self._used[row]
-            self.puts[self._row_key(row)] = b""
+        rows, month = self._chain.rows, group.key.month
+        for row, usage in _noted(rows, group):
+            if usage is None:
+                del rows[row]
+            else:
+                rows[row] = usage
+            self.puts[self.prefix + _row_key(row)] = b"" if usage is None else _encode_slices(usage.slices)
+            self._chain.touch(month)
 
-    def note_correction(self, group: GroupKey, billed_in: int, cost: Decimal) -> None:
-        """What correcting a group of a closed month costs in the month it is billed in."""
-        name = Corrected(billed_in, group.sku, group.unit, group.month)
-        if cost == self._corrected.get(name, ZERO):
-            return
-        self._corrected[name] = cost
-        head = self.prefix + name.month.to_bytes(4, "big") + _CORRECTED
-        self.puts[head + f"{name.sku}\0{name.unit}\0".encode() + name.of_month.to_bytes(4, "big")] = plain(cost).encode()
+    def note_invoiced(self, group: Group) -> None:
+        """Take over the totals of a group of a closed month as it was invoiced; only where the account began `empty`."""
+        if self._invoiced is not None:
+            for row, usage in _noted(self._invoiced.rows, group):
+                if usage is not None:
+                    self._invoiced.rows[row] = usage
 
     def take_puts(self) -> list[tuple[bytes, bytes]]:
         """Totals that have changed, as they are to be stored; told once."""
         puts, self.puts = list(self.puts.items()), {}
         return puts
 
-    def _row_key(self, row: Row) -> bytes:
-        head = self.prefix + row.month.to_bytes(4, "big") + _USED
-        return head + f"{row.sku}\0{row.unit}\0{row.price_id}".encode() + row.start.to_bytes(8, "big")
+    def puts_at_close(self, closing: int, store: Store) -> list[tuple[bytes, bytes]]:
+        """What to store when months up to `closing` are closed: the totals as they are now are those that were invoiced."""
+        head = invoiced_prefix(self.name)
+        old = {key: value for key, value in store.scan(head) if value}
+        now = {_row_key(row): _encode_slices(usage.slices) for row, usage in self._chain.rows.items() if row.month <= closing}
+        changed = [(head + key, value) for key, value in now.items() if old.get(key) != value]
+        return changed + [(head + key, b"") for key in old if key not in now]
 
     def line_items(self, closing: int = 0) -> dict[str, RatedLineItem]:
-        """Charges of every open month by line item id. closing: months up to this one are over, so what is due then is in."""
+        """Charges of every open month by line item id, corrections of closed ones included.
+
+        closing: months up to this one are over, so what is due then is in.
+        """
+        last = self.closed.month
+        now = self._chain.line_items(self.name, self.closed.first or closing, max(last, closing), max(last, closing))
         found: dict[str, RatedLineItem] = {}
-        for month, made in self._statements(closing):
-            its = self.rates.default
-            start, end = its.month_start(month), its.month_start(month + 1)
-            names = self.rates.names
-            for charge in made.charges:
-                item = statement_item(names, self.name, names.currency, month, start, end, charge)
-                found[item.x_line_item_id] = item
+        for month, items in now.items():
+            if month > last:
+                found |= items
+        if last:
+            was = self._invoiced_items()
+            for month in sorted({*was, *now}):
+                if month <= last:
+                    found |= corrections(was.get(month, {}), now.get(month, {}), self.rates.default, month, last + 1)
         return found
+
+    def invoiced_items(self) -> dict[str, RatedLineItem]:
+        """Charges of the closed months as they were at the last close, by line item id."""
+        return {name: item for items in self._invoiced_items().values() for name, item in items.items()}
+
+    def _invoiced_items(self) -> dict[int, dict[str, RatedLineItem]]:
+        if self._invoiced is None:
+            return {}
+        return self._invoiced.line_items(self.name, self.closed.first, self.closed.month, self.closed.month)
 
     def shown(self) -> dict[str, RatedLineItem]:
         """Line items as they were told last: those of the last commit."""
@@ -145,40 +187,57 @@ class Account:
         return self._shown
 
     def closing_balances(self, closing: int) -> tuple[bytes, bytes] | None:
-        """Key and value of what is left of the credits when a month is closed; None when there is nothing to keep."""
-        balances: Mapping[str, Decimal] = self._opening
-        for month, made in self._statements(closing):
+        """Key and value that let a later chain begin behind a month, with what is left of the credits then; None: nothing was used.
+
+        For whoever looks at one month alone; a partition keeps all months.
+        """
+        balances: Mapping[str, Decimal] | None = None
+        for month, made in self._chain.statements(0, closing, closing):
             if month <= closing:
                 balances = made.closing
-        if balances == self._opening:
+        if balances is None:
             return None
-        return BALANCES + self.name.encode(), _encode({credit: plain(left) for credit, left in sorted(balances.items())})
+        return BALANCES + self.name.encode(), _encode((closing + 1, {credit: plain(left) for credit, left in sorted(balances.items())}))
 
-    def _statements(self, closing: int) -> Iterator[tuple[int, Statement]]:
-        terms = self.rates.terms
-        if terms is None:
-            return
-        by_month: dict[int, tuple[list[Usage], list[CorrectionTotal]]] = {}
-        for row, usage in self._used.items():
-            by_month.setdefault(row.month, ([], []))[0].append(usage)
-        for name, cost in self._corrected.items():
-            by_month.setdefault(name.month, ([], []))[1].append(CorrectionTotal(name.sku, name.unit, name.of_month, cost))
-        months = {month for month in by_month if month > self.closed}
-        if closing > self.closed:
-            # A month that is closed has its charges even if nothing was used in it. Before the first close no month is known to be one of ours.
-            months |= set(range(self.closed + 1, closing + 1)) if self.closed else {closing}
-        if not months:
-            return
-        its = self.rates.default
-        balances: Mapping[str, Decimal] = self._opening
-        for month in range(min(months), max(months) + 1):
-            start, end = its.month_start(month), its.month_start(month + 1)
-            used, corrections = by_month.get(month, ([], []))
-            if not used and not corrections and not terms.due(start, end):
-                continue
-            made = statement(terms, start, end, used, corrections, balances, month <= closing)
-            balances = made.closing
-            yield month, made
+
+def _rows(rates: Rates, stored: Iterable[tuple[bytes, bytes]]) -> Rows:
+    found: Rows = {}
+    for key, value in stored:
+        if not value:
+            continue
+        sku, unit, rest = key[4:].split(b"\0", 2)
+        row = Row(int.from_bytes(key[:4], "big"), sku.decode(), unit.decode(), rest[:-8].decode(), int.from_bytes(rest[-8:], "big"))
+        stretch = rates.stretch_at(row.sku, row.unit, row.start)
+        slices = tuple({cell: money(quantity) for cell, quantity in its.items()} for its in _decode_slices(value))
+        found[row] = Usage(row.sku, row.unit, stretch.price, stretch.start, stretch.end, slices, True)
+    return found
+
+
+def _noted(rows: Rows, group: Group) -> list[tuple[Row, Usage | None]]:
+    """What a group changes in the totals; None: that total is no more."""
+    _, sku, unit, month = group.key
+    gone = {row for row in rows if row.month == month and row.sku == sku and row.unit == unit}
+    found: list[tuple[Row, Usage | None]] = []
+    for (price_id, start), segment in group.segments.items():
+        price = segment.stretch.price
+        if price is None or not segment.used:
+            continue
+        row = Row(month, sku, unit, price_id, start)
+        gone.discard(row)
+        slices = tuple(dict(its) for its in segment.quantities())
+        known = rows.get(row)
+        if known is None or known.slices != slices:
+            found.append((row, Usage(sku, unit, price, segment.stretch.start, segment.stretch.end, slices, True)))
+    return found + [(row, None) for row in gone]
+
+
+def _row_key(row: Row) -> bytes:
+    return row.month.to_bytes(4, "big") + f"{row.sku}\0{row.unit}\0{row.price_id}".encode() + row.start.to_bytes(8, "big")
+
+
+def invoiced_prefix(account: str) -> bytes:
+    """Store key of an account's totals as they were at the last close, up to the month."""
+    return INVOICED + account.encode() + b"\0"
 
 
 def tally_prefix(rates: Rates, account: str) -> bytes:

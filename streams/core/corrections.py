@@ -32,9 +32,11 @@ def month_name(month: int) -> str:
 class Closed:
     """The closed months of a partition: the last one, and the rates that held when it was closed."""
 
-    def __init__(self, month: int = 0, rates: Rates | None = None) -> None:
+    def __init__(self, month: int = 0, rates: Rates | None = None, first: int = 0) -> None:
+        """month: the last one. rates: those that held when it was closed. first: the month of the very first close."""
         self.month = month
         self.rates = rates
+        self.first = first or month
 
     def base(self, store: Store, key: GroupKey) -> Group:
         """A group as it was invoiced."""

@@ -18,7 +18,7 @@ from ...schemas.line_item import RatedLineItem, decode_line_item, encode_line_it
 from ...schemas.usage_event import UsageEvent, identify
 from .accounts import Account
 from .amendments import Amendments, Backfills, Mark
-from .corrections import Closed, corrected_cost, corrections
+from .corrections import Closed, corrections
 from .entries import Change, Delta, Set, changed, changes_since, one_provider, quantities
 from .groups import Group, Out
 from .items import GroupKey, changes_between, entry_key, group_prefix
@@ -271,7 +271,7 @@ class PartitionState:
             return known[0]
         account = self._accounts.get(name)
         if account is None:
-            account = self._accounts[name] = Account(name, self._rates, self.store, self.closed.month)
+            account = self._accounts[name] = Account(name, self._rates, self.store, self.closed)
         before[name] = account, account.shown()
         return account
 
@@ -291,7 +291,7 @@ class PartitionState:
         out.puts.extend(self.closed.freeze(store, key))
         out.puts.extend((ENTRY + prefix + entry, value) for entry, value in puts)
         if account is not None:
-            account.note_correction(key, billed_in, corrected_cost(new))
+            account.note(after)
 
     def committed(self) -> None:
         """The effects are durable and the store has taken them over (`Store.apply`)."""

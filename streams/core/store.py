@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from sortedcontainers import SortedDict
 
 __all__ = [
-    "AMENDED", "BACKFILL", "BACKFILLED", "BALANCES", "ENTRY", "FREED", "FROZEN", "SAMPLE", "SHADOW", "TALLY",
+    "AMENDED", "BACKFILL", "BACKFILLED", "BALANCES", "ENTRY", "FREED", "FROZEN", "INVOICED", "SAMPLE", "SHADOW", "TALLY",
     "Effects", "MemoryStore", "Store", "pack_ids", "unpack_ids",
 ]  # fmt: skip
 
@@ -22,7 +22,8 @@ ENTRY = b"e"  # usage of one window: group prefix + entry key -> quantity NUL pr
 SAMPLE = b"s"  # what a meter that is not additive has read: series + time + source + id -> value
 FROZEN = b"f"  # entries of a group of a closed month as they were when the last month was closed
 TALLY = b"t"  # what an account used and corrected in a month: the input of its statement
-BALANCES = b"k"  # what was left of an account's credits when the last month was closed
+INVOICED = b"i"  # the same of closed months, as it was when the last month was closed
+BALANCES = b"k"  # what was left of an account's credits when its first month began, where earlier months are not in the store
 AMENDED = b"a"  # identity hash of an amended event -> the event and what it counts as
 BACKFILLED = b"b"  # name of a backfill + identity hash -> the event, so that it can be reverted
 BACKFILL = b"r"  # name of a backfill -> its range, and whether events may still come

@@ -14,10 +14,9 @@ from typing import NamedTuple
 from ...pricing.money import EXACT
 from ...schemas.line_item import RatedLineItem
 from .accounts import Account, account_of_prefix
-from .corrections import Closed, corrected_cost, corrections
+from .corrections import Closed, corrections
 from .groups import Group
 from .items import GroupKey, changes_between
-from .periods import text
 from .segments import Rates
 from .state import PartitionState, stored_groups
 from .store import ENTRY, Store
@@ -95,7 +94,7 @@ class _Sweep:
         if self._new.uniform or self._new.of(name).terms is None:
             return None
         if self._account is None or self._account.name != name:
-            self._account = Account(name, self._new, self._store, self._closed.month)
+            self._account = Account(name, self._new, self._store, self._closed)
         return self._account
 
     def _visit(self, prefix: bytes, key: GroupKey) -> None:
@@ -134,21 +133,21 @@ class _Sweep:
         new = corrections(base, group.line_items(), group.calendar, key.month, billed_in)
         self._items += changes_between(old, new)
         if (account := self._tallies(key.account)) is not None:
-            account.note_correction(key, billed_in, corrected_cost(new))
+            account.note(group)
 
     def _finish(self, name: str) -> None:
         """All groups of an account were visited: its statement."""
         if self._old.uniform and self._new.uniform:
             return
-        before = Account(name, self._old, self._store, self._closed.month)
-        after = self._tallies(name) or Account(name, self._new, self._store, self._closed.month)
+        before = Account(name, self._old, self._store, self._closed)
+        after = self._tallies(name) or Account(name, self._new, self._store, self._closed)
         closing = self._closing if self._closing > self._closed.month else 0
         self._items += changes_between(before.line_items(), after.line_items(closing))
         self._puts += after.take_puts()
         if before.prefix != after.prefix:
             self._puts += [(before.prefix + key, b"") for key, value in self._store.scan(before.prefix) if value]
-        if closing and (balances := after.closing_balances(closing)) is not None:
-            self._puts.append(balances)
+        if closing:
+            self._puts += after.puts_at_close(closing, self._store)
 
 
 def _changes_at_close(rates: Rates, key: GroupKey) -> bool:
@@ -191,7 +190,7 @@ def rerate(state: PartitionState, wanted: Wanted, after: bytes, limit: int) -> S
 def _statement(state: PartitionState, name: str, wanted: Wanted) -> list[RatedLineItem]:
     if wanted.sku or state.rates.of(name).terms is None:
         return []
-    return list(Account(name, state.rates, state.store, state.closed.month).line_items().values())
+    return list(Account(name, state.rates, state.store, state.closed).line_items().values())
 
 
 def _of_group(store: Store, prefix: bytes, key: GroupKey, rates: Rates, closed: Closed) -> tuple[Group, dict[str, RatedLineItem]]:
@@ -217,7 +216,7 @@ def definition(store: Store, rates: Rates, closed: Closed | None = None, closing
             if account is None or account.name != key.account:
                 if account is not None:
                     yield from account.line_items(closing).values()
-                account = Account(key.account, rates, store, closed.month, empty=True)
+                account = Account(key.account, rates, store, closed, empty=True)
             if closed.month < key.month <= closing:
                 group = Group(key, rates, final=True).load(store.scan(ENTRY + prefix))
                 items = group.line_items()
@@ -226,10 +225,9 @@ def definition(store: Store, rates: Rates, closed: Closed | None = None, closing
             yield from items.values()
             if rates.of(key.account).terms is None:
                 continue
-            if key.month > closed.month:
-                account.note(group)
-            else:
-                account.note_correction(key, closed.month + 1, corrected_cost(items))
+            account.note(group)
+            if key.month <= closed.month:
+                account.note_invoiced(closed.base(store, key))
         if account is not None:
             yield from account.line_items(closing).values()
 
@@ -264,8 +262,4 @@ def invoiced(store: Store, closed: Closed) -> Iterator[RatedLineItem]:
 def _invoiced_statement(store: Store, name: str, closed: Closed) -> Iterator[RatedLineItem]:
     if closed.rates is None or closed.rates.of(name).terms is None:
         return
-    its = closed.rates.default
-    past = text(its.month_start(closed.month + 1))
-    for item in Account(name, closed.rates, store, 0, fresh=True).line_items(closed.month).values():
-        if item.billing_period_start < past:
-            yield item
+    yield from Account(name, closed.rates, store, closed).invoiced_items().values()

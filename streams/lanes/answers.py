@@ -190,11 +190,12 @@ class Answers:
         receipt = None
         if swept.done:
             progress.closed_through, progress.closed_book = month, progress.book
+            progress.closed_first = progress.closed_first or month
             text = f"closed through {month_text(month)}"
             receipt = self._receipt_of(offset, request, Outcome(text, counts={"line_items": len(swept.items)}))
         await self._write(swept, cause, receipt)
         if swept.done:
-            state.use(state.rates, Closed(month, state.rates))
+            state.use(state.rates, Closed(month, state.rates, progress.closed_first))
             lane.log.info("period_closed", period=request.period)
         return swept.done
 

@@ -74,7 +74,8 @@ class RateLane(Lane):
         await self._answers.ready()
         if not self.progress.book:
             self.progress.book = self._answers.first_book()
-        closed = Closed(self.progress.closed_through, self.rates_of(self.progress.closed_book)) if self.progress.closed_through else Closed()
+        its = self.progress
+        closed = Closed(its.closed_through, self.rates_of(its.closed_book), its.closed_first) if its.closed_through else Closed()
         self._state = PartitionState(store, self.rates_of(self.progress.book), self._settings, closed)
         self._shadowing.forget()
         self.context.metrics.restore_seconds.observe(time.monotonic() - began)
