@@ -6,10 +6,12 @@ from decimal import getcontext
 from typing import Any
 
 import pytest
+from ratemill.pricing import parse_price_book
 from ratemill.pricing.exchange import ExchangeRate, ExchangeRates
-from ratemill.pricing.money import ZERO, money
-from ratemill.pricing.statement import Terms, statement
+from ratemill.pricing.money import EXACT, ZERO, money
+from ratemill.pricing.statement import Terms, Usage, statement
 from ratemill.pricing.statement.terms import Discount, Maximum, Minimum, Uplift, UpliftTier
+from ratemill.pricing.statement.terms_checks import MOST_PERCENTAGES
 
 APRIL, MAY, DAY = 1_775_001_600, 1_777_593_600, 86_400
 
@@ -115,3 +117,27 @@ def test_before_the_first_rate_steps_with_amounts_are_left_out() -> None:
     )
     assert terms.steps_in(24_317) is not terms.steps, "and they stay converted"
     assert terms.steps_in(24_317) == may
+
+
+@pytest.mark.parametrize("kind", ['discount, percent: "0.999999"', 'uplift, of: all, percent: "999.999999"'])
+def test_the_largest_amounts_have_room_for_as_many_percentages_as_there_may_be(kind: str) -> None:
+    most = "9" * 30 + "." + "9" * 30
+    steps = "".join(f"  - {{id: d{number}, type: {kind}}}\n" for number in range(MOST_PERCENTAGES))
+    book = parse_price_book(
+        f"""
+currency: USD
+exchange_rates: [{{currency: EUR, rate: "{most}"}}]
+prices: [{{id: p, sku: s, unit: GB, model: dynamic, price_field: x, markup: "{most}"}}]
+adjustments:
+{steps}
+accounts: [{{account: acct-1, currency: EUR, recurring: [{{id: f, sku: fee, amount: "{most}", effective_from: 2026-04-02T00:07:00Z}}]}}]
+""",
+        "tariff.yaml",
+    )
+    price, terms = book.price_at("s", "GB", APRIL * 10**9, "acct-1"), book.terms_of("acct-1")
+    assert price is not None
+    assert terms is not None
+    amount = EXACT.multiply(money("9" * 60 + "." + "9" * 61), money(most))
+    # Every operation raises where a digit would be lost.
+    charges = statement(terms, APRIL, MAY, [Usage("s", "GB", price, APRIL, MAY, ({0: amount},), True)], (), {}, True).charges
+    assert max(len(charge.cost.as_tuple().digits) for charge in charges) > 300
