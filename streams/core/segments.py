@@ -61,6 +61,7 @@ class Rates:
         self.default = calendar(window_s)
         self.names = Names(book.currency, book.provider_name, book.publisher_name, book.invoice_issuer_name)
         self._writers: dict[str, WindowWriter] = {}
+        self._by_terms: dict[str, Rates] = {}
         self.calendar_of: Callable[[str, str], Calendar] = lru_cache(maxsize=4_096)(lambda sku, unit: meters.calendar_of(sku, unit, self.default))
         # Whether every account has the same prices and nothing but prices: then nobody asks for its own rates.
         self.uniform = not book.has_specials
@@ -74,16 +75,22 @@ class Rates:
         self.whole_month: Callable[[str, str, int], Stretch | None] = lru_cache(maxsize=65_536)(self._whole_month)
 
     def _of(self, account: str) -> Rates:
-        terms = self.book.terms_of(account)
-        if terms is None and not self.book.special(account):
-            return self
+        terms, special = self.book.terms_of(account), self.book.special(account)
+        if not special:
+            # Accounts with the general prices and the same terms share everything that is remembered about them.
+            if terms is None:
+                return self
+            if (shared := self._by_terms.get(terms.digest)) is not None:
+                return shared
         own = object.__new__(Rates)
         own.__dict__.update(self.__dict__)
-        own.account = account
+        own.account = account if special else ""
         own.terms = terms
         own.names = self.names if terms is None else self.names._replace(currency=terms.currency)
         own.of = lambda _: own
         own._remember()
+        if terms is not None and not special:
+            self._by_terms[terms.digest] = own
         return own
 
     def writer(self, revision: int) -> WindowWriter:
