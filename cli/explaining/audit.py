@@ -15,7 +15,7 @@ import msgspec
 from ...pricing.money import money, plain
 from ...schemas.line_item import PROVENANCE_FIELDS, RatedLineItem, encode_line_item
 from .explanation import DIFFERS, EQUAL, UNKNOWN, Arithmetic, Check, Difference, Events
-from .facts import Facts, Written
+from .facts import Facts, Written, period_of
 from .recompute import Rerated
 from .words import held_by
 
@@ -80,7 +80,7 @@ def corrections_of(facts: Facts, closed_only: bool = False) -> list[RatedLineIte
     own = facts.line_item_id
     found = [each for each in facts.related.values() if each.x_corrected_line_item_id == own and not each.x_withdrawn]
     if closed_only:
-        found = [each for each in found if facts.is_closed(each.billing_period_start[:7])]
+        found = [each for each in found if facts.is_closed(period_of(each))]
     return sorted(found, key=lambda each: (each.billing_period_start, each.x_line_item_id))
 
 
@@ -90,10 +90,10 @@ def _sums_to(item: RatedLineItem, later: Sequence[RatedLineItem], made: RatedLin
     return cost == money(made.billed_cost) and quantity == money(made.pricing_quantity or "0")
 
 
-def by_hand(facts: Facts, arithmetic: Sequence[Arithmetic], usage: Rerated | None) -> list[Check]:
+def by_hand(facts: Facts, arithmetic: Sequence[Arithmetic]) -> list[Check]:
     """The part of the arithmetic that is this line item comes to its cost."""
     item = facts.stored
-    if item.x_withdrawn or not arithmetic or (usage is not None and usage.correction is not None):
+    if item.x_withdrawn or item.x_corrected_line_item_id or not arithmetic:
         return []
     name = "arithmetic"
     amounts = [part.amount for each in arithmetic for part in each.parts if part.this]

@@ -16,9 +16,9 @@ from . import audit, words
 from .account import charge_of_account
 from .arithmetic import by_window, of_period, unpriced
 from .explanation import Arithmetic, Check, Events, Explanation, Value
-from .facts import Facts
+from .facts import Facts, seconds
 from .metered import of_meters
-from .recompute import Correction, Rerated, group_of, kind_of, rerate, seconds, store_of
+from .recompute import Correction, Rerated, group_of, kind_of, rerate, store_of
 from .tally import Tally
 from .worth import additive, scope_of, worth_of
 
@@ -49,8 +49,7 @@ class Explained(NamedTuple):
     @property
     def invoiced(self) -> bool:
         """Whether the line item is of a closed month and rests on what was counted when the last month was closed, and on no more."""
-        item = self.facts.stored
-        return self.facts.is_closed(item.billing_period_start[:7]) and not item.x_corrected_line_item_id
+        return self.facts.is_closed(self.facts.period) and not self.facts.stored.x_corrected_line_item_id
 
     @property
     def ends(self) -> Mapping[str, int] | None:
@@ -81,9 +80,12 @@ def begin(facts: Facts) -> Explained:
     book = facts.in_force
     if book is None:
         return Explained(facts, store, None, None, [], f"price book {facts.book[:12]} is not on the topic", None)
-    rates = closed.rates if closed.rates is not None and facts.is_closed(item.billing_period_start[:7]) else book.rates
+    rates = closed.rates if closed.rates is not None and facts.is_closed(facts.period) else book.rates
     if kind_of(item) == "account":
-        charged = charge_of_account(item, store, book.rates, closed)
+        with localcontext(EXACT):
+            charged = charge_of_account(item, store, book.rates, closed)
+            if charged.correction is not None:
+                charged.arithmetic.insert(0, _difference(item, charged.correction))
         return Explained(facts, store, rates, charged.item, charged.arithmetic, charged.impossible, None)
     key = group_of(item, [each.rates for each in (book, *reversed(facts.publications))])
     if key is None:
@@ -93,7 +95,7 @@ def begin(facts: Facts) -> Explained:
         arithmetic = _arithmetic(item, usage)
         if usage.correction is not None:
             arithmetic.insert(0, _difference(item, usage.correction))
-        metered, checks = of_meters(usage, rates, store)
+        metered, checks = of_meters(usage, rates, store, facts.is_closed(facts.period) and usage.correction is None)
     return Explained(facts, store, rates, usage.item, arithmetic + metered, usage.impossible, usage, tuple(checks))
 
 
@@ -133,7 +135,7 @@ def _amended(store: MemoryStore) -> dict[tuple[str, str], UsageEvent | None]:
     marks = Amendments(store)
     found: dict[tuple[str, str], UsageEvent | None] = {}
     for identity, value in store.scan(AMENDED):
-        if value and (mark := marks.get(identity)) is not None:
+        if value and (mark := marks.get(identity)) is not None and mark.now != mark.original:
             found[mark.original.source, mark.original.id] = mark.now
     return found
 
@@ -156,7 +158,7 @@ def finish(explained: Explained, tally: Tally | None) -> Explanation:
         checks = [
             audit.product(item),
             audit.recomputed(item, explained.made, usage, explained.impossible, facts),
-            *audit.by_hand(facts, explained.arithmetic, usage),
+            *audit.by_hand(facts, explained.arithmetic),
             audit.published(facts),
             audit.indexed(facts),
             audit.ordered(facts.written),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from ...pricing.statement.terms import month_between
 from ...schemas.control import BackfillRevert, Close, Receipt, Request, month_text
 from ...schemas.line_item import RatedLineItem
+from ...schemas.times import NS, parse_time
 from ...streams.core.corrections import Closed
 from ...streams.core.segments import Rates
 
-__all__ = ["Facts", "Publication", "Written"]
+__all__ = ["Facts", "Publication", "Written", "period_of", "seconds"]
 
 
 class Publication(NamedTuple):
@@ -36,6 +38,16 @@ class Written(NamedTuple):
     offset: int
 
 
+def period_of(item: RatedLineItem) -> str:
+    """The month that a line item is billed in, YYYY-MM; a month in Berlin begins before that of UTC, but their middles agree."""
+    return month_text(month_between(seconds(item.billing_period_start), seconds(item.billing_period_end)))
+
+
+def seconds(text: str) -> int:
+    """Seconds since 1970 of a time on a line item."""
+    return parse_time(text) // NS
+
+
 class Facts(NamedTuple):
     """Everything that was read, as of one moment between two commits that concern the line item.
 
@@ -43,10 +55,10 @@ class Facts(NamedTuple):
     written: every revision that usage.rated still holds, in log order. related: newest revision of the line item that it
     corrects, and of all corrections of that one, by id. state: the state of the account's partition, as far as the line item
     depends on it, store key to value. publications: in the order of publication. book: digest of the price book by which the
-    line item's group was rated last. closed_through, closed_book: last closed month (0: none) and the book it was closed with.
-    requests, receipts: of the control topic; the receipts of this partition alone. next_offsets: source topic -> first offset
-    that the partition has not counted yet. settled: False when the state changed faster than it could be read, so that line item
-    and state may be of different moments.
+    line item's group was rated last. closed_first, closed_through: first and last closed month (0: none); closed_book: the book
+    of the last close. requests, receipts: of the control topic; the receipts of this partition alone. next_offsets: source topic
+    -> first offset that the partition has not counted yet. settled: False when the state changed faster than it could be read, so
+    that line item and state may be of different moments.
     """
 
     line_item_id: str
@@ -58,6 +70,7 @@ class Facts(NamedTuple):
     state: Mapping[bytes, bytes]
     publications: Sequence[Publication]
     book: str
+    closed_first: int
     closed_through: int
     closed_book: str
     requests: Mapping[str, Request]
@@ -80,6 +93,11 @@ class Facts(NamedTuple):
         return next((each for each in reversed(self.publications) if each.digest == digest), None)
 
     @property
+    def period(self) -> str:
+        """The billing period of the line item, YYYY-MM."""
+        return period_of(self.stored)
+
+    @property
     def in_force(self) -> Publication | None:
         """The book by which the partition rates this line item."""
         return self.publication(self.book)
@@ -88,7 +106,7 @@ class Facts(NamedTuple):
     def closed(self) -> Closed:
         """The last closed month of the partition."""
         book = self.publication(self.closed_book)
-        return Closed(self.closed_through, None if book is None else book.rates)
+        return Closed(self.closed_through, None if book is None else book.rates, self.closed_first)
 
     def is_closed(self, period: str) -> bool:
         """Whether a billing period YYYY-MM is closed in this partition."""

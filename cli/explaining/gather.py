@@ -22,13 +22,13 @@ from ...streams.config import Config
 from ...streams.control_topic import Controls
 from ...streams.core.items import group_prefix
 from ...streams.core.segments import Rates
-from ...streams.core.store import AMENDED, BALANCES, ENTRY, FROZEN, SAMPLE
+from ...streams.core.store import AMENDED, ENTRY, FROZEN, SAMPLE
 from ...streams.prices_topic import read_published
 from ...streams.progress import Progress, decode_progress
 from ...streams.topics import Topics, partition_of
-from .facts import Facts, Publication, Written
+from .facts import Facts, Publication, Written, seconds
 from .reading import Advance, fetch_document, find_on_kafka, pass_over, span
-from .recompute import group_of, kind_of, seconds
+from .recompute import group_of, kind_of
 
 __all__ = ["gather"]
 
@@ -87,6 +87,7 @@ class _Gathering:
         self._settled = False
         self._account = item.billing_account_id.encode() + b"\0"
         self._whole = kind_of(item) == "account"
+        self._carried = False  # whether a meter that keeps samples feeds its SKU
 
     @property
     def newest(self) -> int | None:
@@ -134,9 +135,9 @@ class _Gathering:
             began = min(began, seconds(f"{item.x_corrected_period}-01T00:00:00Z") - 86_400)
         since_ms = max(0, began - self._config.rating.max_clock_skew_s - CLOCK_MARGIN_S) * 1_000
         # Balances of an account, and samples that a meter carries over, may be older than the month.
-        carried = any(meter.sku == item.sku_id and not meter.additive for each in self._publications for meter in each.rates.meters.all)
+        self._carried = any(meter.sku == item.sku_id and not meter.additive for each in self._publications for meter in each.rates.meters.all)
         wanted: dict[TopicPartition, int | None] = {
-            self._rated: since_ms, self._windows: None if self._whole or carried else since_ms, self._progress_tp: None, self._control: None,
+            self._rated: since_ms, self._windows: None if self._whole or self._carried else since_ms, self._progress_tp: None, self._control: None,
         }  # fmt: skip
         return {tp: found.start for tp, found in (await span(self._config, wanted)).items()}
 
@@ -189,8 +190,8 @@ class _Gathering:
         if kind in (ENTRY, FROZEN):
             return rest.startswith(self._account if self._whole else self._account + self._item.sku_id.encode() + b"\0")
         if kind == SAMPLE:
-            return rest.startswith(self._account)
-        return kind == AMENDED or (kind == BALANCES and rest == self._account[:-1])
+            return self._carried and rest.startswith(self._account)
+        return kind == AMENDED
 
     # -- what it comes to --------------------------------------------------------------------------------------------
 
@@ -221,6 +222,7 @@ class _Gathering:
             state=self._state,
             publications=self._publications,
             book=self._book() or EMPTY_TARIFF.digest,
+            closed_first=progress.closed_first,
             closed_through=progress.closed_through,
             closed_book=progress.closed_book,
             requests={request.id: request for _, request in self._controls.requests},

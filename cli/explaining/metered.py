@@ -13,7 +13,7 @@ from ...streams.core.items import split_entry_key
 from ...streams.core.metered import Series
 from ...streams.core.segments import Rates
 from ...streams.core.store import MemoryStore
-from .explanation import DIFFERS, EQUAL, Arithmetic, Check, Difference, Value
+from .explanation import DIFFERS, EQUAL, UNKNOWN, Arithmetic, Check, Difference, Value
 from .recompute import Rerated
 from .worth import feeding
 
@@ -32,33 +32,54 @@ _HOW = {
 }
 
 
-def of_meters(usage: Rerated, rates: Rates, store: MemoryStore) -> tuple[list[Arithmetic], list[Check]]:
-    """How the meters that feed a window come to its quantity, and whether it is what the samples give."""
-    meters = feeding(usage.group, rates)
-    if not usage.key or not meters:
+def of_meters(usage: Rerated, rates: Rates, store: MemoryStore, invoiced: bool) -> tuple[list[Arithmetic], list[Check]]:
+    """How the meters that feed a window come to its quantity, and whether it is what the samples give.
+
+    invoiced: the window is as it was when its month was closed; samples may have come since.
+    """
+    if not usage.key:
         return [], []
-    shown, checks = [], list[Check]()
     start, region, resource, dimensions = split_entry_key(usage.key)
     entry = next((each for each in usage.entries if each.key == usage.key), None)
-    for meter in meters:
+    shown, given = [], list[tuple[str, int, str]]()  # meter, samples, quantity
+    for meter in feeding(usage.group, rates):
+        end = (meter.calendar or rates.default).end(start)
         about = [
             Value("meter", meter.id, f"version {meter.version}, of events {meter.event}"),
             Value("aggregation", meter.aggregation, _HOW[meter.aggregation]),
         ]
-        if not meter.additive:
-            prefix = Series(usage.group.account, meter, usage.group.unit, region, resource, dimensions).prefix
-            samples = [decode_sample(key, value) for key, value in store.scan(prefix) if value]
-            if not samples:
-                continue
-            about += _samples(meter, samples, start, (meter.calendar or rates.default).end(start))
-            value = window_value(meter, rates.default, SampleList(samples), start)
-            text, stored = ("nothing" if value is None else plain(value)), (None if entry is None else plain(entry.quantity))
-            about.append(Value("this window", text, usage.group.unit))
-            wrong = [] if text == stored else [Difference("quantity", stored, text)]
-            says = f"{meter.id}: {len(samples):,} samples give {text}" + ("" if wrong else ", the usage that was rated")
-            checks.append(Check("meter", DIFFERS if wrong else EQUAL, says, wrong))
-        shown.append(Arithmetic(f"meter {meter.id}: {meter.aggregation}", about))
-    return shown, checks
+        if meter.additive:
+            if meter.effective_from < end * NS and start * NS < meter.effective_to:
+                shown.append(Arithmetic(f"meter {meter.id}", about))
+            continue
+        prefix = Series(usage.group.account, meter, usage.group.unit, region, resource, dimensions).prefix
+        samples = [decode_sample(key, value) for key, value in store.scan(prefix) if value]
+        value = window_value(meter, rates.default, SampleList(samples), start)
+        if value is None:
+            continue  # another meter's window: their times do not overlap
+        given.append((meter.id, len(samples), plain(value)))
+        about += [*_samples(meter, samples, start, end), Value("this window", plain(value), usage.group.unit)]
+        shown.append(Arithmetic(f"meter {meter.id}", about))
+    return shown, _compared(given, None if entry is None else plain(entry.quantity), bool(shown), usage, rates, invoiced)
+
+
+def _compared(
+    given: Sequence[tuple[str, int, str]], rated: str | None, fed: bool, usage: Rerated, rates: Rates, invoiced: bool
+) -> list[Check]:
+    """Whether the one meter that gives the window a quantity gives what was rated."""
+    name = "meter"
+    sampling = [meter for meter in feeding(usage.group, rates) if not meter.additive]
+    if not sampling or (fed and not given) or len(given) > 1:
+        return []  # what adds up is compared with its events
+    if not given:
+        return [Check(name, UNKNOWN if invoiced else DIFFERS, "no sample gives this window a quantity", [Difference("quantity", rated, None)])]
+    ((meter, samples, quantity),) = given
+    says = f"{meter}: its {samples:,} samples give {quantity}"
+    if quantity == rated:
+        return [Check(name, EQUAL, f"{says}, the usage that was rated")]
+    if invoiced:
+        return [Check(name, UNKNOWN, f"{says}; some may have come after the month was closed", [Difference("quantity", rated, quantity)])]
+    return [Check(name, DIFFERS, says, [Difference("quantity", rated, quantity)])]
 
 
 def _samples(meter: Meter, samples: Sequence[Sample], start: int, end: int) -> list[Value]:

@@ -67,6 +67,8 @@ async def find_on_kafka(config: Config, line_item_id: str, advance: Advance) -> 
     """The newest revision of a line item, from all of usage.rated; None when it is nowhere. Reads every partition whole."""
     topic = Topics.of(config.kafka).rated
     starts = {TopicPartition(topic, number): 0 for number in await partitions_of(config, topic)}
+    if not starts:
+        return None
     wanted, last = line_item_id.encode(), None
     async with aclosing(pass_over(config, starts, advance)) as records:
         async for _, record in records:

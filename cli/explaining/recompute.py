@@ -10,15 +10,15 @@ from ...pricing.money import EXACT
 from ...pricing.price import Component, Price
 from ...schemas.control import month_number
 from ...schemas.line_item import RatedLineItem
-from ...schemas.times import NS, parse_time
 from ...streams.core.corrections import Closed, corrections
 from ...streams.core.groups import Group
 from ...streams.core.items import GroupKey, entry_key, group_prefix, split_entry_key
 from ...streams.core.segments import Rates, Segment
 from ...streams.core.store import ENTRY, Effects, MemoryStore
 from .arithmetic import Entry
+from .facts import period_of, seconds
 
-__all__ = ["Correction", "Rerated", "group_of", "kind_of", "rerate", "seconds", "store_of"]
+__all__ = ["Correction", "Rerated", "group_of", "kind_of", "rerate", "store_of"]
 
 
 class Correction(NamedTuple):
@@ -107,7 +107,7 @@ def rerate(item: RatedLineItem, key: GroupKey, store: MemoryStore, rates: Rates,
         name = item.x_corrected_line_item_id
         found = _rerated(item, now, made)._replace(correction=Correction(invoiced.get(name), ought.get(name)))
         if billed_in <= closed.month:
-            why = f"it was billed in {item.billing_period_start[:7]}, which is closed too; what it was the difference to is not kept"
+            why = f"it was billed in {period_of(item)}, which is closed too; what it was the difference to is not kept"
             return found._replace(impossible=why)
         return found
 
@@ -142,8 +142,3 @@ def _entries(group: Group, segment: Segment) -> Iterator[Entry]:
         if segment.stretch.first <= key < segment.stretch.past:
             start, region, resource, dimensions = split_entry_key(key)
             yield Entry(key, start, region, resource, dimensions, group.entries[key][0])
-
-
-def seconds(text: str) -> int:
-    """Seconds since 1970 of a time on a line item."""
-    return parse_time(text) // NS

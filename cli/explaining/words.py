@@ -8,7 +8,7 @@ from ...schemas.line_item import RatedLineItem
 from ...schemas.times import NS, format_time
 from ..prices import in_words
 from .explanation import CorrectionShown, PriceFacts, Published, Revision, Subject, Terms
-from .facts import Facts, Publication, Written
+from .facts import Facts, Publication, Written, period_of
 from .recompute import kind_of
 
 __all__ = ["cause_in_words", "correction", "held_by", "price_facts", "revision", "revisions_note", "subject", "terms_facts", "why_unpriced"]
@@ -31,7 +31,7 @@ def subject(facts: Facts) -> Subject:
         line_item_id=item.x_line_item_id, revision=item.x_revision, account=item.billing_account_id, sku=item.sku_id, kind=kind_of(item),
         component=item.x_component, adjustment=item.x_adjustment, description=item.charge_description or "", category=item.charge_category,
         charge_class=item.charge_class or "", charge_period_start=item.charge_period_start, charge_period_end=item.charge_period_end,
-        billing_period=item.billing_period_start[:7], status=status, status_in_words=words, corrects_period=item.x_corrected_period,
+        billing_period=facts.period, status=status, status_in_words=words, corrects_period=item.x_corrected_period,
         corrects_line_item=item.x_corrected_line_item_id, region=item.region_id or "", resource=item.resource_id or "",
         dimensions=item.x_dimensions, provider=item.x_usage_provider, quantity=item.pricing_quantity or "", unit=item.pricing_unit or "",
         unit_price=item.list_unit_price or "", cost=item.billed_cost, currency=item.billing_currency,
@@ -40,13 +40,11 @@ def subject(facts: Facts) -> Subject:
 
 
 def _status(facts: Facts, item: RatedLineItem) -> tuple[str, str]:
-    # The month as the line item's own zone has it: its middle is in the same month everywhere.
-    period = item.billing_period_start[:7] if item.billing_period_start[8:10] == "01" else item.billing_period_end[:7]
     if item.x_withdrawn:
         return "withdrawn", "restating left it empty; it stands for nothing"
-    if not facts.is_closed(period):
+    if not facts.is_closed(facts.period):
         return "estimate", "the period is open, later usage may change it"
-    found = facts.close_of(period)
+    found = facts.close_of(facts.period)
     by = "" if found is None else f" on {format_time(found[0].at_ns // NS * NS)} by {found[0].author}: {found[0].reason}"
     return "final", f"the period was closed{by}"
 
@@ -89,7 +87,7 @@ def terms_facts(facts: Facts) -> Terms | None:
     book = facts.in_force
     if book is None or kind_of(item) != "account":
         return None
-    if (closed := facts.publication(facts.closed_book)) is not None and facts.is_closed(item.billing_period_start[:7]):
+    if (closed := facts.publication(facts.closed_book)) is not None and facts.is_closed(facts.period):
         book = closed
     terms = book.rates.of(item.billing_account_id).terms
     if terms is None:
@@ -128,7 +126,7 @@ def revision(facts: Facts, record: Written) -> Revision:
 
 def correction(item: RatedLineItem) -> CorrectionShown:
     """A correction of the line item."""
-    return CorrectionShown(item.x_line_item_id, item.billing_period_start[:7], item.pricing_quantity or "", item.billed_cost)
+    return CorrectionShown(item.x_line_item_id, period_of(item), item.pricing_quantity or "", item.billed_cost)
 
 
 def cause_in_words(cause: str, facts: Facts) -> str:

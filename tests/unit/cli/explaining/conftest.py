@@ -39,6 +39,7 @@ class Rig:
         self.store = MemoryStore()
         self.state = PartitionState(self.store, self.rates, Settings())
         self.closed_book = ""
+        self.closed_first = 0
         self.revision = 0
         self.log: list[Written] = []
         self.events: list[tuple[UsageEvent, Origin]] = []
@@ -62,7 +63,8 @@ class Rig:
     def close(self, month: int, request: Request) -> None:
         """A month is closed."""
         self._sweep(Target(self.rates, month), f"control:{request.id}")
-        self.state.use(self.rates, Closed(month, self.rates))
+        self.closed_first = self.closed_first or month
+        self.state.use(self.rates, Closed(month, self.rates, self.closed_first))
         self.closed_book = self.rates.digest
         self._receipt(request, month)
 
@@ -131,7 +133,7 @@ class Rig:
             line_item_id=own, partition=0, indexed=self.newest()[own], elasticsearch="",
             written=[record for record in self.log if record.item.x_line_item_id == own], related=related,
             state={key: value for key, value in self.store.between(b"", b"\xff" * 9) if value}, publications=self.publications,
-            book=self.rates.digest, closed_through=self.state.closed.month, closed_book=self.closed_book,
+            book=self.rates.digest, closed_first=self.closed_first, closed_through=self.state.closed.month, closed_book=self.closed_book,
             requests=self.requests, receipts=self.receipts, next_offsets={}, settled=True, read_from="Elasticsearch",
         )  # fmt: skip
         return facts._replace(**changes)

@@ -88,24 +88,31 @@ def test_an_open_month_after_a_close_opens_with_the_balances_of_the_close(month:
     assert [(value.name, value.value) for value in found.arithmetic[0].values] == [("credit g1", "23.55 → 0")]
     assert found.verdict == "equal"
     march = month.explain(month.item("tier-1", x_adjustment="support", billing_period_start="2026-03-01T00:00:00Z"))
-    assert (march.line_item.status, march.verdict) == ("final", "unknown")
+    assert (march.line_item.status, march.line_item.cost, march.verdict) == ("final", "6.95", "equal")
     assert "bob: march is done" in march.line_item.status_in_words
-    assert next(check for check in march.audit if check.name == "recomputed").says.startswith("not recomputed: its month is closed")
 
 
-def test_a_closed_month_without_credits_is_made_anew(rig: Any, use: Any) -> None:
+def test_late_usage_of_a_closed_month_corrects_its_charges(rig: Any, use: Any) -> None:
     account = {"account": "a", "recurring": TARIFF["accounts"][0]["recurring"]}
     r = rig({**TARIFF, "accounts": [account], "adjustments": TARIFF["adjustments"][:3]})
     r.send(use("20", "03-01T00:00", sku="a"))
     r.close(2026 * 12 + 2, Close(id="c" * 32, author="bob", reason="done", at_ns=0, period="2026-03"))
     r.send(use("1", "03-05T00:00", sku="a"), use("1", "04-05T00:00", sku="a"))
-    found = r.explain(r.item("tier-1", x_adjustment="support", billing_period_start="2026-03-01T00:00:00Z"))
+    support = {"x_adjustment": "support", "charge_class": None}
+    found = r.explain(r.item("tier-1", billing_period_start="2026-03-01T00:00:00Z", **support))
     assert [(name, amount) for name, amount, _, _ in steps(found)] == [("usage of a", "40"), ("partner", "-4"), ("fees", "30"), ("support", "6.6")]
     assert (found.line_item.status, found.verdict) == ("final", "equal")
-    # Late usage of March is corrected in April: 2 more, less nothing (a discount does not see corrections); support sees it.
-    april = r.explain(r.item("tier-1", x_adjustment="support", billing_period_start="2026-04-01T00:00:00Z"))
-    assert ("corrections of a", "2", "4", False) in steps(april)
-    assert april.verdict == "equal"
+    # April: 1 of a is 2, less 0.2; fee 30; support 3.18. The late one of March: 2 less 0.2 more, so 0.18 more of support.
+    april = r.explain(r.item("tier-1", billing_period_start="2026-04-01T00:00:00Z", **support))
+    assert (april.line_item.cost, april.verdict) == ("3.18", "equal")
+    late = r.explain(r.item("tier-1", x_adjustment="support", charge_class="Correction"))
+    assert {value.name: value.value for value in late.arithmetic[0].values} == {
+        "invoiced": "66 × 0.1 = 6.6",
+        "ought to have been": "67.8 × 0.1 = 6.78",
+        "this correction": "1.8 × 0.1 = 0.18",
+    }
+    assert (late.line_item.corrects_period, late.verdict) == ("2026-03", "equal")
+    assert r.tampered(r.item("tier-1", x_adjustment="support", charge_class="Correction"), pricing_quantity="2").verdict == "differs"
 
 
 def test_a_tampered_charge_is_a_difference(month: Any) -> None:

@@ -155,3 +155,41 @@ def test_a_meter_that_picks_a_reading(rig: Any, use: Any, aggregation: str, quan
     found = r.explain(r.item("tier-1"))
     assert (found.line_item.quantity, values(found, 1)["this window"], verdicts(found)["meter"]) == (quantity, quantity, "equal")
     assert [each.quantity for each in found.events.shown] == ["2", "9", "3"]
+
+
+def test_a_month_in_berlin_begins_before_that_of_utc(rig: Any, use: Any) -> None:
+    """23:30 UTC on the last of March is April in Berlin."""
+    r = rig(metered(aggregation="sum", timezone="Europe/Berlin", window="hour"))
+    r.send(use("2", "03-31T22:30", sku="instance.ram", unit="GB-h"))
+    item = r.item("tier-1")
+    assert item.billing_period_start == "2026-03-31T22:00:00Z"
+    found = r.explain(item)
+    assert (found.line_item.billing_period, found.line_item.status, found.verdict) == ("2026-04", "estimate", "equal")
+    r.close(MARCH, close("2026-03"))
+    assert r.explain(r.item("tier-1")).line_item.status == "estimate"
+    r.close(APRIL, close("2026-04", "d"))
+    found = r.explain(r.item("tier-1"))
+    assert (found.line_item.status, found.verdict) == ("final", "equal")
+
+
+def test_a_meter_that_took_over_from_another(rig: Any, use: Any) -> None:
+    """Until the 15th the highest reading, from then on the lowest."""
+    tariff = metered(aggregation="max", effective_to="2026-03-15T00:00:00Z")
+    tariff["meters"].append(tariff["meters"][0] | {"id": "ram-2", "aggregation": "min", "effective_from": "2026-03-15T00:00:00Z"})
+    del tariff["meters"][1]["effective_to"]
+    r = rig(tariff)
+    r.send(*(use(q, f"03-{day}T00:{m}", sku="instance.ram", unit="GB-h") for day in (14, 15) for q, m in (("2", "01"), ("9", "20"))))
+    for start, meter, quantity in (("2026-03-14", "ram", "9"), ("2026-03-15", "ram-2", "2")):
+        found = r.explain(r.item("tier-1", start))
+        assert [(values(found, 1)["meter"], len(found.arithmetic)), found.line_item.quantity] == [(meter, 2), quantity]
+        assert verdicts(found)["meter"] == "equal"
+
+
+def test_samples_that_came_after_the_close_are_no_difference(rig: Any, use: Any) -> None:
+    r = rig(metered(aggregation="max"))
+    r.send(use("5", "03-01T00:01", sku="instance.ram", unit="GB-h"))
+    r.close(MARCH, close("2026-03"))
+    r.send(use("9", "03-01T00:02", sku="instance.ram", unit="GB-h"))
+    invoiced, corrected = r.explain(r.item("tier-1", charge_class=None)), r.explain(r.item("tier-1", charge_class="Correction"))
+    assert (verdicts(invoiced)["meter"], verdicts(invoiced)["recomputed"]) == ("unknown", "equal")
+    assert (corrected.line_item.quantity, verdicts(corrected)["meter"], verdicts(corrected)["recomputed"]) == ("4", "equal", "equal")
