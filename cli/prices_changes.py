@@ -16,23 +16,18 @@ from ..pricing.models import tier_name
 from ..pricing.money import money, plain
 from ..pricing.price import SINCE_ALWAYS, Price
 from .prices import in_words, time_text
+from .prices_sources import Source
 
-__all__ = ["Change", "Source", "as_json", "changes", "edits_in_place", "lines_of"]
+__all__ = ["Change", "as_json", "changes", "edits_in_place", "lines_of"]
 
 # Not a difference of the definition: the id is what prices are paired by, the version is a digest of the rest, and where a
 # price ends is told by itself.
 _APART = frozenset({"id", "version", "effective_to"})
-# What tells the entries of a list apart, the first that an entry has.
-_NAMES = ("id", "account", "currency", "effective_from")
-
-
-class Source(NamedTuple):
-    """A price book, and the file it was read from: for messages."""
-
-    book: PriceBook
-    text: str
-    name: str  # of the file, as in `name:line`
-    label: str  # in a sentence: "prices.yaml", "the live book (prices.yaml, published by …)"
+# What tells the entries of a list apart: the first of these that an entry has.
+_NAMES = (("id",), ("account",), ("currency", "effective_from"), ("currency",))
+SINGULAR = {"meters": "meter", "adjustments": "adjustment", "accounts": "account", "exchange_rates": "exchange rate"}
+_LAST = 2**31  # a line behind all lines
+EARLIEST_NS = -(2**62)  # before any usage; a price that has held since always holds there too
 
 
 class Change(NamedTuple):
@@ -70,27 +65,40 @@ def as_json(change: Change) -> dict[str, Any]:
 
 
 def edits_in_place(old: Source, new: Source, now_ns: int) -> list[str]:
-    """Why `new` may not simply follow `old`: published prices that it holds with another definition, or not at all.
+    """Why `new` may not simply follow `old`: what it says of published prices would change what was rated already.
 
-    One line each, `file:line: what; what to do`. A price may get an end that lies in the future: nothing that was rated changes.
+    One line each, `file:line: what; what to do`. Prices that begin later may be added, and a price may get an end that is still
+    to come: nothing that was rated changes.
     """
-    new_lines = lines_of(new.text, new.name)
+    lines = lines_of(new.text, new.name)
     after = {price.id: price for price in new.book.prices}
-    wrong: list[tuple[int, str]] = []
-    for price in old.book.prices:
-        successor, line = after.get(price.id), new_lines.get(price.id, 1)
-        if successor is None:
-            what = f"price `{price.id}` was published and is gone; put it back (give it an effective_to if it is over)"
-        elif successor.effective_from != price.effective_from:
-            what = f"price `{price.id}` was published as beginning {_since(price)} and now begins {_since(successor)}; give the new one another id"
-        elif edited := _differences(price, successor):
-            what = f"price `{price.id}` was published with another definition ({edited[0]}); restore it, and add a price that begins later"
-        elif _end(successor) != _end(price) and min(_end(successor), _end(price)) < now_ns:
-            what = f"price `{price.id}` was published with the end {_until(price)}, now {_until(successor)}: that changes the past; restore it"
-        else:
+    known = {price.id for price in old.book.prices}
+    found = [(lines.get(price.id, 1), why) for price in old.book.prices if (why := _edit(price, after.get(price.id), now_ns))]
+    for price in new.book.prices:
+        if price.id in known or price.effective_from >= now_ns:
             continue
-        wrong.append((line, f"{new.name}:{line}: {what}, or say --restate: line items since then are restated"))
-    return [text for _, text in sorted(wrong)]
+        holds = old.book.price_at(price.sku, price.unit, max(price.effective_from, EARLIEST_NS), price.accounts[0] if price.accounts else "")
+        if holds is not None:
+            what = f"price `{price.id}` begins {_since(price)}, where price `{holds.id}` was published"
+            found.append((lines.get(price.id, 1), f"{what}; let it begin later"))
+    return [f"{new.name}:{line}: {what}, or say --restate to have the usage since then rated again" for line, what in sorted(found)]
+
+
+def _edit(old: Price, new: Price | None, now_ns: int) -> str:
+    """What was done to a published price that must not be done, and what to do instead; "" for nothing."""
+    name = f"price `{old.id}`"
+    begun = old.effective_from < now_ns
+    if new is None:
+        return f"{name} was published and is gone; put it back, with an effective_to if it is to end" if begun else ""
+    if new.effective_from != old.effective_from:
+        what = f"{name} was published to begin {_since(old)}, and now begins {_since(new)}"
+        return f"{what}; restore it, and give the other one an id of its own" if min(old.effective_from, new.effective_from) < now_ns else ""
+    if edited := _differences(old, new):
+        return f"{name} was published with another definition ({edited[0]}); restore it, and add a price that begins later"
+    # An end that comes from a successor is the successor's matter.
+    if new.version != old.version and _end(new) != _end(old) and min(_end(new), _end(old)) < now_ns:
+        return f"{name} was published with the end {_until(old)}, and now ends {_until(new)}, which is not to come; restore it"
+    return ""
 
 
 def lines_of(text: str, name: str) -> dict[str, int]:
@@ -194,42 +202,55 @@ def _sections(text: str, name: str) -> dict[str, Node]:
     return {key: node for key, (_, node) in root.entries.items()} if isinstance(root, Table) else {}
 
 
+class _Entry(NamedTuple):
+    """An entry of a section: where it stands, and its values by path."""
+
+    file: str
+    line: int
+    values: dict[str, str]
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
 def _other_changes(old: Source, new: Source) -> list[tuple[int, Change]]:
     """Differences of all sections but the prices, by entries."""
     before, after = _entries(old), _entries(new)
     found: list[tuple[int, Change]] = []
-    for key in dict.fromkeys([*before, *after]):
-        (section, entry), (line, was), (new_line, now) = key, before.get(key, (0, None)), after.get(key, (0, None))
-        if was == now:
-            continue
-        what = f"{section} {entry}".strip()
-        if now is None:
-            found.append((2**31, Change("removed", f"{old.name}:{line}", what, "", ())))
-        elif was is None:
-            found.append((new_line, Change("added", f"{new.name}:{new_line}", what, "", tuple(f"{k} {v}".strip() for k, v in now.items()))))
-        else:
-            found.append((new_line, Change("changed", f"{new.name}:{new_line}", what, "", tuple(_arrows(was, now)))))
+    for section, entry in dict.fromkeys([*before, *after]):
+        was, now = before.get((section, entry)), after.get((section, entry))
+        # "meters" hold entries named by their ids: one of them is "meter x".
+        what = f"{SINGULAR.get(section, section)} {entry}".strip()
+        if now is None and was is not None:
+            found.append((_LAST, Change("removed", was.where, what, "", ())))
+        elif was is None and now is not None:
+            found.append((now.line, Change("added", now.where, what, "", tuple(f"{k} {v}".strip() for k, v in now.values.items()))))
+        elif was is not None and now is not None and was.values != now.values:
+            found.append((now.line, Change("changed", now.where, what, "", tuple(_arrows(was.values, now.values)))))
     return found
 
 
-def _entries(source: Source) -> dict[tuple[str, str], tuple[int, dict[str, str]]]:
-    """(section, name of the entry) -> its line, and its values by path. A section that is one value is an entry by itself."""
-    entries: dict[tuple[str, str], tuple[int, dict[str, str]]] = {}
-    for section, node in _sections(source.text, source.name).items():
-        if section == "prices":
-            continue
-        for number, item in enumerate(node.items, 1) if isinstance(node, Seq) else [(0, node)]:
-            values: dict[str, str] = {}
-            _values("", item, values)
-            entries[section, _name(item, number) if number else ""] = item.line, values
+def _entries(source: Source) -> dict[tuple[str, str], _Entry]:
+    """(section, name of the entry) -> the entry. A section that is one value is an entry by itself."""
+    entries: dict[tuple[str, str], _Entry] = {}
+    for text, name in ((source.text, source.name), (source.meters, source.meters_name)):
+        for section, node in _sections(text, name).items():
+            if section == "prices":
+                continue
+            for number, item in enumerate(node.items, 1) if isinstance(node, Seq) else [(0, node)]:
+                values: dict[str, str] = {}
+                _values("", item, values)
+                entries[section, _name(item, number) if number else ""] = _Entry(name, item.line, values)
     return entries
 
 
 def _name(item: Node, number: int) -> str:
     texts = {key: node.text for key, (_, node) in item.entries.items() if isinstance(node, Scalar)} if isinstance(item, Table) else {}
-    if "id" in texts:
-        return texts["id"]
-    return " ".join(texts[key] for key in _NAMES if key in texts) or str(number)
+    for name in _NAMES:
+        if all(key in texts for key in name):
+            return " ".join(texts[key] for key in name)
+    return str(number)
 
 
 def _values(path: str, node: Node, values: dict[str, str]) -> None:

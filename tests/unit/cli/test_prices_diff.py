@@ -79,14 +79,14 @@ def as_json(*arguments: str) -> Any:
     return json.loads(result.stdout)
 
 
-def rated(book: str) -> dict[tuple[str, str], Any]:
-    """Σ BilledCost by account and SKU of `ratemill rate`, of what is billed in 2026-10."""
-    result = CliRunner().invoke(rate, ["--prices", book, "--events", "events.ndjson", "--output", "out.ndjson", "--strict"])
+def rated(book: str, *arguments: str, month: str = "2026-10") -> dict[tuple[str, str], Any]:
+    """Σ BilledCost by account and SKU of `ratemill rate`, of what is billed in a month."""
+    result = CliRunner().invoke(rate, ["--prices", book, "--events", "events.ndjson", "--output", "out.ndjson", "--strict", *arguments])
     assert result.exit_code == 0, result.output
     sums: dict[tuple[str, str], Any] = {}
     for line in Path("out.ndjson").read_text().splitlines():
         item = json.loads(line)
-        if item["BillingPeriodStart"].startswith("2026-10"):
+        if item["BillingPeriodStart"].startswith(month):
             key = item["BillingAccountId"], item["SkuId"]
             sums[key] = sums.get(key, ZERO) + money(item["BilledCost"])
     return sums
@@ -139,7 +139,7 @@ def test_nothing_changed_is_said_and_is_zero(folder: Path) -> None:
 
 def test_what_is_easily_overlooked_is_said(folder: Path) -> None:
     said = diff().output
-    assert "note: price cpu-2027 begins 2027-01-01T00:00:00Z, after 2026-10: it makes no difference to this usage" in said
+    assert "note: price cpu-2027 begins 2027-01-01T00:00:00Z, after 2026-10: it makes no difference to this usage; --at 2027-01-01 shows it" in said
     assert "warning: without a price in the new book: usage of acme.gpu" in said
     assert " 0 → " in said, "how many line items lose their price"
     assert "shown rounded to 6 digits" in said
@@ -176,3 +176,74 @@ def test_mistakes_of_either_book_are_lines_and_status_2(folder: Path) -> None:
     result = diff()
     assert (result.exit_code, result.stdout) == (2, "")
     assert [line.split(": ")[0] for line in result.stderr.splitlines()] == ["old.yaml:11"]
+
+
+LATER = "  - {id: cpu-2027, sku: acme.cpu, unit: Hours, model: unit, unit_price: 0.015, effective_from: 2027-01-01T00:00:00Z}\n"
+
+
+def test_prices_of_a_later_time_can_be_tried_on_the_month(folder: Path) -> None:
+    (folder / "new.yaml").write_text(OLD + LATER)
+    rows = as_json("--by", "sku")["rows"]
+    assert {row["difference"] for row in rows} == {"0"}
+    held = as_json("--by", "sku", "--at", "2027-01-01")
+    assert held["prices_at"] == "2027-01-01T00:00:00Z"
+    (changed,) = [row for row in held["rows"] if row["difference"] != "0"]
+    (cpu,) = [row for row in rows if row["sku"] == changed["sku"] == "acme.cpu"]
+    assert money(changed["now"]) * money("0.0137") == money(cpu["then"]) * money("0.015")
+    # A moment before, it is not in force.
+    assert {row["difference"] for row in as_json("--at", "2026-12-31T23:59:59Z")["rows"]} == {"0"}
+    assert diff("--at", "soon").exit_code == 2
+
+
+TERMS = """
+adjustments:
+  - {id: least, type: minimum_spend, amount: "400"}
+  - {id: support, type: uplift, percent: "10", of: all}
+  - {id: pay, type: credits}
+accounts:
+  - {account: acct-1, credits: [{id: g, amount: "500", effective_from: 2026-09-01T00:00:00Z, expires: 2026-12-01T00:00:00Z}]}
+"""
+
+
+def test_charges_of_accounts_are_compared_and_credits_begin_with_what_is_left(folder: Path) -> None:
+    (folder / "old.yaml").write_text(OLD + TERMS)
+    (folder / "new.yaml").write_text(NEW + TERMS.replace('percent: "10"', 'percent: "12"'))
+    rows = as_json("--by", "account,sku")["rows"]
+    assert {row["sku"] for row in rows} >= {"least", "support"}
+    # What is due at the end of a month that is over is in, as in a run that closes it.
+    close = {"control": "close", "id": "0" * 32, "author": "me", "reason": "r", "at_ns": 1, "period": "2026-10"}
+    (folder / "requests.ndjson").write_text(json.dumps(close) + "\n")
+    closed = ("--control", "requests.ndjson")
+    assert nonzero(rows, "then") == {key: cost for key, cost in rated("old.yaml", *closed).items() if cost}
+    # September has used a part of the credit: both books begin October with the rest.
+    left = money(500) - money(440)
+    book = (folder / "new.yaml").read_text().replace('"500", effective_from: 2026-09', f'"{plain(left)}", effective_from: 2026-10')
+    (folder / "with-the-rest.yaml").write_text(book)
+    assert nonzero(rows, "now") == {key: cost for key, cost in rated("with-the-rest.yaml", *closed).items() if cost}
+    assert nonzero(rows, "now") != {key: cost for key, cost in rated("new.yaml", *closed).items() if cost}
+
+
+def nonzero(rows: list[Any], side: str) -> dict[tuple[str, str], Any]:
+    return {(row["account"], row["sku"]): money(row[side]) for row in rows if money(row[side])}
+
+
+METERS = """
+meters:
+  - {id: cpu, event: acme.cpu, quantity: quantity * 1, aggregation: sum, sku: acme.cpu}
+"""
+
+
+def test_events_are_metered_by_the_meters_of_each_book(folder: Path) -> None:
+    (folder / "old.yaml").write_text(OLD + METERS)
+    (folder / "new.yaml").write_text(OLD + METERS.replace("* 1", "* 2"))
+    shown = as_json("--by", "sku")
+    rows = {row["sku"]: row for row in shown["rows"]}
+    assert money(rows["acme.cpu"]["now"]) == 2 * money(rows["acme.cpu"]["then"]) != ZERO
+    assert {sku for sku, row in rows.items() if row["difference"] != "0"} == {"acme.cpu"}
+    assert [(c["kind"], c["where"], c["what"], c["details"]) for c in shown["changes"]] == [
+        ("changed", "new.yaml:15", "meter cpu", ["quantity quantity * 1 → quantity * 2"])
+    ]
+    # The same, with the meters in a file of their own.
+    (folder / "new.yaml").write_text(OLD)
+    (folder / "meters.yaml").write_text(METERS.replace("* 1", "* 2"))
+    assert as_json("--by", "sku", "--meters", "meters.yaml")["rows"] == shown["rows"]

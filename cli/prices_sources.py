@@ -1,0 +1,80 @@
+"""Where the books of a comparison come from: a file, or the topic of prices."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import NamedTuple
+
+from ..metering.tariff import Tariff
+from ..pricing.book import PriceBook
+from ..schemas.errors import BadInput
+from ..streams.config import Config
+from ..streams.prices_topic import Published, read_published
+from ..streams.topics import Topics
+from .prices import read_tariff, time_text
+
+__all__ = ["Source", "draft_of", "file_source", "last_live", "live_source", "published_source"]
+
+
+class Source(NamedTuple):
+    """A price book with its meters, and the file it was read from: for messages."""
+
+    tariff: Tariff
+    text: str
+    name: str  # of the file, as in `name:line`
+    label: str  # in a sentence: "prices.yaml", "the live book (prices.yaml, published …)"
+    meters: str = ""  # text of the meters, where they have a file of their own
+    meters_name: str = ""
+
+    @property
+    def book(self) -> PriceBook:
+        """The price book alone."""
+        return self.tariff.book
+
+
+def file_source(file: Path, meters: Path | None = None) -> Source:
+    """The book of a file. Raises BadInput, BadPriceBook."""
+    tariff = read_tariff(file, meters)
+    second = "" if meters is None else meters.read_text(encoding="utf-8-sig")
+    return Source(tariff, file.read_text(encoding="utf-8-sig"), str(file), str(file), second, "" if meters is None else str(meters))
+
+
+def live_source(config: Config, or_else: Source | None = None) -> Source:
+    """The book in force. or_else: what to take when none was ever published. Raises Unavailable, and BadInput without `or_else`."""
+    found = last_live(asyncio.run(read_published(config)))
+    if found is None:
+        if or_else is not None:
+            return or_else
+        raise BadInput(f"{Topics.of(config.kafka).prices}: no price book is published; name the book to compare with by --against FILE")
+    return published_source(found, "the live book")
+
+
+def last_live(published: list[Published]) -> Published | None:
+    """The record that put the present book in force; None when none did."""
+    return next((found for found in reversed(published) if not found.record.draft), None)
+
+
+def draft_of(published: list[Published]) -> Published | None:
+    """The draft that runs now, by the rule of streams.prices_topic; None when none does."""
+    draft: Published | None = None
+    live = ""
+    for found in published:
+        digest = "" if found.tariff is None else found.tariff.digest
+        if found.record.draft:
+            draft = found if digest and digest != live else None
+        else:
+            live = digest
+            if draft is not None and draft.tariff is not None and draft.tariff.digest == live:
+                draft = None
+    return draft
+
+
+def published_source(found: Published, what: str) -> Source:
+    """A published book as a side of a comparison. what: such as "the live book"."""
+    record = found.record
+    if found.tariff is None:
+        raise ValueError("the end of a draft is no book")
+    when = time_text(record.published_at_ns // 10**9 * 10**9)
+    label = f"{what} ({record.name}, published {when} by {record.author}: {record.reason})"
+    return Source(found.tariff, record.text, record.name, label, record.meters, record.meters_name)
