@@ -24,6 +24,9 @@ class Mark(msgspec.Struct, array_like=True):
     original: UsageEvent
     now: UsageEvent | None  # what it counts as
     counted: bool
+    # What it was amended to and no longer is, while it was not counted: once it is, their windows are used (with 0) as they are
+    # when the event came first.
+    before: list[UsageEvent] = []
 
 
 class Backfill(msgspec.Struct, array_like=True):

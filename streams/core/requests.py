@@ -46,7 +46,8 @@ def amend(state: PartitionState, original: UsageEvent, replacement: UsageEvent |
                 state.contribute(replacement, 1)
     except Rejection as rejection:
         return Outcome(f"not applied: {rejection}", False)
-    state.amendments.put(identity, Mark(original, replacement, mark.counted))
+    before = [] if mark.counted else [*mark.before, *([mark.now] if mark.now is not None and mark.now != original else [])]
+    state.amendments.put(identity, Mark(original, replacement, mark.counted, before))
     what = "cancelled" if replacement is None else "amended"
     return Outcome(what if mark.counted else f"{what} before it was counted; it takes effect when the event comes", counts={"events": 1})
 

@@ -148,7 +148,14 @@ class PartitionState:
         """Count an event that meters read, that came with a backfill, or that was amended before it came."""
         if event.backfill and (problem := self.backfills.problem(event)) is not None:
             return problem
+        mark = self.amendments.awaited.get(identity)
+        if mark is not None and identify(mark.original) != identify(event):
+            self.amendments.forget(identity)  # it was about another event, which is in conflict with this one
+            mark = None
+        forms = [] if mark is None else [*mark.before, *([] if mark.now is None else [mark.now])]
         try:
+            for form in forms:
+                self.check(form)
             read = self.contribute(event, 1)
         except Rejection as rejection:
             return rejection.with_traceback(None)
@@ -156,9 +163,12 @@ class PartitionState:
             self.backfills.journal(identity, event)
         if identity in self.backfills.freed:
             self.backfills.use_freed(identity)
-        mark = self.amendments.awaited.get(identity)
         if mark is not None:
+            # As if it had been counted first and amended then, each time.
             self.contribute(event, -1)
+            for form in mark.before:
+                self.contribute(form, 1)
+                self.contribute(form, -1)
             if mark.now is not None:
                 self.contribute(mark.now, 1)
             self.amendments.put(identity, Mark(mark.original, mark.now, True))
