@@ -175,9 +175,12 @@ class _Samples:
         return decode_sample(*best) if best else None
 
     def provider(self, low_ns: int, high_ns: int) -> str:
-        """Provider named on a window: of its samples the first in the alphabet, else of the one that is carried into it."""
-        named = [sample.provider for sample in self.between(low_ns, high_ns) if sample.provider]
-        if named:
-            return min(named)
+        """Provider named on a window: of its samples the first in the alphabet; where it has none, of the one that is carried into it.
+
+        A window that has samples is not computed anew when one before it changes, so that one must not be asked then.
+        """
+        inside = self.between(low_ns, high_ns)
+        if inside:
+            return min([sample.provider for sample in inside if sample.provider], default="")
         before = self.before(low_ns)
         return before.provider if before is not None else ""
