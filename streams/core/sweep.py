@@ -77,6 +77,8 @@ class _Sweep:
         groups = 0
         for prefix, key in stored_groups(self._store, after):
             if groups == limit:
+                if self._account is not None:
+                    self._puts += self._account.take_puts()  # of an account that is under way: the next stretch reads them
                 return Swept(after, self._items, self._puts, groups, False)
             if name is not None and key.account != name:
                 self._finish(name)
