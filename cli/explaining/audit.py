@@ -19,7 +19,7 @@ from .facts import Facts, Written, period_of
 from .recompute import Rerated
 from .words import held_by
 
-__all__ = ["by_hand", "corrections_of", "events", "indexed", "ordered", "product", "published", "recomputed", "unknown", "verdict"]
+__all__ = ["by_hand", "corrections_of", "events", "indexed", "ordered", "product", "published", "recomputed", "samples", "unknown", "verdict"]
 
 _COSTS = ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost")
 
@@ -155,6 +155,21 @@ def events(found: Decimal, expected: Decimal, about: Events, facts: Facts) -> Ch
         return unknown(name, f"{what} of {plain(expected)}; {about.note}")
     wrong = [Difference("quantity", plain(expected), plain(found))]
     return _judged(name, f"{what}, and {plain(expected)} was rated", wrong, facts)
+
+
+def samples(found: Decimal, kept: tuple[int, Decimal] | None, about: Events, facts: Facts) -> Check:
+    """The events that count are the samples that the meter keeps: as many, and with the same sum."""
+    name = "events"
+    if kept is None:
+        return unknown(name, "its meters do not add events up; explain the line items of its windows")
+    count, total = kept
+    what = f"{about.counted:,} event{' reads' if about.counted == 1 else 's read'} {plain(found)}"
+    if (about.counted, found) == (count, total):
+        return Check(name, EQUAL, f"{what}, as the samples that the meter keeps do")
+    says = f"{what}, and the meter keeps {count:,} samples of {plain(total)}"
+    if about.note or facts.is_closed(facts.period):
+        return unknown(name, f"{says}; {about.note or 'some may have come after the month was closed'}")
+    return _judged(name, says, [Difference("quantity", plain(total), plain(found))], facts)
 
 
 def fields_of(item: RatedLineItem) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from ...streams.core.store import AMENDED, MemoryStore
 from . import audit, words
 from .account import charge_of_account
 from .arithmetic import by_window, of_period, unpriced
-from .explanation import Arithmetic, Check, Events, Explanation, Value
+from .explanation import Arithmetic, Events, Explanation, Value
 from .facts import Facts, seconds
-from .metered import of_meters
+from .metered import Metered, of_meters
 from .recompute import Correction, Rerated, group_of, kind_of, rerate, store_of
 from .tally import Tally
 from .worth import additive, scope_of, worth_of
@@ -29,7 +29,7 @@ class Explained(NamedTuple):
     """Facts, and what follows from them before the events are known.
 
     made: the line item made anew, None when by the state there is none. impossible: why it could not be made, "" when it could.
-    usage: its group, where it is a line item of usage; rates: by which it was made. more: what else was compared on the way.
+    usage: its group, where it is a line item of usage; rates: by which it was made. metered: what its meters say.
     """
 
     facts: Facts
@@ -39,7 +39,7 @@ class Explained(NamedTuple):
     arithmetic: list[Arithmetic]
     impossible: str
     usage: Rerated | None
-    more: tuple[Check, ...] = ()
+    metered: Metered = Metered([], [])
 
     @property
     def since_s(self) -> int:
@@ -95,8 +95,8 @@ def begin(facts: Facts) -> Explained:
         arithmetic = _arithmetic(item, usage)
         if usage.correction is not None:
             arithmetic.insert(0, _difference(item, usage.correction))
-        metered, checks = of_meters(usage, rates, store, facts.is_closed(facts.period) and usage.correction is None)
-    return Explained(facts, store, rates, usage.item, arithmetic + metered, usage.impossible, usage, tuple(checks))
+        metered = of_meters(usage, rates, store, facts.is_closed(facts.period) and usage.correction is None)
+    return Explained(facts, store, rates, usage.item, arithmetic + metered.shown, usage.impossible, usage, metered)
 
 
 def _arithmetic(item: RatedLineItem, usage: Rerated) -> list[Arithmetic]:
@@ -162,14 +162,14 @@ def finish(explained: Explained, tally: Tally | None) -> Explanation:
             audit.published(facts),
             audit.indexed(facts),
             audit.ordered(facts.written),
-            *explained.more,
+            *explained.metered.checks,
         ]
         if tally is not None:
             if explained.adds_up:
                 events.expected = plain(explained.expected)
                 checks.append(audit.events(tally.quantity, explained.expected, events, facts))
             else:
-                checks.append(audit.unknown("events", "its meter does not add events up; what it reads of each is listed below"))
+                checks.append(audit.samples(tally.quantity, explained.metered.readings, events, facts))
     return Explanation(
         line_item=words.subject(facts),
         verdict=audit.verdict(checks),

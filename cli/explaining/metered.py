@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
+from typing import NamedTuple
 
 from ...metering.aggregate import window_value
 from ...metering.meter import Meter
 from ...metering.samples import Sample, SampleList, decode_sample
-from ...pricing.money import plain
+from ...pricing.money import ZERO, plain
 from ...schemas.times import NS, format_time
 from ...streams.core.items import split_entry_key
 from ...streams.core.metered import Series
@@ -17,9 +19,9 @@ from .explanation import DIFFERS, EQUAL, UNKNOWN, Arithmetic, Check, Difference,
 from .recompute import Rerated
 from .worth import feeding
 
-__all__ = ["of_meters"]
+__all__ = ["Metered", "of_meters"]
 
-SAMPLES_SHOWN = 20
+SAMPLES_SHOWN = 10
 _HOW = {
     "sum": "readings are added up",
     "count": "events are counted",
@@ -32,35 +34,48 @@ _HOW = {
 }
 
 
-def of_meters(usage: Rerated, rates: Rates, store: MemoryStore, invoiced: bool) -> tuple[list[Arithmetic], list[Check]]:
+class Metered(NamedTuple):
+    """What meters say of a window. readings: number and sum of the samples that lie in it, None where meters keep none."""
+
+    shown: list[Arithmetic]
+    checks: list[Check]
+    readings: tuple[int, Decimal] | None = None
+
+
+def of_meters(usage: Rerated, rates: Rates, store: MemoryStore, invoiced: bool) -> Metered:
     """How the meters that feed a window come to its quantity, and whether it is what the samples give.
 
     invoiced: the window is as it was when its month was closed; samples may have come since.
     """
     if not usage.key:
-        return [], []
+        return Metered([], [])
     start, region, resource, dimensions = split_entry_key(usage.key)
     entry = next((each for each in usage.entries if each.key == usage.key), None)
     shown, given = [], list[tuple[str, int, str]]()  # meter, samples, quantity
-    for meter in feeding(usage.group, rates):
-        end = (meter.calendar or rates.default).end(start)
+    count, total = 0, ZERO
+    meters = feeding(usage.group, rates)
+    for meter in meters:
+        window = start * NS, (meter.calendar or rates.default).end(start) * NS
         about = [
             Value("meter", meter.id, f"version {meter.version}, of events {meter.event}"),
             Value("aggregation", meter.aggregation, _HOW[meter.aggregation]),
         ]
         if meter.additive:
-            if meter.effective_from < end * NS and start * NS < meter.effective_to:
+            if meter.effective_from < window[1] and window[0] < meter.effective_to:
                 shown.append(Arithmetic(f"meter {meter.id}", about))
             continue
         prefix = Series(usage.group.account, meter, usage.group.unit, region, resource, dimensions).prefix
-        samples = [decode_sample(key, value) for key, value in store.scan(prefix) if value]
-        value = window_value(meter, rates.default, SampleList(samples), start)
+        samples = SampleList(decode_sample(key, value) for key, value in store.scan(prefix) if value)
+        its = samples.between(*window)
+        count, total = count + len(its), total + sum((sample.quantity for sample in its), ZERO)
+        value = window_value(meter, rates.default, samples, start)
         if value is None:
             continue  # another meter's window: their times do not overlap
-        given.append((meter.id, len(samples), plain(value)))
-        about += [*_samples(meter, samples, start, end), Value("this window", plain(value), usage.group.unit)]
+        given.append((meter.id, len(its), plain(value)))
+        about += [*_samples(meter, samples, *window), Value("this window", plain(value), usage.group.unit)]
         shown.append(Arithmetic(f"meter {meter.id}", about))
-    return shown, _compared(given, None if entry is None else plain(entry.quantity), bool(shown), usage, rates, invoiced)
+    checks = _compared(given, None if entry is None else plain(entry.quantity), bool(shown), usage, rates, invoiced)
+    return Metered(shown, checks, (count, total) if meters and not any(meter.additive for meter in meters) else None)
 
 
 def _compared(
@@ -74,7 +89,7 @@ def _compared(
     if not given:
         return [Check(name, UNKNOWN if invoiced else DIFFERS, "no sample gives this window a quantity", [Difference("quantity", rated, None)])]
     ((meter, samples, quantity),) = given
-    says = f"{meter}: its {samples:,} samples give {quantity}"
+    says = f"{meter}: {samples:,} sample{' gives' if samples == 1 else 's give'} {quantity}"
     if quantity == rated:
         return [Check(name, EQUAL, f"{says}, the usage that was rated")]
     if invoiced:
@@ -82,17 +97,49 @@ def _compared(
     return [Check(name, DIFFERS, says, [Difference("quantity", rated, quantity)])]
 
 
-def _samples(meter: Meter, samples: Sequence[Sample], start: int, end: int) -> list[Value]:
-    """Samples of the window, with the one before it where that one counts too."""
-    held = SampleList(samples)
-    its = held.between(start * NS, end * NS)
-    before = held.before(start * NS) if meter.aggregation in ("time_weighted", "counter") else None
-    found = [Value(format_time(before.time_ns), _reading(before), "before the window")] if before is not None else []
-    found += [Value(format_time(sample.time_ns), _reading(sample), f"{sample.source} {sample.id}") for sample in its[:SAMPLES_SHOWN]]
+def _samples(meter: Meter, held: SampleList, low: int, high: int) -> list[Value]:
+    """Samples of the window, with those around it that count too, and what each contributes."""
+    its = held.between(low, high)
+    if meter.aggregation in ("time_weighted", "counter"):
+        before = held.before(low)
+        its = its if before is None else [before, *its]
+    values = []
+    for at, sample in enumerate(its[:SAMPLES_SHOWN]):
+        after = its[at + 1].time_ns if at + 1 < len(its) else None
+        note = _contribution(meter, sample, its[at - 1] if at else None, after if after is not None else _next(held, sample), low, high)
+        values.append(Value(format_time(sample.time_ns), _reading(meter, sample), note))
     if len(its) > SAMPLES_SHOWN:
-        found.append(Value("", f"and {len(its) - SAMPLES_SHOWN:,} more"))
-    return found
+        values.append(Value("", f"and {len(its) - SAMPLES_SHOWN:,} more"))
+    return values
 
 
-def _reading(sample: Sample) -> str:
-    return sample.text or plain(sample.quantity)
+def _next(held: SampleList, sample: Sample) -> int | None:
+    following = held.after(sample.time_ns + 1)
+    return None if following is None else following.time_ns
+
+
+def _contribution(meter: Meter, sample: Sample, previous: Sample | None, after: int | None, low: int, high: int) -> str:
+    """What a sample brings to the window, as its aggregation has it."""
+    whose = "before the window" if sample.time_ns < low else f"{sample.source} {sample.id}"
+    if meter.aggregation == "time_weighted":
+        until = min(sample.time_ns + meter.gap_limit, meter.effective_to)
+        if after is not None:
+            until = min(until, after)
+        elif not meter.carry_forward:
+            until = sample.time_ns
+        held = max(0, min(until, high) - max(sample.time_ns, low))
+        return f"× {_seconds(held)} s   {whose}"
+    if meter.aggregation == "counter" and sample.time_ns >= low and previous is not None:
+        fell = sample.quantity < previous.quantity
+        increase = sample.quantity if fell else sample.quantity - previous.quantity
+        return f"+{plain(increase)}{' (restarted)' if fell else ''}   {whose}"
+    return whose
+
+
+def _seconds(span_ns: int) -> str:
+    whole, rest = divmod(span_ns, NS)
+    return f"{whole:,}" + (f".{rest:09d}".rstrip("0") if rest else "")
+
+
+def _reading(meter: Meter, sample: Sample) -> str:
+    return sample.text or f"{plain(sample.quantity)} {meter.source_unit}".rstrip()

@@ -117,7 +117,9 @@ def _published(book: Published) -> str:
 
 def _arithmetic(arithmetic: Arithmetic, subject: Subject) -> Iterator[Any]:
     if arithmetic.values:
-        yield _table(["", "", ""], [(value.name, value.value, value.note) for value in arithmetic.values], right=(1,), header=False)
+        # Numbers below each other, words beside each other.
+        right = (1,) if all(_numeric(value.value) for value in arithmetic.values) else ()
+        yield _table(["", "", ""], [(value.name, value.value, value.note) for value in arithmetic.values], right=right, header=False)
     if arithmetic.crossed:
         bounds = ", ".join(arithmetic.crossed)
         yield Text(f"crosses the bound{'s' if len(arithmetic.crossed) > 1 else ''} {bounds}")
@@ -129,6 +131,10 @@ def _arithmetic(arithmetic: Arithmetic, subject: Subject) -> Iterator[Any]:
     if arithmetic.steps:
         rows_ = [(_here(step.this), step.name, step.amount, step.due, step.note) for step in arithmetic.steps]
         yield _table(["", "step", f"amount {subject.currency}", "due", ""], rows_, right=(2, 3), marks=True)
+
+
+def _numeric(text: str) -> bool:
+    return text.removeprefix("-").replace(".", "", 1).isdigit()
 
 
 def _here(this: bool) -> str:

@@ -134,13 +134,17 @@ def test_a_meter_that_sums(rig: Any, use: Any) -> None:
 def test_a_meter_that_weighs_by_time(rig: Any, use: Any) -> None:
     """4 GB from 00:30, 8 GB from 01:15: in the first hour 4 x 0.5 = 2; in the second 4 x 0.25 + 8 x 0.75 = 7."""
     r = rig(metered(aggregation="time_weighted", per="hour", gap_limit="2h", carry_forward=True, digits=12))
-    r.send(use("4", "03-01T00:30", sku="instance.ram", unit="GB"), use("8", "03-01T01:15", sku="instance.ram", unit="GB"))
+    r.send(use("4", "03-01T00:30", sku="instance.ram", unit="GB"), use("8", "03-01T01:15", sku="instance.ram", unit="GB", id="second"))
     first, second = (r.explain(r.item("tier-1", f"2026-03-01T0{hour}")) for hour in (0, 1))
     assert (first.line_item.quantity, second.line_item.quantity) == ("2", "7")
-    assert values(second, 1)["2026-03-01T00:30:00Z"] == "4"
-    assert values(second, 1)["this window"] == "7"
+    assert [(v.value, v.note) for v in second.arithmetic[1].values[2:]] == [
+        ("4 GB", "× 900 s   before the window"),
+        ("8 GB", "× 2,700 s   src second"),
+        ("7", "GB-h"),
+    ]
     for found in (first, second):
-        assert (verdicts(found)["recomputed"], verdicts(found)["meter"], verdicts(found)["events"]) == ("equal", "equal", "unknown")
+        assert (verdicts(found)["recomputed"], verdicts(found)["meter"], verdicts(found)["events"]) == ("equal", "equal", "equal")
+        assert found.verdict == "equal"
     item = r.item("tier-1", "2026-03-01T01")
     state = {key: value for key, value in r.facts(item).state.items() if key[:1] != SAMPLE}
     samples = sorted(key for key in r.facts(item).state if key[:1] == SAMPLE)
@@ -155,6 +159,18 @@ def test_a_meter_that_picks_a_reading(rig: Any, use: Any, aggregation: str, quan
     found = r.explain(r.item("tier-1"))
     assert (found.line_item.quantity, values(found, 1)["this window"], verdicts(found)["meter"]) == (quantity, quantity, "equal")
     assert [each.quantity for each in found.events.shown] == ["2", "9", "3"]
+    assert next(check.says for check in found.audit if check.name == "events") == "3 events read 14, as the samples that the meter keeps do"
+    r.events.pop()
+    assert verdicts(r.explain(r.item("tier-1")))["events"] == "differs"
+
+
+def test_a_counter_that_restarts(rig: Any, use: Any) -> None:
+    """100, 130, then 20 after a restart: 30 and 20 more; the first one is where counting begins."""
+    r = rig(metered(aggregation="counter"))
+    r.send(*(use(q, f"03-01T00:{m}", sku="instance.ram", unit="GB-h", id=m) for q, m in (("100", "01"), ("130", "20"), ("20", "40"))))
+    found = r.explain(r.item("tier-1"))
+    assert [v.note for v in found.arithmetic[1].values[2:5]] == ["src 01", "+30   src 20", "+20 (restarted)   src 40"]
+    assert (found.line_item.quantity, found.verdict) == ("50", "equal")
 
 
 def test_a_month_in_berlin_begins_before_that_of_utc(rig: Any, use: Any) -> None:
