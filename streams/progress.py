@@ -34,6 +34,7 @@ class Progress(msgspec.Struct, omit_defaults=True):
     book: str = ""  # digest of the price book in force
     repricing: str = ""  # digest of the book that is being taken over, "" when none is
     repriced: str = ""  # hex of the last group that the sweep under way has visited, be it for a price book, a close or a re-rating
+    counts: dict[str, int] = {}  # what the request under way has come to so far, where it takes several commits
     control_offset: int = 0  # the first request on ratemill.control that was not yet answered
     closed_through: int = 0  # last closed month, 12 x year + month - 1; 0: none
     closed_first: int = 0  # month of the very first close

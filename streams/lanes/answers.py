@@ -179,6 +179,13 @@ class Answers:
             applied=outcome.applied,
         )
 
+    def _counted(self, counts: dict[str, int], done: bool) -> dict[str, int]:
+        """The counts of a request so far, over all of its commits; kept in the progress until it is done."""
+        progress = self._lane.progress
+        total = {name: progress.counts.get(name, 0) + count for name, count in counts.items()}
+        progress.counts = {} if done else total
+        return total
+
     async def _close(self, offset: int, request: Close, cause: str) -> bool:
         lane, progress, state = self._lane, self._lane.progress, self._lane.state
         month = month_number(request.period)
@@ -187,12 +194,11 @@ class Answers:
             await lane.seal(cause, self._receipt_of(offset, request, Outcome(text, False)))
             return True
         swept = sweep(state, Target(state.rates, month), bytes.fromhex(progress.repriced), SWEPT_PER_COMMIT, self._owns)
-        receipt = None
+        counts, receipt = self._counted({"line_items": len(swept.items)}, swept.done), None
         if swept.done:
             progress.closed_through, progress.closed_book = month, progress.book
             progress.closed_first = progress.closed_first or month
-            text = f"closed through {month_text(month)}"
-            receipt = self._receipt_of(offset, request, Outcome(text, counts={"line_items": len(swept.items)}))
+            receipt = self._receipt_of(offset, request, Outcome(f"closed through {month_text(month)}", counts=counts))
         await self._write(swept, cause, receipt)
         if swept.done:
             state.use(state.rates, Closed(month, state.rates, progress.closed_first))
@@ -203,9 +209,8 @@ class Answers:
         progress, state = self._lane.progress, self._lane.state
         wanted = Wanted(request.account, request.sku, month_number(request.period) if request.period else 0)
         swept = rerate(state, wanted, bytes.fromhex(progress.repriced), SWEPT_PER_COMMIT)
-        receipt = None
+        counts, receipt = self._counted({"groups": swept.groups, "line_items": len(swept.items)}, swept.done), None
         if swept.done:
-            counts = {"groups": swept.groups, "line_items": len(swept.items)}
             receipt = self._receipt_of(offset, request, Outcome("rated again", counts=counts))
         await self._write(swept, cause, receipt)
         return swept.done
@@ -213,10 +218,9 @@ class Answers:
     async def _revert(self, offset: int, request: BackfillRevert, cause: str) -> bool:
         lane = self._lane
         reverted, done = revert_backfill(lane.state, request.name, REVERTED_PER_COMMIT)
-        receipt = None
+        counts, receipt = self._counted({"events": reverted}, done), None
         if done:
-            # Of several commits only the last one's number is told: the others are in the log of the worker.
-            receipt = self._receipt_of(offset, request, Outcome("reverted", counts={"events": reverted}))
+            receipt = self._receipt_of(offset, request, Outcome("reverted", counts=counts))
         await lane.seal(cause, receipt)
         lane.log.info("backfill_reverted", name=request.name, events=reverted, complete=done)
         return done
