@@ -35,7 +35,9 @@ ROWS_SHOWN = 200  # a table of more is not read by anybody, and takes long to la
 
 
 # Commands that need Kafka, which is slow to import: name -> module of this folder with a command of that name.
-ELSEWHERE = {"diff": "prices_diff", "publish": "prices_publish"}
+ELSEWHERE = {
+    "diff": "prices_diff", "shadow": "prices_shadow", "variance": "prices_shadow", "publish": "prices_publish", "history": "prices_history",
+}  # fmt: skip
 
 
 class _Group(click.Group):

@@ -91,9 +91,9 @@ def _note_requests() -> None:
 
 
 def _small_steps(step: int) -> None:
-    from ratemill.streams.lanes import answers
+    from ratemill.streams.lanes import answers, shadowing
 
-    answers.SWEPT_PER_COMMIT = answers.REVERTED_PER_COMMIT = step
+    answers.SWEPT_PER_COMMIT = answers.REVERTED_PER_COMMIT = shadowing.SWEPT_PER_COMMIT = step
 
 
 def _beside(name: str, own: dict[str, str]) -> None:
@@ -178,7 +178,24 @@ def _deaf(seconds: float) -> None:
     RatemillWorker._on_revoked = late  # type: ignore[method-assign]
 
 
-BREAKS = {"no_dedupe": _no_dedupe, "offsets_first": _offsets_first, "no_fencing": _no_fencing, "random_ids": _random_ids}
+def _no_draft() -> None:
+    """Not a fault: a worker that never hears of a draft."""
+    from ratemill.streams.prices_topic import Books
+
+    Books.draft = property(lambda self: None)  # type: ignore[assignment,method-assign]
+
+
+def _deaf_shadow() -> None:
+    """A shadow that goes through what is stored and misses what comes."""
+    from ratemill.streams.core.shadow import Shadow
+
+    Shadow.change = lambda self, group, changes: None  # type: ignore[method-assign]
+
+
+BREAKS = {
+    "no_dedupe": _no_dedupe, "offsets_first": _offsets_first, "no_fencing": _no_fencing, "random_ids": _random_ids, "no_draft": _no_draft,
+    "deaf_shadow": _deaf_shadow,
+}  # fmt: skip
 
 
 def main() -> int:

@@ -168,6 +168,7 @@ class Bed:
         other = copy(self)
         other.beside = f"{name}."
         other.workers = []
+        other._others = []
         self._others.append(other)
         return other
 
