@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import aclosing
 from typing import Any
@@ -25,6 +26,8 @@ from .explaining.tally import Tally
 
 __all__ = ["command"]
 
+PIPE_WIDTH = 160  # where there is no terminal to fit the page into
+
 
 @click.command("explain")
 @click.argument("line_item_id", metavar="LINE_ITEM_ID")
@@ -47,7 +50,8 @@ def command(line_item_id: str, size: int, page: int, as_json: bool, path: str | 
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(explanation), indent=1).decode())
     else:
-        show(explanation, Console(width=None if sys.stdout.isatty() else 160))
+        fits = sys.stdout.isatty() or "COLUMNS" in os.environ
+        show(explanation, Console(width=None if fits else PIPE_WIDTH))
     if explanation.verdict == DIFFERS:
         sys.exit(1)
 

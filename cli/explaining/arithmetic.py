@@ -54,15 +54,13 @@ def by_window(price: Price, entries: Sequence[Entry], key: bytes, component: str
     through = before + entry.quantity
     bounds = [tier.upper for tier in price.tiers if tier.upper is not None]
     shares = walk(bounds, [(b"", before), (key, entry.quantity)])[key]
-    counts = f"{at:,} window{'' if at == 1 else 's'} since {_time(since)}, in the order of time"
-    values = [
-        Value("before this window", plain(before), counts if bounds else f"{counts}; this price has no tiers, so it does not matter"),
-        Value("this window", plain(entry.quantity), "a reversal" if entry.quantity < ZERO else ""),
-        Value("through this window", plain(through)),
-    ]
+    values = [Value("this window", plain(entry.quantity), "a reversal" if entry.quantity < ZERO else "")]
+    if bounds:
+        counts = f"{at:,} window{'' if at == 1 else 's'} since {_time(since)}, in the order of time"
+        values = [Value("before this window", plain(before), counts), *values, Value("through this window", plain(through))]
     low, high = sorted((before, through))
     return Arithmetic(
-        title=f"{price.model}: price(through this window) - price(before it)",
+        title=f"{price.model}: " + ("price(through this window) - price(before it)" if bounds else "every unit at one price"),
         values=values + _percentage(price),
         crossed=[plain(bound) for bound in bounds if low < bound < high],
         parts=[_part(price, index, share, price.tiers[index].unit_price, component) for index, share in shares],
