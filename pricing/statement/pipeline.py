@@ -49,7 +49,8 @@ def statement(
     """Charges of one account's month beyond its usage. Pure: equal input gives an equal answer, whatever its order.
 
     usage: every stretch of the month, each with one mapping per slice between the instants of `terms.cuts`; raises ValueError
-    for another number of slices. opening: what was left of each credit when the month began (`closing` of the month before); a
+    for another number of slices. corrections: percentages, uplifts, credits and rounding see them; allowances, amounts off,
+    limits and commitments do not. opening: what was left of each credit when the month began (`closing` of the month before); a
     credit that is not named was never used. final: the month is over, so what is only due then is in.
     """
     with localcontext(EXACT):

@@ -64,7 +64,10 @@ class Usage(NamedTuple):
 
 
 class CorrectionTotal(NamedTuple):
-    """Corrections of one SKU in a closed month (12 x year + month - 1) that are billed in this one."""
+    """Corrections of one SKU in a closed month (12 x year + month - 1) that are billed in this one, as charges of it.
+
+    Whoever corrects a closed month by making its statement again, with its own allowances, limits and credits, has none.
+    """
 
     sku: str
     unit: str
