@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -12,12 +13,16 @@ import click
 
 from ..metering.alignment import misaligned
 from ..metering.succession import check_succession
-from ..metering.tariff import Tariff
+from ..pricing.money import use_exact_arithmetic
 from ..schemas.errors import BadInput
 from ..streams.config import Config, load_config
 from ..streams.prices_topic import publish_book, read_published
 from ..streams.topics import Topics
-from .prices import mistakes_told, read_tariff
+from .prices import mistakes_told
+from .prices_changes import changes, edits_in_place
+from .prices_effect import changes_the_past, effect, effect_lines
+from .prices_sources import Source, draft_of, file_source, last_live, published_source
+from .rate import printable
 
 __all__ = ["publish"]
 
@@ -27,32 +32,57 @@ __all__ = ["publish"]
 @click.option("--meters", type=click.Path(path_type=Path), metavar="FILE", help="Meters in YAML, if they do not stand in the price book.")
 @click.option("--author", default=lambda: os.environ.get("USER", ""), metavar="NAME", help="Who publishes it.  [default: $USER]")
 @click.option("--reason", required=True, metavar="TEXT", help="Why: kept beside the book, for whoever asks later.")
+@click.option("--restate", is_flag=True, help="Let it change what was rated already: prices that were published, or a begin in the past.")
+@click.option("--no-effect", is_flag=True, help="Do not work out what a change of the past comes to.")
 @click.option("--config", "path", metavar="FILE", help="Configuration file (default: ratemill.toml here, then RATEMILL_CONFIG).")
-def publish(file: Path, meters: Path | None, author: str, reason: str, path: str | None) -> None:
+def publish(file: Path, meters: Path | None, author: str, reason: str, restate: bool, no_effect: bool, path: str | None) -> None:
     """Check the price book FILE and put it in force: every worker takes it over within seconds.
 
-    Line items that it changes are restated, those of usage without a price until now included.
+    A published price is not edited: one that stands in the live book with another definition, or is gone, is refused by file and
+    line, and so is one that begins where another was in force. With --restate it is put in force all the same: line items of open
+    months are restated, closed months get corrections. What that comes to is said first. Usage without a price until now gets
+    its price in any case.
     """
     if not author.strip() or not reason.strip():
         raise click.UsageError("--author and --reason must say something: they are kept beside the book")
+    use_exact_arithmetic()
     with mistakes_told():
-        new = read_tariff(file, meters)
-    book, config = new.book, load_config(path)
+        new = file_source(file, meters)
+    config = load_config(path)
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # what it would print is in the error
-    _check(config, file, new)
+    draft = _checked(config, file, new, restate, no_effect)
     text = file.read_text(encoding="utf-8")
     second, its_name = ("", "") if meters is None else (meters.read_text(encoding="utf-8"), meters.name)
     tariff = asyncio.run(publish_book(config, text, file.name, author.strip(), reason.strip(), meters=second, meters_name=its_name))
-    click.echo(f"published {len(book.prices)} prices in {book.currency} to {Topics.of(config.kafka).prices}, digest {tariff.digest}")
+    click.echo(f"published {len(new.book.prices)} prices in {new.book.currency} to {Topics.of(config.kafka).prices}, digest {tariff.digest}")
     click.echo("each worker takes it over at its next commit and restates the line items that it changes; `ratemill costs --watch` shows them,")
     click.echo("`ratemill doctor` says when every partition has it")
+    if draft == tariff.digest:
+        click.echo("it was the draft that ran beside the live book; that comparison is over")
 
 
-def _check(config: Config, file: Path, new: Tariff) -> None:
-    """Whether a tariff may follow the one in force. Raises BadInput with every reason why not."""
-    wrong = misaligned(new, config.rating.window_s)
-    live = next((found.tariff for found in reversed(asyncio.run(read_published(config))) if not found.record.draft), None)
-    if live is not None:
-        wrong += check_succession(live, new, time.time_ns())
+def _checked(config: Config, file: Path, new: Source, restate: bool, no_effect: bool) -> str:
+    """Whether a book may follow the one in force, and what that does to the past. Returns the digest of the draft that runs, or "".
+
+    Raises BadInput with every reason why not.
+    """
+    published, now_ns = asyncio.run(read_published(config)), time.time_ns()
+    live, draft = last_live(published), draft_of(published)
+    wrong = misaligned(new.tariff, config.rating.window_s)
+    if live is not None and live.tariff is not None:
+        wrong += check_succession(live.tariff, new.tariff, now_ns)
     if wrong:
         raise BadInput("\n".join(f"{file}: {each}" for each in wrong))
+    if live is not None and live.tariff is not None:
+        old = published_source(live, "the live book")
+        edits = edits_in_place(old, new, now_ns)
+        if edits and not restate:
+            for edit in edits:
+                click.echo(printable(edit), err=True)
+            sys.exit(BadInput.exit_status)
+        if not no_effect and changes_the_past(changes(old, new), edits, old.tariff, new.tariff, now_ns):
+            found = effect_lines(effect(config, old.tariff, new.tariff))
+            click.echo("of what was rated already, this changes" + (":" if found else " nothing"))
+            for line in found:
+                click.echo(line)
+    return "" if draft is None or draft.tariff is None else draft.tariff.digest
