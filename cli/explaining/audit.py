@@ -157,7 +157,7 @@ def events(found: Decimal, expected: Decimal, about: Events, facts: Facts) -> Ch
     return _judged(name, f"{what}, and {plain(expected)} was rated", wrong, facts)
 
 
-def samples(found: Decimal, kept: tuple[int, Decimal] | None, about: Events, facts: Facts) -> Check:
+def samples(found: Decimal, kept: tuple[int, Decimal] | None, about: Events, facts: Facts, invoiced: bool) -> Check:
     """The events that count are the samples that the meter keeps: as many, and with the same sum."""
     name = "events"
     if kept is None:
@@ -167,7 +167,7 @@ def samples(found: Decimal, kept: tuple[int, Decimal] | None, about: Events, fac
     if (about.counted, found) == (count, total):
         return Check(name, EQUAL, f"{what}, as the samples that the meter keeps do")
     says = f"{what}, and the meter keeps {count:,} samples of {plain(total)}"
-    if about.note or facts.is_closed(facts.period):
+    if about.note or invoiced:
         return unknown(name, f"{says}; {about.note or 'some may have come after the month was closed'}")
     return _judged(name, says, [Difference("quantity", plain(total), plain(found))], facts)
 

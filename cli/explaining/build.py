@@ -48,8 +48,8 @@ class Explained(NamedTuple):
 
     @property
     def invoiced(self) -> bool:
-        """Whether the line item is of a closed month and rests on what was counted when the last month was closed, and on no more."""
-        return self.facts.is_closed(self.facts.period) and not self.facts.stored.x_corrected_line_item_id
+        """Whether the line item rests on what was counted when the last month was closed, and on no more."""
+        return self.usage is not None and self.usage.invoiced
 
     @property
     def ends(self) -> Mapping[str, int] | None:
@@ -95,7 +95,7 @@ def begin(facts: Facts) -> Explained:
         arithmetic = _arithmetic(item, usage)
         if usage.correction is not None:
             arithmetic.insert(0, _difference(item, usage.correction))
-        metered = of_meters(usage, rates, store, facts.is_closed(facts.period) and usage.correction is None)
+        metered = of_meters(usage, rates, store, usage.invoiced)
     return Explained(facts, store, rates, usage.item, arithmetic + metered.shown, usage.impossible, usage, metered)
 
 
@@ -121,9 +121,9 @@ def _difference(item: RatedLineItem, between: Correction) -> Arithmetic:
 
 
 def tally_of(explained: Explained, page: int, size: int) -> Tally | None:
-    """What adds up the events behind a line item of usage; None for a charge of the account, which has none of its own."""
+    """What adds up the events behind a line item of usage; None where there are none: a charge of the account, or withdrawn with its price."""
     usage, rates = explained.usage, explained.rates
-    if usage is None or rates is None:
+    if usage is None or rates is None or (explained.facts.stored.x_withdrawn and not usage.entries):
         return None
     worth = worth_of(usage, usage.group, rates)
     scope = scope_of(usage, usage.group, rates.calendar_of(usage.group.sku, usage.group.unit))
@@ -140,6 +140,14 @@ def _amended(store: MemoryStore) -> dict[tuple[str, str], UsageEvent | None]:
     return found
 
 
+def _no_events(explained: Explained) -> str:
+    if kind_of(explained.facts.stored) == "account":
+        return "a charge of the account rests on all of its usage: explain the line items of its SKUs"
+    if explained.usage is not None and explained.facts.stored.x_withdrawn and not explained.usage.entries:
+        return "a line item that was withdrawn with its price, or with its usage, rests on none"
+    return "not looked for"
+
+
 def finish(explained: Explained, tally: Tally | None) -> Explanation:
     """The explanation, with the events if they were looked for."""
     facts, usage = explained.facts, explained.usage
@@ -152,8 +160,7 @@ def finish(explained: Explained, tally: Tally | None) -> Explanation:
             elif events.amended:
                 events.note = "events of its month were amended, perhaps after it was closed"
     else:
-        charge = "a charge of the account rests on all of its usage: explain the line items of its SKUs"
-        events = Events(scope=charge if kind_of(item) == "account" else "not looked for")
+        events = Events(scope=_no_events(explained))
     with localcontext(EXACT):
         checks = [
             audit.product(item),
@@ -169,7 +176,7 @@ def finish(explained: Explained, tally: Tally | None) -> Explanation:
                 events.expected = plain(explained.expected)
                 checks.append(audit.events(tally.quantity, explained.expected, events, facts))
             else:
-                checks.append(audit.samples(tally.quantity, explained.metered.readings, events, facts))
+                checks.append(audit.samples(tally.quantity, explained.metered.readings, events, facts, explained.invoiced))
     return Explanation(
         line_item=words.subject(facts),
         verdict=audit.verdict(checks),

@@ -86,6 +86,8 @@ def _compared(
     sampling = [meter for meter in feeding(usage.group, rates) if not meter.additive]
     if not sampling or (fed and not given) or len(given) > 1:
         return []  # what adds up is compared with its events
+    if not given and rated is None:
+        return [Check(name, EQUAL, "no sample gives this window a quantity, and there is no usage in it")]
     if not given:
         return [Check(name, UNKNOWN if invoiced else DIFFERS, "no sample gives this window a quantity", [Difference("quantity", rated, None)])]
     ((meter, samples, quantity),) = given

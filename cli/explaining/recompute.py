@@ -33,7 +33,8 @@ class Rerated(NamedTuple):
 
     item: it, made anew; None when by the state there is no such line item. price: None where there is none. entries: those that
     accumulate with it, in chronological order. key: of its own entry, b"" for a charge of a period. since, until: the
-    accumulation period in seconds. charges: components of that period. impossible: why it cannot be made anew, "" when it was.
+    accumulation period in seconds. charges: components of that period. invoiced: entries and charges are those of the last close,
+    not of now. impossible: why it cannot be made anew, "" when it was.
     """
 
     item: RatedLineItem | None
@@ -45,6 +46,7 @@ class Rerated(NamedTuple):
     until: int
     charges: tuple[Component, ...]
     correction: Correction | None = None
+    invoiced: bool = False
     impossible: str = ""
 
 
@@ -100,12 +102,15 @@ def rerate(item: RatedLineItem, key: GroupKey, store: MemoryStore, rates: Rates,
             return _rerated(item, now, None)._replace(impossible="the price book with which its month was closed is not on the topic")
         base = closed.base(store, key)
         if not item.x_corrected_line_item_id:
-            return _rerated(item, base, base.line_items().get(item.x_line_item_id))
+            return _rerated(item, base, base.line_items().get(item.x_line_item_id))._replace(invoiced=True)
         invoiced, ought = base.line_items(), now.line_items()
         billed_in = now.calendar.month_of(seconds(item.billing_period_start))
         made = corrections(invoiced, ought, now.calendar, key.month, billed_in).get(item.x_line_item_id)
         name = item.x_corrected_line_item_id
-        found = _rerated(item, now, made)._replace(correction=Correction(invoiced.get(name), ought.get(name)))
+        found = _rerated(item, now, made)
+        if not found.entries:  # a charge that ought not to have been, by prices that cut the month otherwise
+            found = _rerated(item, base, made)._replace(invoiced=True)
+        found = found._replace(correction=Correction(invoiced.get(name), ought.get(name)))
         if billed_in <= closed.month:
             why = f"it was billed in {period_of(item)}, which is closed too; what it was the difference to is not kept"
             return found._replace(impossible=why)

@@ -101,7 +101,7 @@ class Rig:
     def _receipt(self, request: Request, closed: int) -> None:
         self.requests[request.id] = request
         self.receipts[request.id] = Receipt(
-            control_id=request.id, partition=0, outcome="done", next_offsets={}, book=self.rates.digest, closed_through=closed,
+            control_id=request.id, partition=0, outcome="done", next_offsets={"usage.events": len(self.events)}, book=self.rates.digest, closed_through=closed,
             revision=self.revision, at_ns=0,
         )  # fmt: skip
 
@@ -134,7 +134,7 @@ class Rig:
             written=[record for record in self.log if record.item.x_line_item_id == own], related=related,
             state={key: value for key, value in self.store.between(b"", b"\xff" * 9) if value}, publications=self.publications,
             book=self.rates.digest, closed_first=self.closed_first, closed_through=self.state.closed.month, closed_book=self.closed_book,
-            requests=self.requests, receipts=self.receipts, next_offsets={}, settled=True, read_from="Elasticsearch",
+            requests=self.requests, receipts=self.receipts, next_offsets={"usage.events": len(self.events)}, settled=True, read_from="Elasticsearch",
         )  # fmt: skip
         return facts._replace(**changes)
 
@@ -143,7 +143,8 @@ class Rig:
         explained = begin(self.facts(item, **changes))
         tally = tally_of(explained, page, size)
         if tally is not None:
-            for event, origin in self.events:
+            ends = explained.ends
+            for event, origin in self.events[: None if ends is None else ends["usage.events"]]:
                 if tally.wanted(event):
                     tally.add(event, origin)
         return finish(explained, tally)
