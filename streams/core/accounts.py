@@ -11,6 +11,7 @@ the open month as corrections. So late usage finds the allowance, the minimum an
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import NamedTuple
@@ -50,11 +51,16 @@ Rows = dict[Row, Usage]
 class _Chain:
     """Statements of an account under one set of rates, month after month; each is made again only when something in it changed."""
 
-    def __init__(self, rates: Rates, rows: Rows, since: int, opening: Mapping[str, Decimal]) -> None:
+    def __init__(self, name: str, rates: Rates, rows: Rows, since: int, opening: Mapping[str, Decimal]) -> None:
         """since: the month to begin with, 0: the first one used; opening: what was left of credits then."""
+        self.name = name
         self.rates = rates
         self.rows = rows
         self._since, self._opening = since, opening
+        # Of an account that the price book does not name nobody knows before it uses something: nothing is due of it until then.
+        contracts = rates.book.contracts
+        at = bisect_left(contracts, name)
+        self._named = at < len(contracts) and contracts[at] == name
         self._made: dict[int, tuple[Mapping[str, Decimal], bool, Statement]] = {}  # opening, final
 
     def touch(self, month: int) -> None:
@@ -62,19 +68,23 @@ class _Chain:
         self._made.pop(month, None)
 
     def statements(self, first: int, last: int, final_through: int) -> Iterator[tuple[int, Statement]]:
-        """Every month's statement in order. first, last: months that count even if nothing was used in them or behind them."""
+        """Every month's statement in order.
+
+        first, last: months that count even if nothing was used in them or behind them; first: only if the price book names the account.
+        """
         terms = self.rates.terms
         if terms is None:
             return
         by_month: dict[int, list[Usage]] = {}
         for row, usage in self.rows.items():
             by_month.setdefault(row.month, []).append(usage)
-        months = [*by_month, *([first] if first else []), *([last] if last else [])]
-        if not months:
+        named = first or last if self._named else 0
+        begins = [*by_month, *([named] if named else [])]
+        if not begins:
             return
         its = self.rates.default
         balances = self._opening
-        for month in range(self._since or min(months), max(months) + 1):
+        for month in range(self._since or min(begins), max([*begins, last]) + 1):
             start, end, final = its.month_start(month), its.month_start(month + 1), month <= final_through
             used = by_month.get(month, [])
             if not used and not terms.due(start, end):
@@ -85,13 +95,13 @@ class _Chain:
             balances = known[2].closing
             yield month, known[2]
 
-    def line_items(self, name: str, first: int, last: int, final_through: int) -> dict[int, dict[str, RatedLineItem]]:
+    def line_items(self, first: int, last: int, final_through: int) -> dict[int, dict[str, RatedLineItem]]:
         """Charges by month and line item id."""
         found: dict[int, dict[str, RatedLineItem]] = {}
         its, names = self.rates.default, self.rates.names
         for month, made in self.statements(first, last, final_through):
             start, end = its.month_start(month), its.month_start(month + 1)
-            items = [statement_item(names, name, names.currency, month, start, end, charge) for charge in made.charges]
+            items = [statement_item(names, self.name, names.currency, month, start, end, charge) for charge in made.charges]
             found[month] = {item.x_line_item_id: item for item in items}
         return found
 
@@ -111,11 +121,11 @@ class Account:
         since, left = _decode_opening(stored) if stored else (0, {})
         opening = {credit: money(amount) for credit, amount in left.items()}
         rows = {} if empty else _rows(self.rates, store.scan(self.prefix))
-        self._chain = _Chain(self.rates, rows, since, opening)
+        self._chain = _Chain(name, self.rates, rows, since, opening)
         self._invoiced: _Chain | None = None  # as it was at the last close
         if closed.rates is not None and closed.rates.of(name).terms is not None:
             own = closed.rates.of(name)
-            self._invoiced = _Chain(own, {} if empty else _rows(own, store.scan(invoiced_prefix(name))), since, opening)
+            self._invoiced = _Chain(name, own, {} if empty else _rows(own, store.scan(invoiced_prefix(name))), since, opening)
 
     def note(self, group: Group) -> None:
         """Take over the totals of a group, as they are now."""
@@ -154,7 +164,7 @@ class Account:
         closing: months up to this one are over, so what is due then is in.
         """
         last = self.closed.month
-        now = self._chain.line_items(self.name, self.closed.first or closing, max(last, closing), max(last, closing))
+        now = self._chain.line_items(self.closed.first or closing, max(last, closing), max(last, closing))
         found: dict[str, RatedLineItem] = {}
         for month, items in now.items():
             if month > last:
@@ -173,7 +183,7 @@ class Account:
     def _invoiced_items(self) -> dict[int, dict[str, RatedLineItem]]:
         if self._invoiced is None:
             return {}
-        return self._invoiced.line_items(self.name, self.closed.first, self.closed.month, self.closed.month)
+        return self._invoiced.line_items(self.closed.first, self.closed.month, self.closed.month)
 
     def shown(self) -> dict[str, RatedLineItem]:
         """Line items as they were told last: those of the last commit."""

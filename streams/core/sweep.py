@@ -86,8 +86,8 @@ class _Sweep:
             self._visit(prefix, key)
         if name is not None:
             self._finish(name)
-        if self._closing > self._closed.month:
-            for contract in self._new.book.contracts:
+        if self._closing:  # of what was closed, an account may have fees that it is named with, whatever it used
+            for contract in sorted({*_contracts(self._old, self._closed), *self._new.book.contracts}):
                 if self._owns(contract) and not _has_groups(self._store, contract):
                     self._finish(contract)
         return Swept(after, self._items, self._puts, groups, True)
@@ -190,9 +190,19 @@ def rerate(state: PartitionState, wanted: Wanted, after: bytes, limit: int) -> S
 
 
 def _statement(state: PartitionState, name: str, wanted: Wanted) -> list[RatedLineItem]:
-    if wanted.sku or state.rates.of(name).terms is None:
+    if wanted.sku or not _has_statement(state.rates, state.closed, name):
         return []
     return list(Account(name, state.rates, state.store, state.closed).line_items().values())
+
+
+def _has_statement(rates: Rates, closed: Closed, account: str) -> bool:
+    """Whether an account has charges as a whole, or had some that were invoiced."""
+    return rates.of(account).terms is not None or (closed.rates is not None and closed.rates.of(account).terms is not None)
+
+
+def _contracts(rates: Rates, closed: Closed) -> set[str]:
+    """Accounts that may have charges without usage, or that may have been invoiced some."""
+    return {*rates.book.contracts, *(closed.rates.book.contracts if closed.rates is not None else ())}
 
 
 def _of_group(store: Store, prefix: bytes, key: GroupKey, rates: Rates, closed: Closed) -> tuple[Group, dict[str, RatedLineItem]]:
@@ -212,12 +222,16 @@ def definition(store: Store, rates: Rates, closed: Closed | None = None, closing
     already are not here: they were written when the month was closed, and are not made again.
     """
     closed = closed or Closed()
+    contracts = sorted(_contracts(rates, closed), reverse=True) if closed.month or closing else []
     with localcontext(EXACT):
         account: Account | None = None
         for prefix, key in stored_groups(store):
             if account is None or account.name != key.account:
                 if account is not None:
                     yield from account.line_items(closing).values()
+                while contracts and contracts[-1] <= key.account:
+                    if (name := contracts.pop()) != key.account:
+                        yield from Account(name, rates, store, closed, empty=True).line_items(closing).values()
                 account = Account(key.account, rates, store, closed, empty=True)
             if closed.month < key.month <= closing:
                 group = Group(key, rates, final=True).load(store.scan(ENTRY + prefix))
@@ -225,13 +239,15 @@ def definition(store: Store, rates: Rates, closed: Closed | None = None, closing
             else:
                 group, items = _of_group(store, prefix, key, rates, closed)
             yield from items.values()
-            if rates.of(key.account).terms is None:
+            if not _has_statement(rates, closed, key.account):
                 continue
             account.note(group)
             if key.month <= closed.month:
                 account.note_invoiced(closed.base(store, key))
         if account is not None:
             yield from account.line_items(closing).values()
+        while contracts:
+            yield from Account(contracts.pop(), rates, store, closed, empty=True).line_items(closing).values()
 
 
 def invoiced(store: Store, closed: Closed) -> Iterator[RatedLineItem]:
