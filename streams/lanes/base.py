@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from aiokafka import TopicPartition
@@ -30,6 +30,7 @@ QUEUED_BYTES = 32 << 20
 BEHIND_EVENTS = 20_000  # so many wait in the topics: the lane is catching up
 FINISH_S = 5.0  # how long a stopped lane may still work on its commit; less than `stop` waits
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+T = TypeVar("T")
 
 
 class Context(NamedTuple):
@@ -251,19 +252,25 @@ class Lane:
 
     async def _commit(self) -> None:
         began = time.monotonic()
-        commit = asyncio.ensure_future(self.commit())
-        try:
-            await asyncio.shield(commit)
-        except asyncio.CancelledError:
-            # Stopped in the middle: an open transaction would keep readers waiting until the next fence, or its timeout.
-            await asyncio.wait([commit], timeout=FINISH_S)
-            if not commit.cancel():
-                commit.exception()  # asked for, so that nobody warns about it
-            raise
+        await self.finish(self.commit())
         self.pending = self._taken = 0
         metrics, agent = self.context.metrics, self.name.split("-")[0]
         metrics.commit_seconds.labels(agent).observe(time.monotonic() - began)
         metrics.stage_seconds.labels(agent).observe(max(0.0, self.context.clock_ns() / 1e9 - self._oldest_ms / 1e3))
+
+    async def finish(self, commit: Coroutine[Any, Any, T]) -> T:
+        """Wait for what ends in one transaction; when the lane is stopped meanwhile, it may still end.
+
+        An open transaction would keep readers waiting until the next fence, or its timeout.
+        """
+        task = asyncio.ensure_future(commit)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task], timeout=FINISH_S)
+            if not task.cancel():
+                task.exception()  # asked for, so that nobody warns about it
+            raise
 
     @property
     def queued(self) -> int:

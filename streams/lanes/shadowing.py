@@ -43,7 +43,7 @@ class Shadowing:
         Usage that waits comes first, but for one commit: so the sweep ends however busy the partition is.
         """
         while self._follow():
-            await self._lane.write(Effects((), [], {}, 0, []))
+            await self._lane.finish(self._lane.write(Effects((), [], {}, 0, [])))
             if self._lane.queued:
                 return
 
