@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -147,3 +148,37 @@ async def test_a_worker_that_is_stopped_in_a_sweep_leaves_no_transaction_open(st
         requests, _ = await control_records(b)
         found = await mistakes(b, wanted(requests))
         assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("taken_away", "point", "reported"),
+    [
+        ("receipt_apart", "after_commit", ["receipts: 1 are missing, 0 are not expected"]),
+        ("offsets_first", "before_begin", ["usage.rated: ", "receipts: 1 are missing, 0 are not expected"]),
+        ("forgets_requests", "after_commit", ["usage.rated: 1 line items differ", "receipts: 0 are missing, 1 are not expected"]),
+    ],
+)
+async def test_the_comparison_reports_a_request_that_was_lost_or_applied_twice(
+    stack: Stack, tmp_path: Path, taken_away: str, point: str, reported: list[str]
+) -> None:
+    """Negative controls: a receipt outside the transaction, progress outside of it, and none that says that the request was done."""
+    async with bed(stack, tmp_path, seed=4, count=0, prices=PRICES) as b:
+        operator = Operator(b)
+        worker = b.worker("a", failpoints=[at(point, "amend", 1)], breaks=[taken_away])
+        await worker.ready()
+        await publish(b, LIVE)
+        await b.settle()
+        for_lane_2 = next(at for at, account in enumerate(ACCOUNTS) if partition_of(account, PARTITIONS) == 2)
+        named = "--account", ACCOUNTS[for_lane_2], "--source", "collector", "--id", f"s{for_lane_2}"
+        request_id = await operator.put("amend", *named, "--quantity", "900")
+        assert await worker.ended() == -signal.SIGKILL
+        await b.worker("a").ready()
+        await publish(b, LATE[:8])
+        await b.settle()
+        await asyncio.sleep(1)
+        requests, _ = await control_records(b)
+        assert [request.id for request in requests] == [request_id]
+        found = await mistakes(b, rated(PRICES, LIVE, *requests, LATE[:8]))
+        print("\n".join(found))
+        for text in reported:
+            assert any(line.startswith(text) for line in found), f"not caught: {text}; found: {found}"

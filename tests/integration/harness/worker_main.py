@@ -178,6 +178,45 @@ def _deaf(seconds: float) -> None:
     RatemillWorker._on_revoked = late  # type: ignore[method-assign]
 
 
+def _receipt_apart() -> None:
+    """Receipts in a transaction of their own, behind that of what they are about."""
+    from ratemill.streams.ledger import Ledger
+
+    real = Ledger._transaction
+
+    async def split(self: Any, producer: Any, outs: Any, offsets: Any) -> Any:
+        receipts = [out for out in outs if out[0].endswith("ratemill.control")]
+        done = await real(self, producer, [out for out in outs if out not in receipts], offsets)
+        if receipts:
+            await real(self, producer, receipts, offsets)
+        return done
+
+    Ledger._transaction = split  # type: ignore[method-assign]
+
+
+def _forgets_requests() -> None:
+    """What a request changes is written without a note that it was done: neither in the progress nor as the mark of an amended event."""
+    from ratemill.streams.core.amendments import Amendments
+    from ratemill.streams.lanes.answers import Answers
+
+    real = Answers._receipt_of
+
+    def receipt_of(self: Any, offset: int, request: Any, outcome: Any) -> Any:
+        receipt = real(self, offset, request, outcome)
+        self._lane.progress.control_offset = offset
+        return receipt
+
+    Answers._receipt_of = receipt_of  # type: ignore[method-assign]
+    Amendments.put = lambda self, identity, mark: None  # type: ignore[method-assign]
+
+
+def _no_receipts() -> None:
+    """A worker that does not look where in the log a request took effect once."""
+    from ratemill.streams.control_topic import Controls
+
+    Controls.receipt = lambda self, control_id, partition: None  # type: ignore[method-assign]
+
+
 def _no_draft() -> None:
     """Not a fault: a worker that never hears of a draft."""
     from ratemill.streams.prices_topic import Books
@@ -194,7 +233,7 @@ def _deaf_shadow() -> None:
 
 BREAKS = {
     "no_dedupe": _no_dedupe, "offsets_first": _offsets_first, "no_fencing": _no_fencing, "random_ids": _random_ids, "no_draft": _no_draft,
-    "deaf_shadow": _deaf_shadow,
+    "deaf_shadow": _deaf_shadow, "receipt_apart": _receipt_apart, "forgets_requests": _forgets_requests, "no_receipts": _no_receipts,
 }  # fmt: skip
 
 
