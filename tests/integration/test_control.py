@@ -8,14 +8,28 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.control import BECAUSE, Month, Operator, control_records, cost, differing, event, line_items, mistakes, publish, rated, standing
+from harness.control import (
+    BECAUSE,
+    Month,
+    Operator,
+    control_records,
+    cost,
+    differing,
+    event,
+    line_items,
+    mistakes,
+    publish,
+    rated,
+    standing,
+    worth,
+)
 from harness.traffic import DIRECT, HOPPED
 from harness.workers import Bed, bed
 from ratemill.local.stack import Stack
@@ -52,15 +66,6 @@ async def verify(b: Bed, wanted: dict[str, bytes]) -> Items:
 def of_month(items: Items, month: Month) -> Items:
     """Line items that are billed in a month."""
     return {id: item for id, item in items.items() if item["BillingPeriodStart"].startswith(str(month))}
-
-
-def worth(items: Iterable[dict[str, Any]]) -> Counter[tuple[str, str, str]]:
-    """What each month came to in truth, by account and SKU: its line items and the corrections that name it."""
-    found: Counter[tuple[str, str, str]] = Counter()
-    for item in items:
-        month = item.get("x_CorrectedPeriod") or item["BillingPeriodStart"][:7]
-        found[item["BillingAccountId"], item["SkuId"], month] += Fraction(item["BilledCost"])  # type: ignore[assignment]
-    return Counter({name: amount for name, amount in found.items() if amount})
 
 
 def usage_of(month: Month) -> list[dict[str, Any]]:

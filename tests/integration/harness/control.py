@@ -35,6 +35,7 @@ from .workers import Bed
 
 __all__ = [
     "BECAUSE", "Month", "Operator", "control_records", "cost", "differing", "event", "line_items", "mistakes", "publish", "rated", "standing",
+    "worth",
 ]  # fmt: skip
 
 BECAUSE = ("--reason", "because", "--yes")
@@ -139,6 +140,15 @@ def cost(items: Iterable[Item], **wanted: str | None) -> Fraction:
     return sum((Fraction(item["BilledCost"]) for item in items if all(item.get(name) == value for name, value in wanted.items())), Fraction(0))
 
 
+def worth(items: Iterable[Item]) -> dict[tuple[str, str, str], Fraction]:
+    """What each month came to in truth, by account and SKU: its line items and the corrections that name it. Zeros are left out."""
+    found: dict[tuple[str, str, str], Fraction] = {}
+    for item in items:
+        name = item["BillingAccountId"], item["SkuId"], item.get("x_CorrectedPeriod") or item["BillingPeriodStart"][:7]
+        found[name] = found.get(name, Fraction(0)) + Fraction(item["BilledCost"])
+    return {name: amount for name, amount in found.items() if amount}
+
+
 def standing(items: dict[str, Item]) -> dict[str, bytes]:
     """Line items by id as bytes, without the fields that tell how they came about."""
     return {id: json.dumps({name: value for name, value in item.items() if name not in PROVENANCE_FIELDS}).encode() for id, item in items.items()}
@@ -188,8 +198,11 @@ def differing(where: str, wanted: dict[str, bytes], got: dict[str, bytes]) -> li
     return lines
 
 
-async def mistakes(b: Bed, wanted: dict[str, bytes], *, elasticsearch: bool = True) -> list[str]:
-    """Everything in which usage.rated, Elasticsearch and the receipts are not as they must be; [] when all is well."""
+async def mistakes(b: Bed, wanted: dict[str, bytes], *, elasticsearch: bool = True, lives: int = 1) -> list[str]:
+    """Everything in which usage.rated, Elasticsearch and the receipts are not as they must be; [] when all is well.
+
+    lives: how many Ratemills have answered each request.
+    """
     records = await b.read("usage.rated")
     items = {id: item for id, item in latest(records).items() if not item.get("x_Withdrawn")}
     found = revisions(records) + differing("usage.rated", wanted, standing(items))
@@ -200,7 +213,7 @@ async def mistakes(b: Bed, wanted: dict[str, bytes], *, elasticsearch: bool = Tr
         found += differing("Elasticsearch", _sorted(items), _sorted({document["x_LineItemId"]: document for document in documents}))
     requests, receipts = await control_records(b)
     answered = Counter((receipt.control_id, receipt.partition) for receipt in receipts)
-    owed = Counter((request.id, number) for request in requests for number in partitions_concerned(b.config, request))
+    owed = Counter([(request.id, number) for request in requests for number in partitions_concerned(b.config, request)] * lives)
     if answered != owed:
         found.append(f"receipts: {sum((owed - answered).values())} are missing, {sum((answered - owed).values())} are not expected")
     return found
