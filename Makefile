@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench lock clean
+.PHONY: help setup demo test nightly lint bench lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -33,6 +33,10 @@ lint: setup ## Check style and types.
 
 test: lint ## Check style and types, then run every test on a real Kafka and Elasticsearch.
 	$(BIN)/python -m pytest
+
+# Other cases every night; a failure says its seed.
+nightly: setup ## Confluence and exact sums over 50,000 generated tariffs and histories: about half an hour.
+	RATEMILL_CASES=$${RATEMILL_CASES:-50000} RATEMILL_SEED=$${RATEMILL_SEED:-$$(date +%Y%m%d)} $(BIN)/python -m pytest -q -rP tests/property/generated
 
 bench: setup ## Measure events per CPU-second.
 	$(BIN)/python -m ratemill.bench

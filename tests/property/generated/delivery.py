@@ -18,7 +18,7 @@ from ratemill.streams.core.requests import amend, close_backfill, open_backfill,
 from ratemill.streams.core.segments import Rates
 from ratemill.streams.core.state import PartitionState, Settings, written
 from ratemill.streams.core.store import Effects, MemoryStore
-from ratemill.streams.core.sweep import Target, Wanted, rerate, sweep
+from ratemill.streams.core.sweep import Target, Wanted, definition, rerate, sweep
 
 from .chance import DAY, MARCH, Chance
 from .histories import Amendment, Close, CloseBackfill, History, Phase, Revert
@@ -106,10 +106,11 @@ def same(one: RatedLineItem, other: RatedLineItem) -> bool:
 
 
 class Play(NamedTuple):
-    """How a history is played. at_once: all of a phase in one commit, in the order written, without restarts."""
+    """How a history is played."""
 
-    at_once: bool = False
+    at_once: bool = False  # all of a phase in one commit, in the order written, without restarts
     deduplicate: bool = True
+    owns: Callable[[str], bool] = lambda account: True  # accounts of the partition; others are left out
 
 
 class Delivery:
@@ -163,7 +164,9 @@ class Delivery:
 
     def _at_once(self, phase: Phase) -> list[Any]:
         tariff = [] if phase.tariff is None else [phase.tariff]
-        return [*tariff, (*phase.events, *phase.again), *phase.amendments]
+        owns = self.play_as.owns
+        events = tuple(event for event in (*phase.events, *phase.again) if owns(event.account))
+        return [*tariff, events, *(amendment for amendment in phase.amendments if owns(amendment.original.account))]
 
     def _steps(self, phase: Phase) -> list[Any]:
         """Batches of events, amendments, the new tariff, restarts: in an order that the phase allows."""
@@ -230,7 +233,7 @@ class Delivery:
 
     def _end(self, end: Close | Revert | CloseBackfill | None) -> None:
         if isinstance(end, Close):
-            self._sweep(Target(self.rates, end.month), "control:close")
+            self._close(end.month)
         elif isinstance(end, CloseBackfill):
             close_backfill(self.state, end.name)
             self._commit("control:close-backfill")
@@ -242,12 +245,21 @@ class Delivery:
                 if not self.play_as.at_once and self.chance.hits(0.3):
                     self.state = self._fresh()
 
+    def _close(self, month: int) -> None:
+        before = self.closed.month
+        wanted = [] if self._at_barrier is None else list(definition(self.store, self.rates, self.closed, month))
+        self._sweep(Target(self.rates, month), "control:close")
+        if self._at_barrier is not None:
+            found = {name: item for name, item in self.topic.present().items() if month_of_item(item) > before}
+            by_name = {item.x_line_item_id: item for item in wanted}
+            assert found == by_name, f"a close did not lead to what it should:\n{differences(found, by_name)}"
+
     def _sweep(self, target: Target, cause: str) -> None:
         """Everything that is stored, some groups per commit; all memory may be lost between two commits."""
         limit = ALL if self.play_as.at_once else self.chance.choice((1, 2, 3, ALL))
         after, done = b"", False
         while not done:
-            swept = sweep(self.state, target, after, limit, lambda account: True)
+            swept = sweep(self.state, target, after, limit, self.play_as.owns)
             assert swept.groups <= limit
             self._next()
             self.topic.take(written(swept.items, self.revision, cause)[0])

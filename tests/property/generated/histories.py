@@ -94,6 +94,7 @@ class _Writer:
         self.sent: list[UsageEvent] = []
         self.coming: list[UsageEvent] = []  # amended before they are sent, in a later phase
         self.gone: set[tuple[str, str, str]] = set()  # reverted
+        self.last: dict[str, UsageEvent] = {}
         self.backfills: list[Backfill] = []
         self.closed = 0
         self.tariffs: dict[int, int] = {}  # phase -> tariff that is published in it
@@ -156,14 +157,21 @@ class _Writer:
 
     def _event(self, feed: Feed) -> UsageEvent:
         chance = self.chance
-        account = chance.choice(self.world.accounts)
+        backfill = chance.choice(("old", "other", "undeclared")) if chance.hits(0.12) else ""
         at = chance.choice(self.hot) + chance.choice((0, 0, 0, HOUR, -HOUR, 2 * HOUR, 5 * HOUR, DAY, -DAY))
         at += chance.choice((0, 0, 1, 59, 1_800, 3_599))
-        return UsageEvent(
-            account, chance.choice(("p", "q")), f"e{next(self.numbers)}", feed.event, at * NS + chance.choice((0, 0, 1)), self._quantity(feed),
-            chance.choice(feed.units), chance.choice(("", "aws", "gcp")), chance.choice(("", "eu", "us")), chance.choice(("", "r1", "r2")),
-            self._dimensions(), "", chance.choice(("old", "other", "undeclared")) if chance.hits(0.12) else "",
+        event = UsageEvent(
+            chance.choice(self.world.accounts), chance.choice(("p", "q")), f"e{next(self.numbers)}", feed.event, at * NS + chance.choice((0, 0, 1)),
+            self._quantity(feed), chance.choice(feed.units), chance.choice(("", "aws", "gcp")), chance.choice(("", "eu", "us")),
+            chance.choice(("", "r1", "r2")), self._dimensions(), "", backfill,
         )  # fmt: skip
+        like = self.last.get(feed.event)
+        if like is not None and chance.hits(0.4):
+            # Into the window of another one.
+            fields = ("account", "time", "region", "resource", "dimensions")
+            event = replace(event, **{field: getattr(like, field) for field in fields if field != "time" or chance.hits(0.7)})
+        self.last[feed.event] = event
+        return event
 
     def _quantity(self, feed: Feed) -> Decimal:
         return Decimal(self.chance.choice(feed.quantities))

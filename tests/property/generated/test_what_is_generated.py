@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -29,14 +30,13 @@ METER_FIELDS = {
 STEPS = {"allowance", "discount", "minimum_spend", "maximum_spend", "uplift", "rounding", "recurring", "commitment", "credits"}
 
 
-def worlds() -> Iterator[World]:
-    for profile in PROFILES:
-        for seed in SEEDS:
-            yield world_of(seed // CASES_PER_WORLD, profile.name)
+@lru_cache(maxsize=1)
+def worlds() -> dict[tuple[str, int], World]:
+    return {(profile.name, seed): world_of(seed // CASES_PER_WORLD, profile.name) for profile in PROFILES for seed in SEEDS}
 
 
 def members(key: str) -> Iterator[dict[str, Any]]:
-    for world in worlds():
+    for world in worlds().values():
         for spec in world.specs:
             yield from spec.get(key, ())
 
@@ -60,22 +60,21 @@ def test_every_adjustment_and_everything_of_an_account_comes_up() -> None:
 
 def test_every_kind_of_history_comes_up() -> None:
     found: Counter[str] = Counter()
-    for profile in PROFILES:
-        for seed in SEEDS:
-            history = history_of(Chance(f"case {seed} {profile.name}"), world_of(seed // CASES_PER_WORLD, profile.name))
-            closes = [phase.end for phase in history.phases if isinstance(phase.end, Close)]
-            found["two closes"] += len(closes) > 1
-            found["back to the first tariff"] += any(phase.tariff == 0 for phase in history.phases)
-            for phase in history.phases:
-                found.update(type(phase.end).__name__ for _ in [0] if phase.end is not None)
-                found["tariff"] += phase.tariff is not None
-                found["amended twice"] += len({id(a.original) for a in phase.amendments}) < len(phase.amendments)
-                found["cancelled"] += any(amendment.now is None for amendment in phase.amendments)
-                found["amended before it came"] += any(amendment.original not in phase.events for amendment in phase.amendments)
-                found["backfill"] += any(event.backfill for event in phase.events)
-                found["reversal"] += any(event.quantity < 0 for event in phase.events)
-                found["nothing used"] += any(event.quantity == 0 for event in phase.events)
-                found["again"] += bool(phase.again)
+    for (profile, seed), world in worlds().items():
+        history = history_of(Chance(f"case {seed} {profile}"), world)
+        closes = [phase.end for phase in history.phases if isinstance(phase.end, Close)]
+        found["two closes"] += len(closes) > 1
+        found["back to the first tariff"] += any(phase.tariff == 0 for phase in history.phases)
+        for phase in history.phases:
+            found.update(type(phase.end).__name__ for _ in [0] if phase.end is not None)
+            found["tariff"] += phase.tariff is not None
+            found["amended twice"] += len({id(a.original) for a in phase.amendments}) < len(phase.amendments)
+            found["cancelled"] += any(amendment.now is None for amendment in phase.amendments)
+            found["amended before it came"] += any(amendment.original not in phase.events for amendment in phase.amendments)
+            found["backfill"] += any(event.backfill for event in phase.events)
+            found["reversal"] += any(event.quantity < 0 for event in phase.events)
+            found["nothing used"] += any(event.quantity == 0 for event in phase.events)
+            found["again"] += bool(phase.again)
     kinds = {kind.__name__ for kind in (Close, Revert, CloseBackfill)} | {"two closes", "back to the first tariff", "tariff", "again"}
     kinds |= {"amended twice", "cancelled", "amended before it came", "backfill", "reversal", "nothing used"}
     assert kinds <= {kind for kind, count in found.items() if count >= 5}
