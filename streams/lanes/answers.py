@@ -19,6 +19,7 @@ from ..core.store import Effects
 from ..core.sweep import Swept, Target, Wanted, rerate, sweep
 from ..ledger import Unsettled
 from .base import Batch
+from .held import Held
 from .partitions import account_partition
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ class Answers:
     def __init__(self, lane: RateLane, controls: Controls) -> None:
         self._lane = lane
         self._controls = controls
-        self._held_back = False  # records were left out because a request has to take effect before them
+        self._held = Held()  # records that a request has to take effect before
 
     async def ready(self) -> None:
         """Wait until all requests made before the start are known. Raises Unavailable."""
-        self._held_back = False
+        self._held = Held()
         await self._controls.ready()
 
     def first_book(self) -> str:
@@ -126,21 +127,23 @@ class Answers:
         limit = receipt.next_offsets.get(batch.tp.topic, 0)
         if batch.records[-1].offset < limit:
             return batch
-        self._held_back = True
-        return batch._replace(records=[record for record in batch.records if record.offset < limit])
+        before = [record for record in batch.records if record.offset < limit]
+        self._held.keep(batch._replace(records=batch.records[len(before) :]))
+        if not before:
+            # Also when the log no longer holds what came before: then there is nothing to wait for.
+            self._lane.next_offsets[batch.tp] = max(limit, self._lane.next_offsets[batch.tp])
+        return batch._replace(records=before)
 
     def _reached(self, request: Request) -> bool:
         """Whether everything that came before a request took effect is counted."""
         receipt = self._controls.receipt(request.id, self._lane.number)
         if receipt is None:
             return True
-        reached = {tp.topic: offset for tp, offset in self._lane.next_offsets.items()}
-        return all(reached.get(topic, 0) >= limit for topic, limit in receipt.next_offsets.items())
+        return all(offset >= receipt.next_offsets.get(tp.topic, 0) for tp, offset in self._lane.next_offsets.items())
 
     async def _answer(self, offset: int, request: Request) -> None:
         """One commit of a request's work; the last one carries the receipt."""
         lane, cause = self._lane, f"control:{request.id}"
-        replayed = self._controls.receipt(request.id, lane.number) is not None
         if isinstance(request, Close):
             done = await self._close(offset, request, cause)
         elif isinstance(request, Rerate):
@@ -151,8 +154,10 @@ class Answers:
             outcome = self._simple(request)
             await lane.seal(cause, self._receipt_of(offset, request, outcome))
             done = True
-        if done and replayed and self._held_back:
+        if done and self._held.lost:
             raise Unsettled(f"{lane.name}: a request has taken effect; reading on from there")
+        if done:
+            lane.put_back(self._held.take())
 
     def _simple(self, request: Amend | BackfillOpen | BackfillClose) -> Outcome:
         state = self._lane.state

@@ -23,7 +23,7 @@ from ..ledger import Fenced, Ledger, Unsettled
 from ..metrics import Metrics
 from ..topics import Topics
 
-__all__ = ["Batch", "Context", "Lane"]
+__all__ = ["Batch", "Context", "Lane", "size_of"]
 
 QUEUED_RECORDS = 20_000  # per lane; beyond it no more is fetched for it
 QUEUED_BYTES = 32 << 20
@@ -52,6 +52,11 @@ class Batch(NamedTuple):
     serial: int
     tp: TopicPartition
     records: Sequence[ConsumerRecord[bytes | None, bytes | None]]
+
+
+def size_of(batch: Batch) -> int:
+    """Bytes that a batch's records hold."""
+    return sum([len(r.value) for r in batch.records if r.value is not None])
 
 
 class Lane:
@@ -98,7 +103,7 @@ class Lane:
         """Close what `own` opened; called once per incarnation, whatever happened."""
 
     def admit(self, batch: Batch) -> Batch:
-        """The records of a batch that may be taken now: all of them, or the first ones; the others are read again later."""
+        """The records of a batch that may be taken now: all of them, or the first ones; the others come again later."""
         return batch
 
     async def idle(self) -> None:
@@ -141,11 +146,19 @@ class Lane:
             self._lose(batch.tp)
         else:
             numbers[1] = batch.serial
-            size = sum([len(r.value) for r in batch.records if r.value is not None])
+            size = size_of(batch)
             self._queue.append((batch, size))
             self._queued += len(batch.records)
             self._queued_bytes += size
         self._arrived.set()
+
+    def put_back(self, batches: Sequence[Batch]) -> None:
+        """Batches that had to wait come next, before what was put meanwhile."""
+        for batch in reversed(batches):
+            size = size_of(batch)
+            self._queue.appendleft((batch, size))
+            self._queued += len(batch.records)
+            self._queued_bytes += size
 
     def stray(self, tp: TopicPartition) -> None:
         """Records fetched for an earlier incarnation were dropped. Were they fetched after our seek, they are missing from here on."""

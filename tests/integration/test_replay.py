@@ -103,7 +103,7 @@ async def truth(b: Bed) -> dict[tuple[str, str, str], Fraction]:
 
 async def test_a_second_ratemill_makes_the_same_line_items_from_the_same_log(stack: Stack, tmp_path: Path) -> None:
     async with bed(stack, tmp_path, seed=90, count=0, rating="dedupe_window_s = 10000000") as b:
-        b.traffic = make_traffic(b.seed, 6_000, (THIS.start + timedelta(hours=2)).timestamp())
+        b.traffic = make_traffic(b.seed, 4_000, (THIS.start + timedelta(hours=2)).timestamp())
         operator = Operator(b)
         await eventful(b, operator)
         first = await line_items(b)
@@ -116,10 +116,13 @@ async def test_a_second_ratemill_makes_the_same_line_items_from_the_same_log(sta
             await worker.terminate()
 
         second = b.second("again")
-        dying = second.worker("a", agents=AGENTS, failpoints=[{"point": "after_commit", "lane": "rate-", "after": 9, "action": "kill"}])
+        failpoint = {"point": "after_commit", "lane": "rate-", "after": 9, "action": "kill"}
+        dying = second.worker("a", agents=AGENTS, failpoints=[failpoint], breaks=["small_hold"])
         assert await dying.ended() == -signal.SIGKILL
+        assert dying.logged("partition_starts_again") > 0, "what was read ahead did not fit, and was read again"
         worker = second.worker("b", agents=AGENTS)
         await second.settle(agents=AGENTS)
+        assert worker.logged("partition_starts_again") == 0
         found = await mistakes(second, wanted, lives=2)
         assert not found, "\n".join(found)
         again = await line_items(second)

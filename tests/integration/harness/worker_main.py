@@ -217,6 +217,13 @@ def _no_receipts() -> None:
     Controls.receipt = lambda self, control_id, partition: None  # type: ignore[method-assign]
 
 
+def _small_hold() -> None:
+    """Not a fault: records that wait for a request are read again, because next to none are kept."""
+    from ratemill.streams.lanes import held
+
+    held.QUEUED_RECORDS = 5
+
+
 def _no_draft() -> None:
     """Not a fault: a worker that never hears of a draft."""
     from ratemill.streams.prices_topic import Books
@@ -234,6 +241,7 @@ def _deaf_shadow() -> None:
 BREAKS = {
     "no_dedupe": _no_dedupe, "offsets_first": _offsets_first, "no_fencing": _no_fencing, "random_ids": _random_ids, "no_draft": _no_draft,
     "deaf_shadow": _deaf_shadow, "receipt_apart": _receipt_apart, "forgets_requests": _forgets_requests, "no_receipts": _no_receipts,
+    "small_hold": _small_hold,
 }  # fmt: skip
 
 
