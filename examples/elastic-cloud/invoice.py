@@ -51,10 +51,14 @@ def invoices(items: Iterable[Item]) -> Iterator[str]:
         sums[1] += Fraction(item["BilledCost"])
     for (account, month, currency), lines in sorted(found.items()):
         yield f"{account}, {month}, {currency}"
+        shown = ""
         for line, (quantity, cost) in sorted(lines.items()):
             if not cost:
                 continue
-            what = f"{line.what}{f' (correction of {line.corrects})' if line.corrects else ''}"
+            if line.corrects != shown:
+                shown = line.corrects
+                yield f"  corrections of {shown}"
+            what = f"{'  ' if line.corrects else ''}{line.what}"
             measured = f"{amount(quantity, 3)} {line.unit}" if line.unit else ""
             yield f"  {what:<46}{measured:>24}{amount(cost, 4):>14}"
         yield f"  {'total':<70}{amount(sum((cost for _, cost in lines.values()), Fraction(0)), 2):>12}"

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,11 +32,13 @@ SUPPORT = {
     "borealis": ("support-gold", Fraction("0.10")),
     "cumulus": ("support-platinum", Fraction("0.15")),
 }
-EXPIRY = 12 * 24  # hours of the month after which the first credit of aurora is worth nothing
+MONTHS = {"2026-09": range(720), "2026-10": range(720, 720 + 744)}  # hours, from the start of the first month
+EXPIRY = 12 * 24  # hours after which the first credit of aurora is worth nothing
 
 Event = dict[str, Any]
-Hours = dict[int, Fraction]  # hour of the month -> cost
-Key = tuple[str, str, str, str, str]  # account, month, "Correction" or "", SKU, adjustment
+Hours = dict[int, Fraction]  # hour -> cost or quantity
+Parts = list[Fraction]  # amounts of a month before the first credit of aurora expires, and after
+Key = tuple[str, str, str, str]  # account, month, SKU, adjustment
 
 
 def script(name: str) -> ModuleType:
@@ -77,17 +80,22 @@ def after_close(folder: Path) -> list[dict[str, Any]]:
 
 
 def sums(items: Iterable[dict[str, Any]]) -> dict[Key, Fraction]:
+    """Amounts other than 0. What corrects a month counts there."""
     found: dict[Key, Fraction] = defaultdict(Fraction)
     for item in items:
-        found[item["BillingAccountId"], item["BillingPeriodStart"][:7], item["ChargeClass"] or "", item["SkuId"], item.get("x_Adjustment") or ""] += (
-            Fraction(item["BilledCost"])
-        )
-    return found
+        month = item.get("x_CorrectedPeriod") or item["BillingPeriodStart"][:7]
+        found[item["BillingAccountId"], month, item["SkuId"], item.get("x_Adjustment") or ""] += Fraction(item["BilledCost"])
+    return {key: amount for key, amount in found.items() if amount}
 
 
 def hour_of(event: Event) -> Fraction:
-    """Hours since the month began."""
-    return Fraction((datetime.fromisoformat(event["time"]) - START) // timedelta(seconds=1), 3_600)
+    """Hours since September began."""
+    return hours_at(event["time"])
+
+
+@cache
+def hours_at(time: str) -> Fraction:
+    return Fraction((datetime.fromisoformat(time) - START) // timedelta(seconds=1), 3_600)
 
 
 def held(samples: list[tuple[Fraction, Fraction]], gap: Fraction, low: Fraction, high: Fraction) -> Fraction:
@@ -159,63 +167,89 @@ def times(quantities: Hours, price: str, unit: int = 1) -> Hours:
     return {hour: quantity / unit * Fraction(price) for hour, quantity in quantities.items()}
 
 
-def used(events: list[Event], account: str) -> dict[str, Hours]:
-    """What the usage of September costs in dollars, by SKU and hour. An average counts in the first hour of its month."""
-    internode = hourly(events, account, "data.transfer", direction="internode")
-    for hour, quantity in hourly(events, account, "data.transfer", direction="internode", provider="azure").items():
+def used(events: list[Event], account: str, hours: range) -> dict[str, Hours]:
+    """What the usage of a month costs in dollars, by SKU and hour. An average counts in the first hour of its month."""
+    # Readings hold into the next month; everything else is of its hour.
+    sent = [event for event in events if int(hour_of(event)) in hours]
+    internode = hourly(sent, account, "data.transfer", direction="internode")
+    for hour, quantity in hourly(sent, account, "data.transfer", direction="internode", provider="azure").items():
         internode[hour] -= quantity
-    snapshots, stored = average(events, account, "snapshot.storage", 0, 720), average(events, account, "serverless.storage", 0, 720)
+    snapshots, stored = (average(events, account, sku, hours.start, hours.stop) for sku in ("snapshot.storage", "serverless.storage"))
     vcus = [
-        times(hourly(events, account, "serverless.vcu", kind=cell["match"]["dimensions.kind"]), cell["unit_price"])
+        times(hourly(sent, account, "serverless.vcu", kind=cell["match"]["dimensions.kind"]), cell["unit_price"])
         for cell in PRICES["vcus-2026"]["cells"]
     ]
-    tests = {hour: Fraction(-(-seconds // 60)) for hour, seconds in hourly(events, account, "synthetics.browser").items()}  # one run an hour
-    requests = {hour: quantity / 1_000 for hour, quantity in hourly(events, account, "snapshot.requests").items()}
+    tests = {hour: Fraction(-(-seconds // 60)) for hour, seconds in hourly(sent, account, "synthetics.browser").items()}  # one run an hour
+    requests = {hour: quantity / 1_000 for hour, quantity in hourly(sent, account, "snapshot.requests").items()}
     return {
-        "es.capacity": capacity(events, account, range(720)),
-        "es.transfer.out": times(hourly(events, account, "data.transfer", direction="out"), "0.032", 10**9),
+        "es.capacity": capacity(events, account, hours),
+        "es.transfer.out": times(hourly(sent, account, "data.transfer", direction="out"), "0.032", 10**9),
         "es.transfer.internode": times(internode, "0.016", 10**9),
-        "es.snapshot.storage": {0: max(snapshots - 100, ZERO) * Fraction("0.033")},
+        "es.snapshot.storage": {hours.start: max(snapshots - 100, ZERO) * Fraction("0.033")},
         "es.snapshot.requests": times(beyond_free(requests, 100), "0.0018"),
-        "serverless.compute": {hour: sum((one.get(hour, ZERO) for one in vcus), ZERO) for hour in range(720)},
-        "serverless.storage": {0: stored * Fraction("0.047")},
+        "serverless.compute": {hour: sum((one.get(hour, ZERO) for one in vcus), ZERO) for hour in hours},
+        "serverless.storage": {hours.start: stored * Fraction("0.047")},
         "synthetics.browser": times(tests, "0.0123"),
     }
 
 
-def invoice(events: list[Event], account: str, closed: bool) -> dict[Key, Fraction]:
-    """September, as it is invoiced: usage, the allowance, support, a fee, credits, rounding. A minimum is due once the month is closed."""
-
-    def key(sku: str, adjustment: str = "") -> Key:
-        return account, "2026-09", "", sku, adjustment
-
-    by_hour = {sku: {hour: cost * RATE[account] for hour, cost in costs.items()} for sku, costs in used(events, account).items()}
-    due = {key(sku): sum(costs.values(), ZERO) for sku, costs in by_hour.items()}
-    # 100 GB free, of the dearer transfer first: in each account it is all of it, used within the first days.
-    assert sum(hourly(events, account, "data.transfer", direction="out").values()) > 100 * 10**9
-    due[key("es.transfer.out", "transfer-pool")] = -100 * Fraction("0.032") * RATE[account]
-    name, share = SUPPORT[account]
-    due[key(name, name)] = sum(due.values(), ZERO) * share
-    if account == "borealis" and closed:
-        assert due[key(name, name)] < 120
-        due[key(name, name)] = Fraction(120)
-    if account == "cumulus":
-        due[key("es.tam", "fees")] = Fraction(300 * 21, 30)
-    if account == "aurora":
-        early = sum((cost for costs in by_hour.values() for hour, cost in costs.items() if hour < EXPIRY), ZERO)
-        early = (early + due[key("es.transfer.out", "transfer-pool")]) * (1 + share)
-        first = min(early, Fraction(1_500))
-        due[key("", "credits")] = -first - min(sum(due.values(), ZERO) - first, Fraction(1_200))
-    total = sum(due.values(), ZERO)
-    due[key("rounding", "rounding")] = (total * 100 + Fraction(1, 2)).__floor__() / Fraction(100) - total
-    return due
+def allowance(costs: Hours, price: str, free: Fraction) -> tuple[Hours, Fraction]:
+    """What `free` GB take off each hour, the first ones first; and how many of them are left."""
+    taken: Hours = {}
+    for hour, cost in sorted(costs.items()):
+        taken[hour] = -min(cost, free * Fraction(price))
+        free += taken[hour] / Fraction(price)
+    return taken, free
 
 
-def without_zeros(amounts: dict[Key, Fraction]) -> dict[Key, Fraction]:
-    """Amounts other than 0; credits of all SKUs together."""
-    found: dict[Key, Fraction] = defaultdict(Fraction)
-    for key, amount in amounts.items():
-        found[(*key[:3], "", "credits") if key[4] == "credits" else key] += amount
+def split(costs: Hours, account: str) -> Parts:
+    """The costs of the hours in the account's currency."""
+    early = sum((cost for hour, cost in costs.items() if hour < EXPIRY), ZERO)
+    return [early * RATE[account], (sum(costs.values(), ZERO) - early) * RATE[account]]
+
+
+def paid(due: dict[tuple[str, str], Parts], left: dict[str, Fraction]) -> dict[tuple[str, str], Parts]:
+    """What credits pay, SKU by SKU in the order of their names; the one that expires first is used first. `left` is what they still hold."""
+    owed: dict[str, Parts] = {}
+    for (sku, _), amounts in due.items():
+        owed[sku] = [a + b for a, b in zip(owed.get(sku, [ZERO, ZERO]), amounts, strict=True)]
+    found: dict[tuple[str, str], Parts] = defaultdict(lambda: [ZERO, ZERO])
+    for part, valid in enumerate((("ecu-2025", "ecu-2026"), ("ecu-2026",))):
+        for credit in valid:
+            for sku in sorted(owed):
+                amount = min(left[credit], owed[sku][part])
+                assert amount >= 0
+                left[credit] -= amount
+                owed[sku][part] -= amount
+                found[sku, "credits"][part] -= amount
+    return dict(found)
+
+
+def invoices(events: list[Event], account: str, closed: bool) -> dict[Key, Fraction]:
+    """Both months as they are due for these events: usage, allowance, support, a fee, credits, rounding.
+
+    closed: September is, so a minimum of it is due.
+    """
+    found: dict[Key, Fraction] = {}
+    left = {"ecu-2025": Fraction(1_500), "ecu-2026": Fraction(1_200)} if account == "aurora" else {}
+    for month, hours in MONTHS.items():
+        costs = used(events, account, hours)
+        due = {(sku, ""): split(by_hour, account) for sku, by_hour in costs.items()}
+        taken, free = allowance(costs["es.transfer.out"], "0.032", Fraction(100))  # 100 GB, of the dearer transfer first
+        due["es.transfer.out", "transfer-pool"] = split(taken, account)
+        due["es.transfer.internode", "transfer-pool"] = split(allowance(costs["es.transfer.internode"], "0.016", free)[0], account)
+        name, share = SUPPORT[account]
+        support = [sum((amounts[part] for amounts in due.values()), ZERO) * share for part in range(2)]
+        if account == "borealis" and closed and month == "2026-09":
+            support[1] += max(120 - sum(support), ZERO)
+        due[name, name] = support
+        if account == "cumulus":
+            due["es.tam", "fees"] = [ZERO, Fraction(300 * 21, 30) if month == "2026-09" else Fraction(300)]
+        if account == "aurora":
+            due |= paid(due, left)
+        total = sum((sum(amounts) for amounts in due.values()), ZERO)
+        due["rounding", "rounding"] = [ZERO, (total * 100 + Fraction(1, 2)).__floor__() / Fraction(100) - total]
+        found |= {(account, month, *key): sum(amounts, ZERO) for key, amounts in due.items()}
     return {key: amount for key, amount in found.items() if amount}
 
 
@@ -224,18 +258,47 @@ def events() -> list[Event]:
     return list(USAGE.month())
 
 
-@pytest.mark.parametrize("account", ["aurora", "borealis", "cumulus"])
+@pytest.fixture(scope="module")
+def in_time(events: list[Event]) -> list[Event]:
+    """What there would have been if everything had come in time, and right."""
+    (amend,) = [request for request in USAGE.requests() if request["control"] == "amend"]
+    name, quantity = amend["original"][2], amend["replacement"][5]
+    found = [{**event, "data": {**event["data"], "quantity": quantity}} if event["id"] == name else event for event in events]
+    assert sum(one != other for one, other in zip(events, found, strict=True)) == 1
+    return [*found, *USAGE.late()]
+
+
+@pytest.fixture(scope="module")
+def known(events: list[Event]) -> dict[str, dict[Key, Fraction]]:
+    """What both months would come to by what was known when September was closed."""
+    return {account: invoices(events, account, closed=True) for account in RATE}
+
+
+@pytest.mark.parametrize("account", RATE)
 def test_the_month_is_that_of_a_second_computation(
-    events: list[Event], month: list[dict[str, Any]], after_close: list[dict[str, Any]], account: str
+    events: list[Event], known: dict[str, dict[Key, Fraction]], month: list[dict[str, Any]], after_close: list[dict[str, Any]], account: str
 ) -> None:
-    for items, closed in ((month, False), (after_close, True)):
-        found = {key: amount for key, amount in without_zeros(sums(items)).items() if key[:2] == (account, "2026-09")}
-        assert found == without_zeros(invoice(events, account, closed))
-    assert {item["BillingCurrency"] for item in month if item["BillingAccountId"] == account} == {"EUR" if account == "cumulus" else "USD"}
+    own = [item for item in month if item["BillingAccountId"] == account]
+    assert sums(own) == invoices(events, account, closed=False)
+    # What was invoiced of September: whatever comes later, it stays.
+    invoiced = [item for item in after_close if item["BillingAccountId"] == account and item["BillingPeriodStart"].startswith("2026-09")]
+    assert sums(invoiced) == {key: amount for key, amount in known[account].items() if key[1] == "2026-09"}
+    assert {item["BillingCurrency"] for item in own} == {"EUR" if account == "cumulus" else "USD"}
+
+
+@pytest.mark.parametrize("account", RATE)
+def test_with_its_corrections_every_month_is_what_it_would_have_been_in_time(
+    in_time: list[Event], known: dict[str, dict[Key, Fraction]], after_close: list[dict[str, Any]], account: str
+) -> None:
+    own = [item for item in after_close if item["BillingAccountId"] == account]
+    assert sums(own) == invoices(in_time, account, closed=True)
+    # The corrections are about something: without them it is what was known at the close.
+    assert sums(item for item in own if not item["ChargeClass"]) == known[account]
+    assert (sums(own) != known[account]) == (account != "cumulus")
 
 
 def test_the_story_of_the_month(events: list[Event], month: list[dict[str, Any]]) -> None:
-    due = without_zeros(sums(month))
+    due = sums(month)
     # One credit expires on the 13th with something left; the other one is used up to the last cent.
     paid = defaultdict(Fraction)
     for item in month:
@@ -244,7 +307,7 @@ def test_the_story_of_the_month(events: list[Event], month: list[dict[str, Any]]
     assert paid["ecu-2026"] == -1_200
     assert -1_500 < paid["ecu-2025"] < -1_300
     # The vendor's worked example: 120 GB on average, 20 of them charged.
-    assert due["cumulus", "2026-09", "", "es.snapshot.storage", ""] == 20 * Fraction("0.033") * Fraction("0.92")
+    assert due["cumulus", "2026-09", "es.snapshot.storage", ""] == 20 * Fraction("0.033") * Fraction("0.92")
     # Three hours unheard of, less the 45 minutes that the last reading holds; the reading before came half an hour earlier.
     silent = [cost for hour, cost in capacity(events, "borealis", range(6 * 24 + 2, 6 * 24 + 5)).items()]
     kibana = Fraction("0.0438")
@@ -264,21 +327,37 @@ def test_what_comes_after_the_close_is_a_correction(month: list[dict[str, Any]],
 
     # Of what was used in the closed month nothing changes, whatever comes behind it.
     assert september(after_close) == september(month)
-    corrections = {key: amount for key, amount in sums(after_close).items() if key[2]}
-    late = sum(Fraction(event["data"]["quantity"]) for event in USAGE.late() if event["subject"] == "aurora")
-    (amend,) = [request for request in USAGE.requests() if request["control"] == "amend"]
-    too_much = Fraction(amend["original"][5]) - Fraction(amend["replacement"][5])
-    assert corrections == {
-        ("aurora", "2026-10", "Correction", "es.transfer.out", ""): late / 10**9 * Fraction("0.032"),
-        ("borealis", "2026-10", "Correction", "es.transfer.out", ""): -too_much / 10**9 * Fraction("0.032"),
-        ("borealis", "2026-10", "Correction", "es.capacity", ""): 30 * (3 - Fraction(1, 4)) * Fraction("0.0438"),
+    corrections = [item for item in after_close if item["ChargeClass"]]
+    assert {(item["ChargeClass"], item["BillingPeriodStart"][:7], item["x_CorrectedPeriod"]) for item in corrections} == {
+        ("Correction", "2026-10", "2026-09")
     }
+    (amend,) = [request for request in USAGE.requests() if request["control"] == "amend"]
+    replica = sum(Fraction(event["data"]["quantity"]) for event in USAGE.late() if event["subject"] == "aurora") / 10**9 * Fraction("0.032")
+    refund = (Fraction(amend["original"][5]) - Fraction(amend["replacement"][5])) / 10**9 * Fraction("0.032")
+    unheard = 30 * (3 - Fraction(1, 4)) * Fraction("0.0438")
+    found = sums(corrections)
+    rounding = {account: found.pop((account, "2026-09", "rounding", "rounding")) for account in ("aurora", "borealis")}
+    out, between = Fraction("52.619364") * Fraction("0.032"), Fraction("38.9038728") * Fraction("0.016")
+    assert found == {
+        # The allowance and both credits were used up when the month was closed: late usage is due whole, and support of it.
+        ("aurora", "2026-09", "es.transfer.out", ""): replica,
+        ("aurora", "2026-09", "support-enterprise", "support-enterprise"): replica / 5,
+        # Less transfer out than the allowance covers: what it gave there is taken back, and the rest of it is for the other transfer.
+        # Support was and remains the minimum.
+        ("borealis", "2026-09", "es.transfer.out", ""): -refund,
+        ("borealis", "2026-09", "es.transfer.out", "transfer-pool"): Fraction("3.2") - out,
+        ("borealis", "2026-09", "es.transfer.internode", "transfer-pool"): -between,
+        ("borealis", "2026-09", "es.capacity", ""): unheard,
+    }
+    for account, amount in rounding.items():
+        assert abs(amount) < Fraction(1, 100)
+        assert (sum(one for key, one in found.items() if key[0] == account) + amount) * 100 % 1 == 0
 
 
 def test_every_total_is_in_whole_cents(after_close: list[dict[str, Any]]) -> None:
     totals: dict[tuple[str, str], Fraction] = defaultdict(Fraction)
-    for (account, billed_in, *_), amount in sums(after_close).items():
-        totals[account, billed_in] += amount
+    for item in after_close:
+        totals[item["BillingAccountId"], item["BillingPeriodStart"]] += Fraction(item["BilledCost"])
     assert {amount * 100 % 1 for amount in totals.values()} == {0}
     assert len(totals) == 6
 
