@@ -44,10 +44,19 @@ def _changes(old: Meter, new: Meter | None, coming: int) -> list[str]:
         return []
     if old.effective_to <= coming:
         return [f"{name} ended at {format_time(old.effective_to)}; what has ended does not change, add a meter with another id"]
-    if new.effective_to <= coming:
+    # A sample that was counted holds on into windows that are still to come: these were computed with the old end.
+    held = coming + old.gap_limit
+    if new.effective_to <= held:
         end = format_time(new.effective_to)
-        return [f"{name} is to end at {end}, by when events may have been counted; write an `effective_to` after {format_time(coming)}"]
+        return [f"{name} is to end at {end}, by when {_counted(old)}; write an `effective_to` after {format_time(held)}"]
+    if old.effective_to <= held:
+        end = format_time(old.effective_to)
+        return [f"{name} ends at {end}, by when {_counted(old)}; leave that as it is, and add a meter with another id that begins then"]
     return []
+
+
+def _counted(meter: Meter) -> str:
+    return "samples may hold that were counted" if meter.gap_limit else "events may have been counted"
 
 
 def _beginning(meter: Meter, old: Tariff, coming: int) -> list[str]:

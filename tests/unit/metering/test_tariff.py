@@ -147,6 +147,24 @@ def test_what_may_not_follow(meters: list[str], expected: str) -> None:
     assert "\n" not in reason
 
 
+HELD = "id: h, event: h, aggregation: time_weighted, gap_limit: 26h, sku: h, unit: GB-s, per: second"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (HELD, f"{HELD}, effective_to: 2026-03-03T00:00:00Z", ""),
+        (HELD, f"{HELD}, effective_to: {TOMORROW}", "meter `h` is to end at 2026-03-02T00:00:00Z, by when samples may hold that were counted"),
+        (f"{HELD}, effective_to: {TOMORROW}", HELD, "meter `h` ends at 2026-03-02T00:00:00Z, by when samples may hold that were counted"),
+        (f"{HELD}, effective_to: 2026-03-03T00:00:00Z", HELD, ""),
+    ],
+)
+def test_an_end_moves_only_where_no_counted_sample_holds(before: str, after: str, expected: str) -> None:
+    """Windows that such a sample reaches into were computed already, and are not computed anew with a tariff."""
+    found = check_succession(tariff(before), tariff(after), parse_time("2026-03-01T12:00:00Z"))
+    assert [reason[: len(expected)] for reason in found] == ([expected] if expected else [])
+
+
 def test_the_first_tariff_may_be_anything() -> None:
     assert check_succession(EMPTY_TARIFF, BEFORE, NOW) == []
 
