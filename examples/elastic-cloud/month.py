@@ -121,13 +121,18 @@ EXPLAINED: tuple[tuple[str, dict[str, str]], ...] = (
      {"BillingAccountId": "cumulus", "SkuId": "es.snapshot.storage", "BillingPeriodStart": SEPTEMBER, "x_Component": "tier-2"}),
     ("The free transfer of aurora:", {"BillingAccountId": "aurora", "x_Adjustment": "transfer-pool", "BillingPeriodStart": SEPTEMBER}),
     ("What is missing to the minimum of borealis's support, due since the close:",
-     {"BillingAccountId": "borealis", "x_Adjustment": "support-gold", "x_Component": "minimum"}),
+     {"BillingAccountId": "borealis", "x_Adjustment": "support-gold", "x_Component": "minimum", "BillingPeriodStart": SEPTEMBER}),
     ("The credit of aurora that runs out:", {"BillingAccountId": "aurora", "ChargeDescription": "ecu-2026: es.capacity"}),
     ("A fee of cumulus, for 21 of 30 days:", {"BillingAccountId": "cumulus", "x_Adjustment": "fees", "BillingPeriodStart": SEPTEMBER}),
     ("The cent that rounding leaves:", {"BillingAccountId": "aurora", "x_Adjustment": "rounding", "BillingPeriodStart": SEPTEMBER}),
     ("A correction: readings of the closed month that came late:",
      {"BillingAccountId": "borealis", "ChargeClass": "Correction", "SkuId": "es.capacity"}),
-    ("A correction: the amended event:", {"BillingAccountId": "borealis", "ChargeClass": "Correction", "SkuId": "es.transfer.out"}),
+    ("A correction: the amended event:",
+     {"BillingAccountId": "borealis", "ChargeClass": "Correction", "x_PriceId": "transfer-out-2026"}),
+    ("A correction: with less transfer out, the free transfer of borealis covers that between nodes too:",
+     {"BillingAccountId": "borealis", "ChargeClass": "Correction", "x_Adjustment": "transfer-pool", "SkuId": "es.transfer.internode"}),
+    ("A correction: support of what came late:",
+     {"BillingAccountId": "aurora", "ChargeClass": "Correction", "x_Adjustment": "support-enterprise"}),
 )  # fmt: skip
 
 
