@@ -14,8 +14,8 @@ from ratemill.pricing.price import Price
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parents[2] / "data" / "pricing_cases.json").read_text())
 
 
-def price_of(case: dict[str, Any]) -> Price:
-    """The price that a case describes: its fields become named options of the price book."""
+def fields_of(case: dict[str, Any]) -> dict[str, Any]:
+    """The price that a case describes, as it stands in a price book: the case's fields become named options."""
     model = case["model"].removesuffix("_delta")
     fields: dict[str, Any] = {"id": case["id"], "sku": "case", "unit": "Units", "model": model}
     if model == "package":
@@ -33,8 +33,13 @@ def price_of(case: dict[str, Any]) -> Price:
         fields["minimum_due"] = "period_end"
     if "round_dp" in case:
         fields["rounding"] = {"digits": case["round_dp"], "mode": "half_up", "scope": "tier" if case.get("round_per_tier") else "period"}
+    return fields
+
+
+def price_of(case: dict[str, Any]) -> Price:
+    """The same, read by the price book's reader."""
     # JSON is YAML: what the test says is what a person could write.
-    book = parse_price_book(json.dumps({"currency": case["currency"], "prices": [fields]}), f"{case['id']}.yaml")
+    book = parse_price_book(json.dumps({"currency": case["currency"], "prices": [fields_of(case)]}), f"{case['id']}.yaml")
     return book.prices[0]
 
 
