@@ -51,7 +51,7 @@ class Rejected(NamedTuple):
 
 @dataclass(slots=True)
 class SkuTotal:
-    """What one SKU costs one account."""
+    """What one SKU costs one account, in one currency."""
 
     cost: Decimal = ZERO
     line_items: int = 0
@@ -68,16 +68,26 @@ class Totals:
     rejected: int = 0
     line_items: int = 0
     unpriced: int = 0
-    by_sku: dict[tuple[str, str], SkuTotal] = field(default_factory=dict)  # by account and sku
+    by_sku: dict[tuple[str, str, str], SkuTotal] = field(default_factory=dict)  # by account, sku and currency
 
     def take(self, item: RatedLineItem) -> None:
         """Add a line item."""
         self.line_items += 1
         self.unpriced += item.x_unpriced
-        row = self.by_sku.setdefault((item.billing_account_id, item.sku_id), SkuTotal())
+        row = self.by_sku.setdefault((item.billing_account_id, item.sku_id, item.billing_currency), SkuTotal())
         row.cost += money(item.billed_cost)
         row.line_items += 1
         row.unpriced += item.x_unpriced
+
+    def by_currency(self) -> dict[str, SkuTotal]:
+        """One exact total per currency, in their order; currencies are never added to each other."""
+        found: dict[str, SkuTotal] = {}
+        for (_, _, currency), row in sorted(self.by_sku.items()):
+            total = found.setdefault(currency, SkuTotal())
+            total.cost += row.cost
+            total.line_items += row.line_items
+            total.unpriced += row.unpriced
+        return dict(sorted(found.items()))
 
 
 def decode_piece(piece: Piece, format: str, limits: Limits = DEFAULT_LIMITS) -> list[UsageEvent | Rejection]:

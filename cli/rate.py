@@ -9,21 +9,21 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import click
 import msgspec
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from ..collectors.files import read_pieces, size_of
 from ..metering.alignment import misaligned
-from ..pricing.money import ZERO, plain, round_to, use_exact_arithmetic
+from ..pricing.money import plain, round_to, use_exact_arithmetic
 from ..schemas.decoders.registry import FORMATS
 from ..schemas.errors import BadInput, BadPriceBook, RatemillError
 from ..schemas.line_item import RatedLineItem, decode_line_item
@@ -203,39 +203,44 @@ def byte_progress(path: str, label: str = "reading") -> Iterator[Callable[[int],
 
 
 def _summary(totals: Totals, currency: str, top: int, console: Console) -> None:
-    """Conservation, and the most expensive (account, sku) pairs, in a table that fits the terminal."""
+    """Conservation, and the most expensive (account, sku) pairs, in a table that fits the terminal. currency: of the book."""
+    every = totals.by_currency() or {currency: SkuTotal()}
     if totals.by_sku and top:
-        console.print(_table(totals, currency, top))
-    cost = sum((row.cost for row in totals.by_sku.values()), ZERO)
+        console.print(_table(totals, every, top))
     line = f"received {totals.received:,} = counted {totals.counted:,} + duplicates {totals.duplicates:,} + rejected {totals.rejected:,}"
     unpriced = f", {totals.unpriced:,} of them unpriced (no price for their sku and unit at that time)" if totals.unpriced else ""
-    for text in (line, f"{totals.line_items:,} line items{unpriced}", f"total cost: {plain(cost)} {currency}"):
+    costs = ", ".join(f"{plain(total.cost)} {name}" for name, total in every.items())
+    for text in (line, f"{totals.line_items:,} line items{unpriced}", f"total cost: {costs}"):
         console.print(text, soft_wrap=True, highlight=False)
     if totals.received != totals.counted + totals.duplicates + totals.rejected:
         raise RatemillError("broken invariant: received is not counted + duplicates + rejected; please report this")
 
 
-def _table(totals: Totals, currency: str, top: int) -> Table:
-    ranked = sorted(totals.by_sku.items(), key=lambda row: (-row[1].cost, row[0]))
-    every = SkuTotal(sum((row.cost for _, row in ranked), ZERO), totals.line_items, totals.unpriced)
+def _table(totals: Totals, every: Mapping[str, SkuTotal], top: int) -> Table:
+    """The largest rows of each currency first, then one total per currency. every: those totals."""
+    ranked = sorted(totals.by_sku.items(), key=lambda row: (row[0][2], -row[1].cost, row[0]))
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in ("account", "sku"):
         table.add_column(name, overflow="ellipsis", min_width=5)
-    shown = [_cells(row, bool(totals.unpriced)) for _, row in ranked[:top]]
-    sums = _cells(every, bool(totals.unpriced))
-    for at, name in enumerate((currency, "items", "unpriced")[: len(sums)]):
+    unpriced, several = bool(totals.unpriced), len(every) > 1
+    shown = [_cells(row, currency, unpriced, several) for (_, _, currency), row in ranked[:top]]
+    sums = [_cells(row, currency, unpriced, several) for currency, row in every.items()]
+    headers = [*(("currency", "cost") if several else every), "items", *(("unpriced",) if unpriced else ())]
+    for header, *column in zip(headers, *shown, *sums, strict=True):
         # Names are cut in a narrow terminal; an amount never is.
-        widest = max(len(cells[at]) for cells in (*shown, sums, [name] * len(sums)))
-        table.add_column(name, justify="right", no_wrap=True, min_width=widest)
-    for ((account, sku), _), cells in zip(ranked, shown, strict=False):
+        side: JustifyMethod = "left" if header == "currency" else "right"
+        table.add_column(header, justify=side, no_wrap=True, min_width=max(map(len, (header, *column))))
+    for ((account, sku, _), _), cells in zip(ranked, shown, strict=False):
         table.add_row(*(Text(printable(name), no_wrap=True, overflow="ellipsis") for name in (account, sku)), *cells)
     if len(ranked) > top:
         table.add_row(f"+{len(ranked) - top:,} more", style="dim")
     table.add_section()
-    table.add_row("total", "", *sums, style="bold")
+    for cells in sums:
+        table.add_row("total", "", *cells, style="bold")
     return table
 
 
-def _cells(row: SkuTotal, with_unpriced: bool) -> list[str]:
+def _cells(row: SkuTotal, currency: str, with_unpriced: bool, with_currency: bool) -> list[str]:
     unpriced = [f"{row.unpriced:,}" if row.unpriced else ""] if with_unpriced else []
-    return [f"{round_to(row.cost, 6, 'half_even'):,f}", f"{row.line_items:,}", *unpriced]
+    head = [currency] if with_currency else []
+    return [*head, f"{round_to(row.cost, 6, 'half_even'):,f}", f"{row.line_items:,}", *unpriced]

@@ -186,3 +186,27 @@ def test_usage_without_a_price_is_told(rate: Rate) -> None:
     result = rate(lines([event("1", unit="other")]))
     assert "1 of them unpriced" in result.stderr
     assert rate.items()[0]["x_Unpriced"] is True
+
+
+TWO_CURRENCIES = """
+currency: USD
+prices: [{id: a, sku: s, unit: u, model: unit, unit_price: "2"}]
+exchange_rates: [{currency: EUR, rate: "0.5"}]
+accounts: [{account: bonn, currency: EUR}]
+"""
+
+
+def test_currencies_have_totals_of_their_own(rate: Rate) -> None:
+    (rate.folder / "book.yaml").write_text(TWO_CURRENCIES)
+    result = rate(lines([event("1", quantity="3"), event("2", "bonn", quantity="7")]))
+    assert "total cost: 7 EUR, 6 USD" in result.stderr
+    assert "13" not in result.stderr  # what it is if euros are taken for dollars
+    totals = [line.split() for line in result.stderr.splitlines() if line.split()[:2] in (["total", "EUR"], ["total", "USD"])]
+    assert totals == [["total", "EUR", "7.000000", "1"], ["total", "USD", "6.000000", "1"]]
+    assert [(i["BillingCurrency"], i["BilledCost"]) for i in rate.items()] == [("USD", "6"), ("EUR", "7")]
+
+
+def test_one_currency_is_named_once(rate: Rate) -> None:
+    result = rate(lines([event("1", quantity="3")]))
+    assert "total cost: 9 USD" in result.stderr
+    assert "currency" not in result.stderr
