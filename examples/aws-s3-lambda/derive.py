@@ -14,11 +14,13 @@ The SKU of a usage event is the `usageType`, which is also what a bill of AWS sh
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,7 +56,20 @@ class Price(NamedTuple):
 
 
 class Unusable(Exception):
-    """A row, or the rows of a SKU, that cannot become a price."""
+    """A row, the rows of a SKU, or a whole source that cannot become a price."""
+
+
+@contextmanager
+def source(path: Path) -> Iterator[None]:
+    """Whatever a source lacks is told in one line that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise Unusable(f"cannot read {path}: {error.strerror}") from error
+    except KeyError as error:
+        raise Unusable(f"{path.name}: {error} is not known, or is a column that is not there") from error
+    except (Unusable, ValueError, csv.Error) as error:
+        raise Unusable(f"{path.name}: {error}") from error
 
 
 def digits(text: str) -> str:
@@ -83,7 +98,9 @@ def read_list(path: Path) -> list[tuple[int, dict[str, str]]]:
     """(line, row) of a price list. Five lines of metadata stand before the header."""
     with path.open(encoding="utf-8", newline="") as file:
         lines = list(csv.reader(file))
-    at = next(number for number, row in enumerate(lines) if row[0] == "SKU")
+    at = next((number for number, row in enumerate(lines) if row[:1] == ["SKU"]), None)
+    if at is None:
+        raise Unusable("no line begins with SKU, so this is not a price list of AWS")
     return [(at + 2 + number, dict(zip(lines[at], row, strict=True))) for number, row in enumerate(lines[at + 1 :])]
 
 
@@ -178,7 +195,12 @@ def as_yaml(price: Price) -> str:
 
 def book(tell: list[str]) -> str:
     """The text of prices.yaml."""
-    prices = [price for path in LISTS for price in list_prices(path, tell)] + list(report_prices(REPORT, tell))
+    prices: list[Price] = []
+    for path in LISTS:
+        with source(path):
+            prices += list_prices(path, tell)
+    with source(REPORT):
+        prices += report_prices(REPORT, tell)
     head = (
         "# Made by derive.py from price lists of AWS; see README.md. Do not edit.\n"
         "# The lists are of 2018 (S3), 2020 (Lambda) and 2023 (the other regions): real prices, not today's.\n"
@@ -190,15 +212,25 @@ def book(tell: list[str]) -> str:
 
 
 def main() -> int:
-    tell: list[str] = []
-    text = book(tell)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 if prices.yaml is not what the sources give")
+    options, tell = parser.parse_args(), list[str]()
+    try:
+        text = book(tell)
+    except Unusable as reason:
+        print(f"derive.py: {reason}", file=sys.stderr)
+        return 1
     for line in tell:
         print(line, file=sys.stderr)
-    if "--check" in sys.argv[1:]:
+    if options.check:
         same = BOOK.exists() and BOOK.read_text(encoding="utf-8") == text
         print("prices.yaml is what the sources give" if same else "prices.yaml differs from what the sources give; run derive.py")
         return 0 if same else 1
-    BOOK.write_text(text, encoding="utf-8")
+    try:
+        BOOK.write_text(text, encoding="utf-8")
+    except OSError as error:
+        print(f"derive.py: cannot write {BOOK}: {error.strerror}", file=sys.stderr)
+        return 1
     print(f"wrote {text.count('  - id: ')} prices to {BOOK.name}")
     return 0
 

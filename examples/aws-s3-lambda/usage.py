@@ -9,8 +9,10 @@ tier within three days. One hour is sent twice, as collectors do after a timeout
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -110,6 +112,20 @@ def events() -> Iterator[str]:
             yield json.dumps(event)
 
 
+def main() -> int:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    try:
+        for line in events():
+            sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python must not try again at exit
+        if isinstance(error, BrokenPipeError):  # whoever reads has seen enough
+            return 0
+        print(f"usage.py: cannot write the events: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    for line in events():
-        sys.stdout.write(line + "\n")
+    sys.exit(main())

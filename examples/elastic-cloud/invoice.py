@@ -7,7 +7,9 @@ ITEMS are line items as `ratemill rate` writes them. Sums are exact; what is sho
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -66,12 +68,22 @@ def invoices(items: Iterable[Item]) -> Iterator[str]:
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
-        print("usage: python examples/elastic-cloud/invoice.py ITEMS.ndjson", file=sys.stderr)
-        return 2
-    with Path(sys.argv[1]).open(encoding="utf-8") as file:
-        for line in invoices(json.loads(text) for text in file):
-            print(line)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("items", type=Path, metavar="ITEMS.ndjson", help="line items, as `ratemill rate --output` writes them")
+    path: Path = parser.parse_args().items
+    try:
+        with path.open(encoding="utf-8") as file:
+            lines = list(invoices(json.loads(text) for text in file))
+    except OSError as error:
+        print(f"invoice.py: cannot read {path}: {error.strerror}", file=sys.stderr)
+        return 1
+    except (ValueError, KeyError, TypeError, AttributeError):
+        print(f"invoice.py: {path} does not hold line items; make them with `ratemill rate --output`", file=sys.stderr)
+        return 1
+    try:
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:  # whoever reads has seen enough; Python must not try again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

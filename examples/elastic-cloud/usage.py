@@ -18,6 +18,7 @@ each hour, and every run of a browser test. What is charged is made of it by the
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import sys
@@ -251,15 +252,18 @@ FILES = {"month.ndjson": month, "requests.ndjson": requests, "late.ndjson": late
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
-        print("usage: python examples/elastic-cloud/usage.py FOLDER", file=sys.stderr)
-        return 2
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, events in FILES.items():
-        lines = [json.dumps(one) for one in events()]
-        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
-        print(f"{folder / name}: {len(lines):,} lines")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to write the three files; made if it is not there")
+    folder: Path = parser.parse_args().folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, events in FILES.items():
+            lines = [json.dumps(one) for one in events()]
+            (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+            print(f"{folder / name}: {len(lines):,} lines")
+    except OSError as error:
+        print(f"usage.py: cannot write to {error.filename or folder}: {error.strerror}; name another folder", file=sys.stderr)
+        return 1
     return 0
 
 
