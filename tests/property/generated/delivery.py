@@ -21,7 +21,7 @@ from ratemill.streams.core.store import Effects, MemoryStore
 from ratemill.streams.core.sweep import Target, Wanted, definition, rerate, sweep
 
 from .chance import DAY, MARCH, Chance
-from .histories import Amendment, Close, CloseBackfill, History, Phase, Revert
+from .histories import MONTH, Amendment, Close, CloseBackfill, History, Phase, Revert
 from .worlds import World
 
 __all__ = ["Delivery", "Items", "Play", "Topic", "differences", "month_of_item", "month_of_text"]
@@ -171,8 +171,9 @@ class Delivery:
     def _steps(self, phase: Phase) -> list[Any]:
         """Batches of events, amendments, the new tariff, restarts: in an order that the phase allows."""
         chance = self.chance
-        later = {feed.event for feed in self.world.feeds if feed.later}
-        waits = [e.sku for e in (*phase.events, *phase.again)] + [a.now.sku for a in phase.amendments if a.now is not None]
+        feeds = {feed.event: feed for feed in self.world.feeds}
+        coming = [*phase.events, *phase.again, *(amendment.now for amendment in phase.amendments if amendment.now is not None)]
+        waits = any(event.sku in feeds and feeds[event.sku].awaits(event.time // 10**9) for event in coming)
         events = list(phase.events)
         chance.shuffle(events)
         steps: list[Any] = []
@@ -188,7 +189,7 @@ class Delivery:
         for _ in range(chance.choice((0, 0, 1, 2))):
             steps.insert(chance.randint(0, len(steps)), chance.choice(("restart", "restart", "rerate", "commit")))
         if phase.tariff is not None:
-            steps.insert(0 if later & set(waits) else chance.randint(0, len(steps)), phase.tariff)
+            steps.insert(0 if waits else chance.randint(0, len(steps)), phase.tariff)
         return steps
 
     def _step(self, step: Any) -> None:
@@ -205,6 +206,8 @@ class Delivery:
             self._commit()
         elif isinstance(step, Amendment):
             self._commit()
+            if not self.play_as.at_once and self.chance.hits(0.1):
+                self._die(lambda state: amend(state, step.original, step.now))
             amend(self.state, step.original, step.now)
             if self.chance.hits(0.5):
                 self._commit("control:amend")
@@ -212,11 +215,22 @@ class Delivery:
             self._add(step)
 
     def _add(self, events: Sequence[UsageEvent]) -> None:
+        if not self.play_as.at_once and self.chance.hits(0.1):
+            self._commit()
+            self._die(lambda state: state.add(events))
         added = self.state.add(events)
         assert added.counted + added.duplicates + len(added.conflicts) + len(added.rejected) == len(events)
         self.counted += added.counted
         if self.play_as.at_once or self.chance.hits(0.5):
             self._commit()
+
+    def _die(self, act: Callable[[PartitionState], object]) -> None:
+        """Do something, and lose it before it is durable; half of the time with its line items on their way."""
+        act(self.state)
+        effects = self.state.seal(self.now_s, self.revision + 1)
+        if self.chance.hits(0.5):
+            list(effects.line_items)
+        self.state = self._fresh()
 
     def _commit(self, cause: str = "") -> None:
         self._next()
@@ -240,10 +254,10 @@ class Delivery:
         elif isinstance(end, Revert):
             done = False
             while not done:
+                if not self.play_as.at_once and self.chance.hits(0.3):
+                    self._die(lambda state: revert_backfill(state, end.name, 1))
                 _, done = revert_backfill(self.state, end.name, ALL if self.play_as.at_once else self.chance.choice((1, 2, ALL)))
                 self._commit("control:revert")
-                if not self.play_as.at_once and self.chance.hits(0.3):
-                    self.state = self._fresh()
 
     def _close(self, month: int) -> None:
         before = self.closed.month
@@ -276,9 +290,10 @@ class Delivery:
         chance = self.chance
         account, sku = chance.choice(("", *self.world.accounts)), chance.choice(("", *(feed.event for feed in self.world.feeds)))
         limit, after, done = chance.choice((1, 2, ALL)), b"", False
+        wanted = Wanted(account, sku, chance.choice((0, 0, MONTH, MONTH + 1)))
         before = self.topic.present()
         while not done:
-            swept = rerate(self.state, Wanted(account, sku), after, limit)
+            swept = rerate(self.state, wanted, after, limit)
             self._next()
             self.topic.take(written(swept.items, self.revision, "control:rerate")[0], again=True)
             after, done = swept.after, swept.done

@@ -16,7 +16,7 @@ from .chance import APRIL, BOUNDARIES, DAY, FEBRUARY, HOUR, MARCH, MAY, Chance
 from .meters_drawn import Feed
 from .worlds import World
 
-__all__ = ["Amendment", "Backfill", "Close", "CloseBackfill", "History", "Phase", "Revert", "history_of", "identity_of"]
+__all__ = ["MONTH", "Amendment", "Backfill", "Close", "CloseBackfill", "History", "Phase", "Revert", "history_of", "identity_of"]
 
 NS = 1_000_000_000
 HOTTEST = (MARCH, MARCH + 9 * DAY, MARCH + 28 * DAY + HOUR, APRIL, *BOUNDARIES)
@@ -94,6 +94,7 @@ class _Writer:
         self.sent: list[UsageEvent] = []
         self.coming: list[UsageEvent] = []  # amended before they are sent, in a later phase
         self.gone: set[tuple[str, str, str]] = set()  # reverted
+        self.later = False  # the second tariff may be known
         self.last: dict[str, UsageEvent] = {}
         self.backfills: list[Backfill] = []
         self.closed = 0
@@ -106,7 +107,7 @@ class _Writer:
             first = chance.randrange(len(ends))
             self.tariffs[first] = 1
             # Back to the first one, where that does not take a meter away.
-            if not any(feed.later for feed in self.world.feeds) and first + 1 < len(ends) and chance.hits(0.5):
+            if all(feed.since is None for feed in self.world.feeds) and first + 1 < len(ends) and chance.hits(0.5):
                 self.tariffs[chance.randrange(first + 1, len(ends))] = 0
         phases = []
         for number, end in enumerate(ends):
@@ -131,8 +132,8 @@ class _Writer:
     def _phase(self, number: int, end: Close | Revert | CloseBackfill | None) -> Phase:
         chance = self.chance
         declared = self._declare(number)
-        later = any(phase <= number for phase in self.tariffs)
-        feeds = [feed for feed in self.world.feeds if later or not feed.later]
+        self.later = any(phase <= number for phase in self.tariffs)
+        feeds = [feed for feed in self.world.feeds if self.later or feed.since != 0]
         fresh, self.coming = self.coming, []
         fresh += [self._event(chance.choice(feeds)) for _ in range(chance.choice((0, 1, 3, 8, 14, 20) if number else (2, 6, 12, 20, 45)))]
         if self.gone and chance.hits(0.6):
@@ -160,6 +161,8 @@ class _Writer:
         backfill = chance.choice(("old", "other", "undeclared")) if chance.hits(0.12) else ""
         at = chance.choice(self.hot) + chance.choice((0, 0, 0, HOUR, -HOUR, 2 * HOUR, 5 * HOUR, DAY, -DAY))
         at += chance.choice((0, 0, 1, 59, 1_800, 3_599))
+        if feed.since is not None and not self.later:
+            at = min(at, feed.since - 1)  # the second tariff was not late
         event = UsageEvent(
             chance.choice(self.world.accounts), chance.choice(("p", "q")), f"e{next(self.numbers)}", feed.event, at * NS + chance.choice((0, 0, 1)),
             self._quantity(feed), chance.choice(feed.units), chance.choice(("", "aws", "gcp")), chance.choice(("", "eu", "us")),
@@ -209,7 +212,7 @@ class _Writer:
             return replace(other, account=original.account, source=original.source, id=original.id, backfill=original.backfill)
         fields = chance.some(("time", "quantity", "region", "resource", "provider", "dimensions"), 1, 2)
         feed = next((feed for feed in self.world.feeds if feed.event == original.sku), feeds[0])
-        other = replace(other, quantity=self._quantity(feed))
+        other = replace(self._event(feed), quantity=self._quantity(feed))
         return replace(original, **{field: getattr(other, field) for field in fields})
 
     def _recounted(self) -> list[UsageEvent]:

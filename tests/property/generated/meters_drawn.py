@@ -9,7 +9,7 @@ from ratemill.metering.calendar import calendar
 from .chance import APRIL, DAY, MARCH, Chance, iso
 from .prices_drawn import MODELS, Target
 
-__all__ = ["AGGREGATIONS", "Feed", "Metered", "later_meter", "meters_drawn", "plain_feeds"]
+__all__ = ["AGGREGATIONS", "Feed", "Metered", "ended", "later_meter", "meters_drawn", "plain_feeds"]
 
 AGGREGATIONS = ("sum", "count", "min", "max", "latest", "unique", "time_weighted", "counter")
 ADDITIVE = ("sum", "count")
@@ -26,7 +26,11 @@ class Feed(NamedTuple):
     event: str
     units: tuple[str, ...]
     quantities: tuple[str, ...] = ANY
-    later: bool = False  # its meter begins with the second tariff
+    since: int | None = None  # from this time on (seconds) events come only when the second tariff is known; None: at any time
+
+    def awaits(self, time_s: int) -> bool:
+        """Whether events of a time come only when the second tariff is known."""
+        return self.since is not None and time_s >= self.since
 
 
 class Metered(NamedTuple):
@@ -42,7 +46,9 @@ def plain_feeds(chance: Chance, most: int, models: tuple[str, ...] = MODELS) -> 
     found = []
     for number in range(chance.randint(1, most)):
         sku = f"s{number}"
-        found.append((Feed(sku, ("u",)), Target(sku, "u", models=models)))
+        # Usage in another unit than that of the price has no price.
+        units = ("u", "u", "u", "v") if chance.hits(0.15) else ("u",)
+        found.append((Feed(sku, units), Target(sku, "u", models=models)))
     return found
 
 
@@ -179,10 +185,32 @@ def _effective(chance: Chance, meter: dict[str, Any], window: str) -> None:
     meter[key] = iso(days.start(chance.choice((MARCH + 9 * DAY + 7_200, APRIL + 7_200))))
 
 
+GAPS = {"90m": 5_400, "2h": 7_200, "26h": 93_600, "3d": 259_200}
+
+
+def ended(chance: Chance, meters: list[Metered]) -> list[Metered] | None:
+    """The meters of a second tariff in which one of them ends, at a time that was to come; None where none can."""
+    able = [at for at, one in enumerate(meters) if "effective_to" not in one.meter and one.feed.since is None]
+    if not able:
+        return None
+    at = chance.choice(able)
+    one = meters[at]
+    days = calendar(str(one.meter.get("window", "hour")), one.meter.get("timezone", "UTC"))
+    end = days.end(days.start(chance.choice((APRIL + 4 * DAY, APRIL + 9 * DAY))))
+    # A sample that was counted may hold for a while: the tariff comes so much earlier.
+    since = end - GAPS.get(one.meter.get("gap_limit", ""), 0)
+    if "effective_from" in one.meter and one.meter["effective_from"] >= iso(since):
+        return None
+    feed = one.feed._replace(since=since)
+    found = [other._replace(feed=feed) if other.feed.event == feed.event else other for other in meters]
+    found[at] = Metered(one.meter | {"effective_to": iso(end)}, feed, one.target)
+    return found
+
+
 def later_meter(chance: Chance) -> Metered:
     """A meter that the second tariff adds, for events that were not sent before."""
     one = _meter(chance, "later", chance.choice(AGGREGATIONS))
     meter = {key: value for key, value in one.meter.items() if key != "effective_to"}
     days = calendar(str(meter.get("window", "hour")), meter.get("timezone", "UTC"))
     meter["effective_from"] = iso(days.end(days.start(APRIL + 4 * DAY)))
-    return Metered(meter, one.feed._replace(later=True), one.target)
+    return Metered(meter, one.feed._replace(since=0), one.target)

@@ -126,7 +126,7 @@ def _unit(chance: Chance, target: Target) -> dict[str, Any]:
 
 
 def _tiers(chance: Chance, target: Target) -> dict[str, Any]:
-    bounds = chance.ascending(BOUNDS, 3)
+    bounds = BOUNDS if chance.hits(0.04) else chance.ascending(BOUNDS, 3)
     tiers = []
     for bound in [*bounds, None]:
         tier: dict[str, Any] = {} if bound is None else {"up_to": bound}

@@ -15,7 +15,7 @@ from ratemill.metering.tariff import Tariff, parse_tariff
 from ratemill.streams.core.segments import Rates
 
 from .chance import Chance
-from .meters_drawn import Feed, Metered, later_meter, meters_drawn, plain_feeds
+from .meters_drawn import Feed, Metered, ended, later_meter, meters_drawn, plain_feeds
 from .prices_drawn import Target, series_drawn
 from .terms_drawn import exchange_rates, terms_drawn
 
@@ -64,12 +64,13 @@ def world_of(seed: int, name: str) -> World:
     meters = meters_drawn(chance, profile.meters)
     targets = _targets(plain, meters)
     one = _spec(chance, targets, accounts, foreign, profile.terms, meters)
-    feeds = [feed for feed, _ in plain] + list({metered.feed.event: metered.feed for metered in meters}.values())
-    if meters and chance.hits(0.3):
+    if meters and chance.hits(0.25):
+        meters = ended(chance, meters) or meters
+    elif meters and chance.hits(0.3):
         added = later_meter(chance)
         meters = [*meters, added]
-        feeds.append(added.feed)
         targets = [*targets, added.target]
+    feeds = [feed for feed, _ in plain] + list({metered.feed.event: metered.feed for metered in meters}.values())
     if chance.hits(0.2):
         foreign = {} if foreign else {chance.choice(accounts): "EUR"} if profile.foreign else {}
     two = _spec(chance, targets, accounts, foreign, profile.terms, meters)
