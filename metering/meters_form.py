@@ -21,7 +21,7 @@ from .exact import Factor
 from .expression import BadExpression, Expression, field_of, parse_expression
 from .meter import ADDITIVE, DAY, EMPTY_METERS, FOREVER, GroupBy, Meter, Meters, make_meters
 from .operations import FLAG, NUMBER, TEXT
-from .units import UnknownConversion, conversion
+from .units import UnknownConversion, conversion, time_named
 
 __all__ = ["Draft", "parse_meters", "read_drafts", "read_meters"]
 
@@ -261,7 +261,7 @@ def _read_units(form: Form, meter: Meter, digits: int | None, before: int) -> Me
     elif timed:
         per = form.choice("per", ("hour", *(name for name in PER if name != "hour")), "hour")
         fraction /= PER[per][1]
-        source, unit = _timed_units(form, meter, source, target, unit, PER[per][0])
+        source, unit = _timed_units(form, meter, source, target, unit, per)
         if per == "month":
             form.require("digits", "12")
             return meter._replace(unit=unit, source_unit=source, factor=Factor(fraction, digits), month_digits=digits)
@@ -281,8 +281,9 @@ def _read_units(form: Form, meter: Meter, digits: int | None, before: int) -> Me
     return meter._replace(unit=unit, source_unit=source, factor=None if fraction == 1 else factor)
 
 
-def _timed_units(form: Form, meter: Meter, source: str, target: str, unit: str, short: str) -> tuple[str, str]:
+def _timed_units(form: Form, meter: Meter, source: str, target: str, unit: str, per: str) -> tuple[str, str]:
     """Unit that events must have ("" for any), and unit of a quantity over time."""
+    short = PER[per][0]
     if target and not unit:
         return source, f"{target}-{short}"
     if not unit:
@@ -294,6 +295,11 @@ def _timed_units(form: Form, meter: Meter, source: str, target: str, unit: str, 
         if not dash:
             what = f"write the event's unit and the time, such as `unit: GB-{short}`, or say with `convert` in which unit events come"
             form.wrong("unit", f"`unit` is {quoted(unit)}, from which the unit of the events does not follow; {what}")
+    named = time_named(unit)
+    if named and named != per and form.scalar("per", "hour") in (None, per):
+        meant = f"`per: {named}`, or " if named in PER else ""
+        what = f"a quantity by the {named}, but `per` is {per}"
+        form.wrong("unit", f"`unit` is {quoted(unit)}, {what}; write {meant}`unit: {unit.rpartition('-')[0]}-{short}`")
     return source, unit
 
 

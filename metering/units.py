@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from fractions import Fraction
 from typing import NamedTuple
 
-__all__ = ["UnknownConversion", "conversion"]
+__all__ = ["UnknownConversion", "conversion", "time_named"]
 
 _DECIMAL = {"k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
@@ -30,6 +30,7 @@ _TIME = {
     **{form: Fraction(size) for word, size in _TIME_WORDS.items() for form in (word, f"{word}s", word.capitalize(), f"{word.capitalize()}s")},
 }  # fmt: skip
 _MONTHS = frozenset(("Mo", "mo", "Month", "Months", "month", "months", "Year", "Years", "year", "years", "Yr"))
+_ABBREVIATED = {"hr": "hour", "hrs": "hour", "mins": "minute", "secs": "second", "mth": "month", "yr": "year", "yrs": "year"}  # convert to nothing
 _MULTIPLES = {"1K": 10**3, "Thousand": 10**3, "1M": 10**6, "Million": 10**6, "1B": 10**9, "Billion": 10**9}
 _COUNT = ("Count", "count", "Counts", "1")
 
@@ -54,6 +55,20 @@ def conversion(source: str, target: str) -> Fraction:
         hint = _hint(source, one) or _hint(target, other)
         raise UnknownConversion(hint or f"no fixed factor leads from {source} to {target}; state the one you mean, such as `factor: \"0.25\"`")
     return one.size / other.size
+
+
+def time_named(unit: str) -> str:
+    """The time over which a unit such as GB-h or GB-Hours counts: second, minute, hour, day, month, year, or as written; "" for none."""
+    what, dash, time = unit.rpartition("-")
+    if not dash or not what:
+        return ""
+    words = {size: word for word, size in _TIME_WORDS.items()}
+    for name in (time, time.lower()):
+        if name in _TIME:
+            return words.get(int(_TIME[name]), name)
+        if name in _MONTHS:
+            return "month" if name.startswith(("M", "m")) else "year"
+    return _ABBREVIATED.get(time.lower(), "")
 
 
 def _unit(name: str) -> Unit:

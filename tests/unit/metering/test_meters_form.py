@@ -77,6 +77,8 @@ def test_units_follow_from_each_other() -> None:
     assert meter_of(**timed, convert={"from": "MiB", "to": "GB"}).unit == "GB-h"
     assert meter_of(**timed, convert={"from": "MiB", "to": "GB"}, per="minute").unit == "GB-min"
     assert meter_of(**timed, unit="GB-Hours").source_unit == "GB"
+    for unit, per in (("GB-Mo", "month"), ("GB-months", "month"), ("GB-Day", "day"), ("GB-min", "minute"), ("GB-hrs", "hour")):
+        assert meter_of(**timed, unit=unit, per=per).source_unit == "GB"
     assert meter_of(**timed, unit="load", quantity="quantity / 4").source_unit == ""
 
 
@@ -167,6 +169,21 @@ MISTAKES = {
     ),
     "time in no unit": (flow(TIMED.replace("GB-h", "GBh")), ["2: `unit` is `GBh`, from which the unit of the events does not follow"]),
     "time in another unit": (flow(TIMED + ", convert: {from: MiB, to: GiB}"), ["2: `unit` is `GB-h`, but `GiB` over time is `GiB-h`"]),
+    **{
+        f"{unit} per {per}": (
+            flow(TIMED.replace("GB-h", unit) + f", per: {per}"),
+            [f"2: `unit` is `{unit}`, a quantity by the {named}, but `per` is {per}; write {meant}"],
+        )
+        for unit, per, named, meant in (
+            ("GB-Mo", "day", "month", "`per: month`, or `unit: GB-d`"), ("GB-h", "month", "hour", "`per: hour`, or `unit: GB-Mo`"),
+            ("GB-Day", "hour", "day", "`per: day`"), ("GB-Hours", "day", "hour", "`per: hour`"), ("GB-HRS", "minute", "hour", "`per: hour`"),
+            ("GB-ms", "second", "ms", "`unit: GB-s`"), ("GB-Years", "month", "year", "`unit: GB-Mo`"),
+        )
+    },
+    "a time of its own by default": (flow(TIMED.replace("GB-h", "GB-d")), ["2: `unit` is `GB-d`, a quantity by the day, but `per` is hour"]),
+    "a time beside an expression": (flow(TIMED + ", per: day, quantity: quantity * 2"), ["2: `unit` is `GB-h`, a quantity by the hour"]),
+    "a time beside a conversion": (flow(TIMED + ", per: day, convert: {from: MiB, to: GB}"), ["2: `unit` is `GB-h`, a quantity by the hour"]),
+    "per nothing": (flow(TIMED + ", per: week"), ["2: `per` is `week`"]),
     "flag": (flow(TIMED + ", carry_forward: maybe"), ["2: `carry_forward` is `maybe`; write true or false"]),
     "one SKU in other windows": (
         flow(f"{SUM}, sku: s", "id: n, event: f, aggregation: sum, sku: s, window: day"),
