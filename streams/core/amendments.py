@@ -13,7 +13,7 @@ import msgspec
 from ...schemas.errors import Reason, Rejection
 from ...schemas.times import format_time
 from ...schemas.usage_event import UsageEvent
-from .store import AMENDED, BACKFILL, BACKFILLED, FREED, Store
+from .store import AMENDED, BACKFILL, BACKFILLED, FREED, ID_BYTES, Store
 
 __all__ = ["Amendments", "Backfill", "Backfills", "Mark"]
 
@@ -82,7 +82,7 @@ class Backfills:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.puts: dict[bytes, bytes] = {}
+        self.puts: dict[bytes, bytes | None] = {}
         self._known = {name.decode(): _decode_backfill(value) for name, value in store.scan(BACKFILL) if value}
         self.freed = {identity for identity, value in store.scan(FREED) if value}  # may be counted once more
         self._used: list[bytes] = []
@@ -125,14 +125,16 @@ class Backfills:
         self._used = []
 
     def events(self, name: str) -> Iterator[tuple[bytes, UsageEvent]]:
-        """Committed events of a backfill that still count, by identity hash."""
-        for identity, value in self._store.scan(_journal_key(name)):
+        """Committed events of a backfill that still count, by identity hash; read only as far as it is asked for."""
+        head = _journal_key(name)
+        for key, value in self._store.below(head, head + b"\xff" * (ID_BYTES + 1)):
             if value:
-                yield identity, _decode_event(value)
+                yield key[len(head) :], _decode_event(value)
 
     def free(self, name: str, identity: bytes) -> None:
         """An event of a backfill counts no longer, and may be counted once more."""
-        self.puts[_journal_key(name) + identity] = b""
+        # It leaves the journal altogether: what reverts the next events must not pass over those that went before.
+        self.puts[_journal_key(name) + identity] = None
         self.puts[FREED + identity] = b"1"
         self.freed.add(identity)
 

@@ -33,7 +33,7 @@ class Out(NamedTuple):
 
     written: list[tuple[bytes, bytes]]  # x_LineItemId, JSON
     items: list[RatedLineItem]
-    puts: list[tuple[bytes, bytes]]  # store key, value
+    puts: list[tuple[bytes, bytes | None]]  # store key, value; None: the key goes
     unpriced: list[int]  # line items written without a price, one number per change
 
 
@@ -165,6 +165,7 @@ class Group:
         forms, revision = writer.forms(price, tier), writer.revision
         head = ENTRY + prefix
         written, put = out.written, out.puts.append
+        known = len(written)
         for key, quantity, provider in deltas:
             old = entries.get(key)
             if old is None:
@@ -187,7 +188,7 @@ class Group:
             cost = b"0" if price is None else plain(quantity * unit_price).encode()
             written.append((identity, text % (identity, revision, quoted, cost, cost, cost, cost, number, number)))
         if price is None:
-            out.unpriced.append(len(deltas))
+            out.unpriced.append(len(written) - known)
         return True
 
     def _change_segment(self, segment: Segment, deltas: list[Delta], restating: _Restating) -> None:
@@ -311,8 +312,7 @@ class _Restating:
     def whole(self, segment: Segment, before: dict[bytes, Usage | None]) -> None:
         """Changed entries of a segment without tiers."""
         group = self._group
-        if segment.stretch.price is None:
-            self._unpriced.append(len(before))
+        known = len(self._out)
         for key, old in before.items():
             usage = group.entries[key]
             if usage == old:
@@ -321,6 +321,8 @@ class _Restating:
                 self._items.append(group.selected_item(segment, key, usage[0]))
             else:
                 self._out.append(self._writer.write(group.key, group.prefix, key, segment.stretch.price, 0, *usage))
+        if segment.stretch.price is None:
+            self._unpriced.append(len(self._out) - known)
 
     def entry(self, segment: Segment, key: bytes, was: list[tuple[int, Decimal]], now: list[tuple[int, Decimal]], old: Usage | None) -> None:
         """One entry, split over tiers before and after."""
