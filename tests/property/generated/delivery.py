@@ -17,7 +17,7 @@ from ratemill.streams.core.corrections import Closed
 from ratemill.streams.core.requests import amend, close_backfill, open_backfill, revert_backfill
 from ratemill.streams.core.segments import Rates
 from ratemill.streams.core.state import PartitionState, Settings, written
-from ratemill.streams.core.store import Effects, MemoryStore
+from ratemill.streams.core.store import Effects, MemoryStore, Store
 from ratemill.streams.core.sweep import Target, Wanted, definition, rerate, sweep
 
 from .chance import DAY, MARCH, Chance
@@ -111,6 +111,7 @@ class Play(NamedTuple):
     at_once: bool = False  # all of a phase in one commit, in the order written, without restarts
     deduplicate: bool = True
     owns: Callable[[str], bool] = lambda account: True  # accounts of the partition; others are left out
+    store: Store | None = None  # None: one in memory
 
 
 class Delivery:
@@ -119,7 +120,7 @@ class Delivery:
     def __init__(self, chance: Chance, world: World, history: History, play: Play, at_barrier: Callable[[Delivery, int], None] | None = None) -> None:
         """at_barrier: called after each phase, before the request that ends it, with the number of the phase."""
         self.chance, self.world, self.history, self.play_as = chance, world, history, play
-        self.store = MemoryStore()
+        self.store: Store = play.store or MemoryStore()
         self.rates: Rates = world.rates[0]
         self.closed = Closed()
         self.topic = Topic()
@@ -235,7 +236,10 @@ class Delivery:
     def _commit(self, cause: str = "") -> None:
         self._next()
         effects = self.state.seal(self.now_s, self.revision, cause)
-        self.topic.take(list(effects.line_items))
+        line_items = list(effects.line_items)
+        self.topic.take(line_items)
+        unpriced = sum(b'"x_Unpriced":true' in value for _, value in line_items)
+        assert sum(effects.unpriced) == unpriced, f"{unpriced} line items without a price, and {sum(effects.unpriced)} told"
         self.store.apply(effects)
         self.state.committed()
 
