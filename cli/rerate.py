@@ -19,9 +19,9 @@ __all__ = ["command"]
 def command(account: str, sku: str, period: str, path: str | None, author: str, reason: str, yes: bool, timeout: int, as_json: bool) -> None:
     """Compute line items again from the usage that was counted and the price book in force.
 
-    Line items that come out the same are not written again; those that differ are restated, or corrected in the open month when
-    theirs is closed. A new price book needs no rerate: it is taken over by itself. This is for when something should be looked at
-    again, such as after a defect was mended.
+    Every line item of the open month that is asked for is written once more, with a new revision, whether it comes out the same or
+    not; so are the corrections of closed months. Line items of closed months stay. A new price book needs no rerate: it is taken over
+    by itself. This is for when what was written is in doubt, such as after a defect was mended, or when a reader has lost it.
 
     \b
       ratemill rerate --account acct-1 --period 2026-06 --reason "check after ticket 123"
