@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..metering.alignment import late_cuts, misaligned
 from ..metering.tariff import Tariff, parse_tariff
 from ..pricing.book import PriceBook
 from ..pricing.book_yaml import MAX_BOOK_BYTES
@@ -27,11 +28,15 @@ from ..pricing.price import SINCE_ALWAYS, Price
 from ..pricing.selection import DAYS, clock_text
 from ..schemas.errors import BadInput, BadPriceBook
 from .price_words import amounts_in_words
+from .tariff_json import tariff_as_json
+from .tariff_tables import show_tables
 
 __all__ = ["command", "in_words", "mistakes_told", "read_book", "read_tariff", "time_text"]
 
 ACCOUNTS_SHOWN = 5  # of a price that is for some only
 ROWS_SHOWN = 200  # a table of more is not read by anybody, and takes long to lay out
+WARNINGS_SHOWN = 20
+WINDOW_S = 3_600  # windows of usage without a meter, as a worker has them by default
 
 
 # Commands that need Kafka, which is slow to import: name -> module of this folder with a command of that name.
@@ -63,16 +68,23 @@ def command() -> None:
 @click.option("--meters", type=click.Path(path_type=Path), metavar="FILE", help="Meters in YAML, if they do not stand in the price book.")
 @click.option("--json", "as_json", is_flag=True, help="Print the book, or its mistakes, as JSON.")
 def check(file: Path, meters: Path | None, as_json: bool) -> None:
-    """Read the price book FILE and show its prices, or every mistake as `file:line: what; what to do`.
+    """Read the price book FILE and show all that it holds, or every mistake as `file:line: what; what to do`.
 
-    Exit status 0: it can be published. 2: it has mistakes, or cannot be read.
+    Exit status 0: it can be published. 2: it has mistakes, or cannot be read. Warnings are about what takes effect later than it says.
     """
     with mistakes_told(as_json):
-        book = read_tariff(file, meters).book
+        tariff = read_tariff(file, meters)
+    warnings = [*misaligned(tariff, WINDOW_S), *late_cuts(tariff, WINDOW_S)]
     if as_json:
-        click.echo(json.dumps(book_as_json(book), ensure_ascii=False, indent=2))
-    else:
-        show(book, Console())
+        click.echo(json.dumps({**book_as_json(tariff.book), **tariff_as_json(tariff), "warnings": warnings}, ensure_ascii=False, indent=2))
+        return
+    console = Console()
+    show(tariff, console)
+    show_tables(tariff, console)
+    for warning in warnings[:WARNINGS_SHOWN]:
+        console.print(f"warning: {warning}", soft_wrap=True, highlight=False, markup=False)
+    if len(warnings) > WARNINGS_SHOWN:
+        console.print(f"and {len(warnings) - WARNINGS_SHOWN} more warnings; --json lists all of them")
 
 
 @contextmanager
@@ -111,9 +123,10 @@ def _read(file: Path, what: str) -> bytes:
         raise BadInput(f"{file}: {(error.strerror or 'cannot be read').lower()}; give the path of a {what} in YAML") from error
 
 
-def show(book: PriceBook, console: Console) -> None:
-    """Print a book as a table that fits the terminal: long names are folded, never cut."""
-    table = Table(title=f"{len(book.prices)} prices in {book.currency}, digest {book.digest[:12]}", title_justify="left", expand=False)
+def show(tariff: Tariff, console: Console) -> None:
+    """Print the prices as a table that fits the terminal: long names are folded, never cut."""
+    book = tariff.book
+    table = Table(title=f"{len(book.prices)} prices in {book.currency}, digest {tariff.digest[:12]}", title_justify="left", expand=False)
     table.add_column("SKU", overflow="fold")
     table.add_column("Unit", overflow="fold")
     table.add_column("Model", overflow="fold")

@@ -1,17 +1,23 @@
-"""Whether prices change where windows begin.
+"""Whether prices change, and credits and commitments begin and end, where windows begin.
 
 A window is rated by one price, so a price takes effect with the first window that begins under it. A price that changed within
-a window would be late by up to a window; whoever writes a book is told so, instead of finding it in a bill.
+a window would be late by up to a window; whoever writes a book is told so, instead of finding it in a bill. In the same way all
+of a window counts as used when it begins: a credit that ends within a month pays all of a window that is that month.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..pricing.price import SINCE_ALWAYS, Price
+from ..pricing.statement.terms import ALWAYS, FOREVER, Commitment, Credit
 from ..schemas.times import NS, format_time
 from .calendar import Calendar, calendar
 from .tariff import Tariff
 
-__all__ = ["misaligned"]
+__all__ = ["late_cuts", "misaligned"]
+
+SKUS_NAMED = 5
 
 
 def misaligned(tariff: Tariff, window_s: int) -> list[str]:
@@ -24,6 +30,35 @@ def misaligned(tariff: Tariff, window_s: int) -> list[str]:
             if at is not None and at != SINCE_ALWAYS and its.start(at // NS) * NS != at:
                 found.append(_told(price, name, at, its))
     return list(dict.fromkeys(found))
+
+
+def late_cuts(tariff: Tariff, window_s: int) -> list[str]:
+    """Credits and commitments that begin or end within a window of usage that they are about, one line each. window_s: as for `misaligned`."""
+    default, book = calendar(window_s), tariff.book
+    calendars: dict[str, set[Calendar]] = {}
+    for price in book.prices:
+        calendars.setdefault(price.sku, set()).add(tariff.meters.calendar_of(price.sku, price.unit, default))
+    found = []
+    for account in book.contracts:
+        terms = book.terms_of(account)
+        if terms is None:
+            continue
+        held: list[tuple[str, Credit | Commitment]] = [("credit", credit) for credit in terms.credits]
+        held += [("commitment", commitment) for commitment in terms.commitments]
+        for kind, term in held:
+            for name, at, part in (("begins", term.since, "nothing"), ("ends", term.until, "all")):
+                if at is None or at in (ALWAYS, FOREVER):
+                    continue
+                skus = [sku for sku in term.skus or sorted(calendars) if any(its.start(at) != at for its in calendars.get(sku, ()))]
+                if skus:
+                    what = f"{kind} `{term.id}` of account `{account}` {name} at {format_time(at * NS)}, within a window of {_listed(skus)}"
+                    found.append(f"{what}; usage counts where its window begins, so {part} of that window falls under it")
+    return found
+
+
+def _listed(skus: Iterable[str]) -> str:
+    names = [f"`{sku}`" for sku in skus]
+    return ", ".join(names[:SKUS_NAMED]) + (f" and {len(names) - SKUS_NAMED} more" if len(names) > SKUS_NAMED else "")
 
 
 def _told(price: Price, what: str, at: int, its: Calendar) -> str:

@@ -24,7 +24,7 @@ from .money import EXACT, money, plain
 from .price import Price
 from .series import NO_SERIES, AccountPrices, Series, digest, series_by_name
 from .statement.contracts import NO_CONTRACTS, Contracts
-from .statement.terms import Terms
+from .statement.terms import Step, Terms
 from .statement.terms_form import read_contracts
 
 __all__ = ["EMPTY_BOOK", "PriceBook", "make_book", "parse_price_book", "read_book"]
@@ -97,6 +97,15 @@ class PriceBook:
     def contracts(self) -> tuple[str, ...]:
         """The accounts of the `accounts:` section, sorted."""
         return self._terms.named
+
+    @property
+    def adjustments(self) -> tuple[tuple[Step, tuple[str, ...]], ...]:
+        """Every adjustment in the order written, with the accounts for which it is; () is all. Amounts are in the book's currency."""
+        return self._terms.pipeline
+
+    def currency_of(self, account: str) -> str:
+        """The currency in which an account is billed."""
+        return self._terms.currencies.get(account, self.currency)
 
 
 def make_book(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from .terms import Terms
+from .terms import Step, Terms
 
 __all__ = ["NO_CONTRACTS", "Contracts"]
 
@@ -20,6 +20,7 @@ class Contracts:
     by_account: Mapping[str, Terms | None] = field(default_factory=lambda: MappingProxyType({}))
     named: tuple[str, ...] = ()  # accounts of the `accounts:` section, sorted
     currencies: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # of accounts whose currency is not the book's
+    pipeline: tuple[tuple[Step, tuple[str, ...]], ...] = ()  # every adjustment in the order written, with its accounts; () is all of them
 
     def terms_of(self, account: str) -> Terms | None:
         """What holds for an account, None when nothing does."""

@@ -62,7 +62,8 @@ def _contracts(section: Section, currency: str, rates: ExchangeRates) -> Contrac
         "named": sorted(named),
     }
     currencies = {account.account: account.currency for account in section.accounts if account.currency != currency}
-    return Contracts(_digest(content), everyone, MappingProxyType(by_account), tuple(sorted(named)), MappingProxyType(currencies))
+    pipeline = tuple((step, adjustment.accounts) for adjustment, step in zip(section.adjustments, steps, strict=True))
+    return Contracts(_digest(content), everyone, MappingProxyType(by_account), tuple(sorted(named)), MappingProxyType(currencies), pipeline)
 
 
 def _steps(section: Section) -> list[Step]:
