@@ -41,7 +41,8 @@ def _say(line: str) -> None:
 
 
 def _throughput(given: argparse.Namespace, folder: Path) -> list[Result]:
-    paths = [p for p in AGENTS if given.only in (None, p)]
+    # What a draft costs is told beside a run without one, on the same machine in the same minutes.
+    paths = ["direct", "shadow"] if given.only == "shadow" else [p for p in AGENTS if p != "shadow" and given.only in (None, p)]
     shape = Shape(given.events, given.seed)
     results: list[Result] = []
     with kafka(folder, given.kafka, _say) as broker:

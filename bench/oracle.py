@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 import orjson
 
-__all__ = ["Expected", "Item", "Tiers", "compare", "cost_of", "expect", "latest"]
+__all__ = ["Expected", "Item", "Tiers", "Variance", "compare", "compare_variances", "cost_of", "expect", "latest"]
 
 # Enough digits for any sum here; if it ever were not, the trap says so instead of rounding.
 EXACT = Context(prec=60, traps=[Inexact])
@@ -49,6 +49,22 @@ class Item(msgspec.Struct, gc=False):
     quantity: str | None = msgspec.field(name="ConsumedQuantity", default=None)
     unpriced: bool = msgspec.field(name="x_Unpriced", default=False)
     withdrawn: bool = msgspec.field(name="x_Withdrawn", default=False)
+
+
+class SkuVariance(msgspec.Struct):
+    """One SKU of a variance."""
+
+    sku: str
+    live: str
+    draft: str
+
+
+class Variance(msgspec.Struct):
+    """What the oracle looks at of a record on `ratemill.shadow`."""
+
+    account: str
+    period: str
+    skus: list[SkuVariance]
 
 
 class Latest(NamedTuple):
@@ -135,4 +151,17 @@ def compare(expected: Expected, prices: Mapping[str, Tiers], items: Iterable[Ite
         if got != [quantity, cost] or len(windows.get(group, ())) != count:
             what = f"quantity {got[0]} cost {got[1]} in {len(windows.get(group, ()))} windows"
             wrong.append(f"{group}: {what}, expected quantity {quantity} cost {cost} in {count}")
+    return wrong[:SHOWN] + ([f"and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else [])
+
+
+def compare_variances(expected: Expected, live: Mapping[str, Tiers], draft: Mapping[str, Tiers], found: Iterable[Variance]) -> list[str]:
+    """What does not agree of a draft that ran beside the live book, in words; empty when everything does."""
+    got = {f"{each.account} {row.sku} {each.period}": (Decimal(row.live), Decimal(row.draft)) for each in found for row in each.skus}
+    wrong = []
+    for group in expected.groups.keys() | got.keys():
+        quantity, _ = expected.groups.get(group, (Decimal(0), 0))
+        sku = group.split(" ")[1]
+        wanted = cost_of(live[sku], quantity), cost_of(draft[sku], quantity)
+        if got.get(group) != wanted:
+            wrong.append(f"shadow of {group}: {got.get(group)}, expected {wanted}")
     return wrong[:SHOWN] + ([f"and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else [])

@@ -71,6 +71,10 @@ def _show_throughput(results: Sequence[Result]) -> None:
         figures = [r.events_per_cpu_s for r in results if r.path == path]
         if len(figures) > 1:
             print(f"{path}: median {statistics.median(figures):,.0f}, from {min(figures):,} to {max(figures):,} events per CPU-second")
+    direct, beside = ([r.events_per_cpu_s for r in results if r.path == path] for path in ("direct", "shadow"))
+    if direct and beside:
+        share = 100 * statistics.median(beside) / statistics.median(direct)
+        print(f"with a draft beside the live book: {share:.0f}% of the events per CPU-second without one")
     for r in results:
         for line in r.mismatches:
             print(f"{r.path}, round {r.round}: MISMATCH {line}")

@@ -23,13 +23,14 @@ from .broker import Broker, Say, pin
 from .calibrate import calibrate
 from .fill import PARTITIONS, PREFIX, raw_topic
 from .kafka_io import delete, read_all
-from .oracle import Expected, compare, latest
-from .shape import PRICES, Shape, price_book
+from .oracle import Expected, Variance, compare, compare_variances, latest
+from .shape import DRAFT, PRICES, Shape, price_book
 from .worker import Usage, Worker
 
-__all__ = ["AGENTS", "Result", "Watch", "configure", "owned", "run_once", "verify"]
+__all__ = ["AGENTS", "Result", "Watch", "configure", "owned", "run_once", "verify", "verify_shadow"]
 
-AGENTS = {"direct": ("rate",), "hop": ("normalize", "rate")}
+AGENTS = {"direct": ("rate",), "hop": ("normalize", "rate"), "shadow": ("rate",)}
+WITHOUT_HOP = ("direct", "shadow")  # shadow: as direct, with a draft of the price book beside the live one
 OWNED_WITHIN_S = 120.0
 STALLED_AFTER_S = 120.0
 # The last commit is seen before the worker has taken it over into its local store: that work counts too.
@@ -60,7 +61,7 @@ def configure(folder: Path, bootstrap: str, path: str, raw: str, elasticsearch: 
     """A fresh folder with a configuration file: a group of its own, the default settings of rating."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    keyed = "account" if path == "direct" else ""
+    keyed = "account" if path in WITHOUT_HOP else ""
     lines = ["[kafka]", f'bootstrap = "{bootstrap}"', f'topic_prefix = "{PREFIX}"', f'group = "{uuid.uuid4().hex}"', f"partitions = {PARTITIONS}"]
     lines += [f'raw_topics = [{{name = "{raw}", provider = "cloudevents", keyed_by = "{keyed}"}}]']
     lines += ["[worker]", f'data_dir = "{folder / "data"}"']
@@ -142,6 +143,22 @@ async def _all_committed(watch: Watch, worker: Worker, events: int) -> float:
             raise Unavailable(f"{what}; the end of the worker's log:\n{worker.log_end()}")
 
 
+async def _all_told(config: Config, worker: Worker) -> None:
+    """Wait until the records of the shadow tell of everything: writing them is a part of what it costs."""
+    deadline = time.monotonic() + STALLED_AFTER_S
+    while True:
+        statuses: dict[int, bytes] = {}
+        async for records in read_all(config.kafka.bootstrap, Topics.of(config.kafka).shadow, PARTITIONS):
+            statuses |= {r.partition: r.value for r in records if r.key == b"\0status"}
+        said = [msgspec.json.decode(value) for value in statuses.values()]
+        if len(said) == PARTITIONS and all(status["complete"] and not status["untold"] for status in said):
+            return
+        worker.check()
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the shadow does not tell of all usage: {said}; the end of the worker's log:\n{worker.log_end()}")
+        await asyncio.sleep(1)
+
+
 async def verify(config: Config, expected: Expected) -> tuple[int, int, int, list[str]]:
     """Compare `usage.rated` with the oracle: (records written, distinct line items, of these withdrawn, mismatches)."""
     topic = Topics.of(config.kafka).rated
@@ -149,6 +166,15 @@ async def verify(config: Config, expected: Expected) -> tuple[int, int, int, lis
     newest = latest(values)
     wrong = compare(expected, {sku.name: sku.tiers for sku in PRICES}, newest.items.values())
     return newest.written, len(newest.items), sum(item.withdrawn for item in newest.items.values()), wrong
+
+
+async def verify_shadow(config: Config, expected: Expected) -> list[str]:
+    """Compare what the draft would have cost with the oracle."""
+    latest: dict[bytes, bytes] = {}
+    async for records in read_all(config.kafka.bootstrap, Topics.of(config.kafka).shadow, PARTITIONS):
+        latest |= {r.key: r.value for r in records if not r.key.startswith(b"\0")}
+    live, draft = ({sku.name: sku.tiers for sku in prices} for prices in (PRICES, DRAFT))
+    return compare_variances(expected, live, draft, [msgspec.json.decode(value, type=Variance) for value in latest.values() if value])
 
 
 async def run_once(
@@ -159,6 +185,8 @@ async def run_once(
     config = configure(folder, broker.bootstrap, path, raw)
     await delete(broker.bootstrap, PREFIX, keep=frozenset({PREFIX + raw}))
     await publish_book(config, price_book(), "bench.yaml", "bench", "bench")
+    if path == "shadow":
+        await publish_book(config, price_book(DRAFT), "draft.yaml", "bench", "bench", draft=True)
     cores = _cores()
     if cores is not None and broker.pid is not None:
         pin(broker.pid, cores[1])
@@ -169,6 +197,8 @@ async def run_once(
         async with Watch(config) as watch:
             begin = await owned(worker, PARTITIONS * len(AGENTS[path]))
             end = await _all_committed(watch, worker, shape.events)
+            if path == "shadow":
+                await _all_told(config, worker)
             await asyncio.sleep(SETTLE_S)
             after, peak = worker.usage(), worker.peak_bytes()
             names = worker.thread_names()
@@ -177,6 +207,8 @@ async def run_once(
         worker.stop()
     say(f"{path}, round {round_}: comparing with the oracle")
     written, distinct, withdrawn, wrong = await verify(config, expected)
+    if path == "shadow":
+        wrong += await verify_shadow(config, expected)
     cpu = after.cpu_s - begin.cpu_s
     return Result(
         path=path, round=round_, events=shape.events, wall_s=round(end - begin.at, 2), cpu_s=round(cpu, 2),

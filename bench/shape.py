@@ -9,12 +9,12 @@ Plain data, shared by what fills the topic and by the oracle; nothing of Ratemil
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["ACCOUNTS", "PRICES", "Shape", "Sku", "events", "price_book", "tail_event"]
+__all__ = ["ACCOUNTS", "DRAFT", "PRICES", "Shape", "Sku", "events", "price_book", "tail_event"]
 
 ACCOUNTS = 5_000
 SPAN_S = 6 * 3_600
@@ -49,12 +49,16 @@ def _skus() -> tuple[Sku, ...]:
 
 
 PRICES = _skus()
+# A draft that runs beside: every price is a little dearer, and some tiers end sooner.
+DRAFT = tuple(
+    sku._replace(tiers=tuple((bound and str(int(bound) - 50), f"{price}1") for bound, price in sku.tiers)) for sku in PRICES
+)  # fmt: skip
 
 
-def price_book() -> str:
-    """The price book as YAML."""
+def price_book(prices: Sequence[Sku] = PRICES) -> str:
+    """A price book as YAML."""
     lines = ["currency: USD", "provider_name: Acme", "prices:"]
-    for sku in PRICES:
+    for sku in prices:
         graduated = len(sku.tiers) > 1
         lines += [f"  - id: {sku.name}-2020", f"    sku: {sku.name}", f"    unit: {sku.unit}", "    effective_from: 2020-01-01T00:00:00Z"]
         if not graduated:

@@ -102,6 +102,7 @@ class _Said(NamedTuple):
     since_ns: int  # when the first partition began; 0: none has
     partitions: int
     ready: int  # partitions in which all usage is in
+    up_to_date: bool  # no partition has usage that its records do not tell of yet
 
 
 @click.command()
@@ -138,6 +139,7 @@ def variance(month: int | None, account: str | None, by: tuple[str, ...], top: i
             "closed": any(v.closed for v in chosen),
             "partitions": said.partitions,
             "partitions_ready": said.ready,
+            "up_to_date": said.up_to_date,
             **report_as_json(pairs, by),
         }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
@@ -150,6 +152,8 @@ def variance(month: int | None, account: str | None, by: tuple[str, ...], top: i
         console.print("\n" + printable(what), soft_wrap=True, highlight=False, markup=False)
         if pairs:
             print_pairs(console, pairs, by, ("live", "draft"), top)
+        if not said.up_to_date:
+            console.print("usage comes in: that of the last seconds is not told of yet", highlight=False)
     if said.ready < said.partitions:
         waiting = said.partitions - said.ready
         click.echo(f"{waiting} of {said.partitions} partitions have not gone through all their usage yet; what is there is missing here", err=True)
@@ -202,4 +206,5 @@ async def _read(config: Config, live: str, draft: str) -> _Said:
         min((status.since_ns for status in ours), default=0),
         len(starts),
         sum(status.complete for status in ours),
+        not any(status.untold for status in ours),
     )

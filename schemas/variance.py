@@ -62,6 +62,7 @@ class ShadowStatus(msgspec.Struct, frozen=True):
     since_ns: int
     complete: bool  # all stored usage is in; until then records are missing, never wrong
     groups: int  # of usage, gone through so far
+    untold: bool = False  # usage of the last seconds is not in the records yet
 
 
 _encode = msgspec.json.Encoder().encode

@@ -1,6 +1,6 @@
 """Shadow rating: a draft of the price book runs beside the live one, on the live usage, and touches no line item.
 
-A `Shadow` keeps tallies of every account (tallies.py) in the partition's store, under keys of its own. They travel in the same
+A `Shadow` keeps tallies of every account (account_tallies.py) in the partition's store, under keys of its own. They travel in the same
 transactions as the usage they count, so they are exact whatever happens to a worker. Its life:
 
     drop      tallies of another comparison go, some per commit: the draft, the live book or the closed months are others now
@@ -8,7 +8,8 @@ transactions as the usage they count, so they are exact whatever happens to a wo
     follow    everything is in; tallies grow with the stream
     off       there is no draft, and nothing of the last one is left
 
-What it has to say are `Variance` records, one per account and month, and a `ShadowStatus`; both are in `effects`.
+What it has to say are `Variance` records, one per account and month, and a `ShadowStatus`; both are in `effects`. Records are told
+when the caller says so, as one usually stands for many commits; the store knows that some are untold, so none is forgotten.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import msgspec
 
 from ...pricing.money import EXACT
 from ...schemas.variance import STATUS_KEY, ShadowStatus, encode_status, encode_variance, variance_key
+from .account_tallies import AccountTallies, Books, account_prefix, atoms_prefix, opening_put, openings_prefix
 from .accounts import account_of_prefix
 from .corrections import month_name
 from .entries import Change, decode_usage
@@ -29,12 +31,12 @@ from .items import GroupKey, group_prefix
 from .segments import Rates
 from .state import stored_groups
 from .store import ENTRY, SHADOW, Store
-from .tallies import AccountTallies, Books, atoms_prefix, opening_put, openings_prefix
 
 __all__ = ["Shadow", "ShadowEffects"]
 
 DROP, SWEEP, FOLLOW, OFF = "drop", "sweep", "follow", "off"
 _STATUS = SHADOW + b"s"
+_END = atoms_prefix() + b"\xff" * 9
 
 
 class _Status(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -49,6 +51,8 @@ class _Status(msgspec.Struct, frozen=True, omit_defaults=True):
     after: str = ""  # hex of the last group that the sweep has passed
     groups: int = 0
     swept: bool = False  # all of it was in at some time: credits of both books went on from `first`
+    untold: bool = False  # some records are older than the tallies
+    telling: str = ""  # hex of a key: after a restart, accounts below it have yet to be told of once more
 
 
 class ShadowEffects(NamedTuple):
@@ -74,12 +78,15 @@ class Shadow:
         self._cached_atoms = cached_atoms
         self._accounts: dict[str, AccountTallies] = {}
         self._older: dict[str, AccountTallies] = {}
-        self._touched: dict[str, None] = {}
+        self._changed: dict[str, None] = {}  # accounts, since the last commit
+        self._touched: dict[str, None] = {}  # accounts, since they were told of last
         self._puts: list[tuple[bytes, bytes | None]] = []
         self._records: list[tuple[bytes, bytes | None]] = []
         stored = store.get(_STATUS)
         self._stored = msgspec.json.decode(stored, type=_Status) if stored else None
         self._status = self._begin(self._stored, now_ns)
+        # Which records were not told before a restart nobody knows: all accounts below this key are told of once more.
+        self._telling = _END if self._status.untold else bytes.fromhex(self._status.telling)
         if self.phase == SWEEP and self._status.after:
             # Its groups may all have been passed, and its record was not written yet.
             name = account_of_prefix(bytes.fromhex(self._status.after))
@@ -107,7 +114,12 @@ class Shadow:
     @property
     def busy(self) -> bool:
         """Whether `sweep` has work to do."""
-        return self.phase in (DROP, SWEEP)
+        return self.phase in (DROP, SWEEP) or (self.phase == FOLLOW and self._telling != b"")
+
+    @property
+    def untold(self) -> bool:
+        """Whether there is something to tell."""
+        return bool(self._touched)
 
     @property
     def groups(self) -> int:
@@ -128,14 +140,16 @@ class Shadow:
         return self.phase == FOLLOW or (self.phase == SWEEP and group_prefix(group) <= bytes.fromhex(self._status.after))
 
     def change(self, group: GroupKey, changes: Iterable[Change]) -> None:
-        """Windows of a group that the coming commit changes, each once: (entry key, quantity before, quantity after)."""
+        """Windows of a group that the coming commit changes, each once: (entry key, quantity before, quantity after).
+
+        The caller's decimal context must be exact.
+        """
         if self.wants(group):
-            with localcontext(EXACT):
-                self._count(group, changes)
+            self._count(group, changes)
 
     def _count(self, group: GroupKey, changes: Iterable[Change]) -> None:
         self._account(group.account).change(group, changes)
-        self._touched[group.account] = None
+        self._touched[group.account] = self._changed[group.account] = None
 
     def _account(self, name: str) -> AccountTallies:
         account = self._accounts.get(name)
@@ -157,6 +171,9 @@ class Shadow:
         elif self.phase == SWEEP:
             with localcontext(EXACT):
                 self._visit(limit)
+        elif self.phase == FOLLOW and self._telling:
+            with localcontext(EXACT):
+                self._tell_again(limit)
 
     def _drop(self, limit: int) -> None:
         prefix = atoms_prefix()
@@ -189,29 +206,47 @@ class Shadow:
                 self._count(key, ((entry, None, decode_usage(value)[0]) for entry, value in stored if value))
         self._status = msgspec.structs.replace(status, after="", groups=status.groups + passed, phase=FOLLOW, swept=True)
 
+    def _tell_again(self, limit: int) -> None:
+        for _ in range(limit):
+            last = next(iter(self._store.below(atoms_prefix(), self._telling)), None)
+            if last is None:
+                self._telling = b""
+                return
+            name, _ = _account_and_month(last[0])
+            self._account(name).touch_all()
+            self._touched[name] = None
+            self._telling = account_prefix(name)
+
     # -- commits -----------------------------------------------------------------------------------------------------
 
-    def effects(self) -> ShadowEffects:
-        """Everything since the last commit."""
-        status, said = self._status, _said(self._status)
+    def effects(self, tell: bool = True) -> ShadowEffects:
+        """Everything since the last commit. tell: with the records of what has changed; else they wait."""
         with localcontext(EXACT):
-            waiting: dict[str, None] = {}
-            for name in self._touched:
-                account = self._account(name)
-                self._puts += account.take_puts()
-                if self._is_whole(name):
-                    books = Books(status.live, status.draft, status.since_ns)
-                    for variance in account.take_variances(books):
-                        self._records.append((variance_key(name, variance.period), encode_variance(variance)))
-                else:
-                    waiting[name] = None
-        self._touched = waiting
+            for name in self._changed:
+                self._puts += self._account(name).take_puts()
+            if tell:
+                self._tell()
+        self._changed = {}
+        untold = not tell and bool(self._touched)
+        status = self._status = msgspec.structs.replace(self._status, untold=untold, telling=self._telling.hex())
+        said = _said(status)
         if status != self._stored and not (self.phase == OFF and self._stored is None):
             # Off, the store holds nothing of it any more; the topic says so.
             self._puts.append((_STATUS, None if status.phase == OFF else msgspec.json.encode(status)))
             if self._stored is None or said != _said(self._stored):
                 self._records.append((STATUS_KEY, encode_status(said)))
         return ShadowEffects(self._puts, self._records)
+
+    def _tell(self) -> None:
+        waiting: dict[str, None] = {}
+        books = Books(self._status.live, self._status.draft, self._status.since_ns)
+        for name in self._touched:
+            if self._is_whole(name):
+                for variance in self._account(name).take_variances(books):
+                    self._records.append((variance_key(name, variance.period), encode_variance(variance)))
+            else:
+                waiting[name] = None
+        self._touched = waiting
 
     def _is_whole(self, account: str) -> bool:
         """Whether the sweep has passed all groups of an account; with a part of them its record would be wrong."""
@@ -230,7 +265,8 @@ class Shadow:
 
 
 def _said(status: _Status) -> ShadowStatus:
-    return ShadowStatus(status.live, status.draft, status.since_ns, status.phase in (FOLLOW, OFF), status.groups)
+    whole, untold = status.phase in (FOLLOW, OFF), status.untold or status.telling != ""
+    return ShadowStatus(status.live, status.draft, status.since_ns, whole, status.groups, untold)
 
 
 def _account_and_month(key: bytes) -> tuple[str, int]:

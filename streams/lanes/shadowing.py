@@ -6,6 +6,7 @@ crash. Line items do not depend on any of it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ __all__ = ["Shadowing"]
 
 SWEPT_PER_COMMIT = 1_000  # groups, or keys of what goes
 
+# A record stands for all usage of an account in a month: writing it for every commit would cost more than rating does.
+TOLD_EVERY_S = 5.0
+
 _NOTHING = ShadowEffects([], [])
 
 
@@ -30,6 +34,7 @@ class Shadowing:
         self._lane = lane
         self._shadow: Shadow | None = None
         self._draft: tuple[str, str, Rates] | None = None  # digests of draft and live book, and the draft's rates
+        self._told_at = 0.0  # monotonic seconds
         self.made = _NOTHING  # of the commit under way
 
     def forget(self) -> None:
@@ -59,7 +64,7 @@ class Shadowing:
         # Without a draft the step must not even ask.
         state.watch = None if shadow.phase == "off" else shadow.change
         if not shadow.busy:
-            return False
+            return shadow.untold and self._due()
         shadow.sweep(SWEPT_PER_COMMIT)
         if not shadow.busy:
             lane.log.info("shadow", phase=shadow.phase, groups=shadow.groups)
@@ -74,11 +79,19 @@ class Shadowing:
             self._draft = tariff.digest, live.digest, Rates(tariff.book, live.window_s, live.meters, tariff.digest)
         return self._draft[2]
 
+    def _due(self) -> bool:
+        return time.monotonic() >= self._told_at + TOLD_EVERY_S
+
     # -- in the transaction of a commit ------------------------------------------------------------------------------
 
     def puts(self) -> Iterator[tuple[bytes, bytes | None]]:
         """What goes to the changelog of windows, behind all that the commit itself puts there."""
-        self.made = _NOTHING if self._shadow is None else self._shadow.effects()
+        self.made = _NOTHING
+        if self._shadow is not None:
+            tell = self._shadow.busy or self._due()
+            self.made = self._shadow.effects(tell)
+            if tell:
+                self._told_at = time.monotonic()
         yield from self.made.puts
 
     def records(self) -> Iterator[tuple[bytes, bytes | None]]:

@@ -66,13 +66,13 @@ async def ratings(operator: Operator, folder: Path, events: list[Event], *books:
 
 
 async def variance(operator: Operator, within_s: float = 60) -> dict[str, Any]:
-    """The report, once every partition has gone through its usage."""
+    """The report, once every partition has gone through its usage and told of all of it."""
     deadline = time.monotonic() + within_s
     while True:
         status, said, errors = await operator.type("prices", "variance", "--period", str(LAST), "--by", "account,sku", "--json")
         assert status in (0, 1), errors
-        if status == 0:
-            report: dict[str, Any] = json.loads(said)
+        report: dict[str, Any] = json.loads(said)
+        if status == 0 and report["up_to_date"]:
             return report
         assert time.monotonic() < deadline, errors
         await asyncio.sleep(0.5)

@@ -19,8 +19,9 @@ from ratemill.pricing.book import EMPTY_BOOK, PriceBook, parse_price_book
 from ratemill.pricing.money import EXACT, ZERO, money, plain
 from ratemill.schemas.variance import STATUS_KEY, ShadowStatus, Variance, decode_status, decode_variance, variance_key
 from ratemill.streams.core import tallies
+from ratemill.streams.core.account_tallies import AccountTallies
 from ratemill.streams.core.comparison import CostKey, Spent, spend
-from ratemill.streams.core.entries import encode_usage
+from ratemill.streams.core.entries import Change, encode_usage
 from ratemill.streams.core.items import GroupKey, entry_key, group_prefix
 from ratemill.streams.core.segments import Rates
 from ratemill.streams.core.shadow import Shadow
@@ -146,6 +147,7 @@ class Partition:
         self.store = MemoryStore()
         self.topic: dict[bytes, bytes] = {}
         self.live, self.draft, self.closed = rates(live), None if draft is None else rates(draft), closed
+        self.tells = True
         self.shadow = self.started()
 
     def started(self) -> Shadow:
@@ -158,7 +160,7 @@ class Partition:
             self.shadow = self.started()
 
     def commit(self, puts: list[tuple[bytes, bytes | None]]) -> None:
-        effects = self.shadow.effects()
+        effects = self.shadow.effects(self.tells)
         self.store.apply(Effects((), [*puts, *effects.puts], {}, 0, []))
         for key, value in effects.records:
             if value is None:
@@ -170,7 +172,7 @@ class Partition:
     def rate(self, batch: list[Step]) -> None:
         """One commit of usage."""
         puts: list[tuple[bytes, bytes | None]] = []
-        changes: dict[GroupKey, list[tallies.Change]] = {}
+        changes: dict[GroupKey, list[Change]] = {}
         now: dict[tuple[GroupKey, bytes], str | None] = {}
         for step in batch:
             start = MARCH + step.hour * 3_600
@@ -185,8 +187,9 @@ class Partition:
                 continue
             changes.setdefault(group, []).append((entry, before, after))
             puts.append((ENTRY + group_prefix(group) + entry, b"" if after is None else encode_usage((after, ""))))
-        for group, its in changes.items():
-            self.shadow.change(group, its)
+        with localcontext(EXACT):
+            for group, its in changes.items():
+                self.shadow.change(group, its)
         self.commit(puts)
 
     def sweep(self, limit: int) -> None:
@@ -194,8 +197,10 @@ class Partition:
         self.commit([])
 
     def finish(self) -> None:
+        self.tells = True
         while self.shadow.busy:
             self.sweep(3)
+        self.commit([])
 
     @property
     def status(self) -> ShadowStatus:
@@ -237,6 +242,7 @@ def check(partition: Partition) -> None:
         got = {key: spent for key, spent in said(variances, side).items() if spent != Spent()}
         assert got == wanted, side
     assert partition.status.complete
+    assert not partition.status.untold
     assert all(v.live_book == partition.live.digest and v.draft_book == partition.draft.digest for v in variances.values())
 
 
@@ -244,6 +250,7 @@ def deliver(partition: Partition, drawn: list[Step], rng: random.Random) -> None
     """Commits of some steps each, with restarts and steps of the sweep in between."""
     while drawn:
         count = rng.randrange(1, 8)
+        partition.tells = rng.random() < 0.4
         partition.rate(drawn[:count])
         drawn = drawn[count:]
         if rng.random() < 0.3:
@@ -324,11 +331,22 @@ def test_adjustments_currencies_and_credits_are_compared_too() -> None:
     assert "pay" not in april
 
 
+def _forgetful(patch: pytest.MonkeyPatch) -> None:
+    real = Shadow.__init__
+
+    def init(self: Shadow, *args: object, **options: object) -> None:
+        real(self, *args, **options)  # type: ignore[arg-type]
+        self._telling = b""
+
+    patch.setattr(Shadow, "__init__", init)
+
+
 BROKEN = {
+    "what was not told before a restart is forgotten": _forgetful,
     "the sweep counts what was counted already": lambda patch: patch.setattr(Shadow, "wants", lambda self, group: self.phase != "off"),
     "usage is lost while the sweep runs": lambda patch: patch.setattr(Shadow, "wants", lambda self, group: self.phase == "follow"),
     "windows that go are not noticed": lambda patch: patch.setattr(
-        tallies._Tally, "change", lambda self, changes, real=tallies._Tally.change: real(self, [c for c in changes if c[2] is not None])
+        AccountTallies, "change", lambda self, group, changes, real=AccountTallies.change: real(self, group, [c for c in changes if c[2] is not None])
     ),
     "atoms ignore the stretches of the draft": lambda patch: patch.setattr(
         tallies, "_atom_key", lambda start, live, draft, real=tallies._atom_key: real(min(start, (MARCH + 86_400).to_bytes(8, "big")), live, draft)
@@ -350,7 +368,11 @@ def test_the_check_can_fail(broken: str | None, monkeypatch: pytest.MonkeyPatch)
         if partition.shadow.busy:
             partition.sweep(4)
     partition.finish()
+    partition.tells = False
     partition.rate([step._replace(quantity=None) for step in one_of_each() if step.hour == 30])
+    assert partition.status.untold
+    partition.shadow = partition.started()
+    partition.finish()
     if broken is None:
         check(partition)
     else:
