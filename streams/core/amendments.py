@@ -82,10 +82,11 @@ class Backfills:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.puts: dict[bytes, bytes | None] = {}
+        self.puts: dict[bytes, bytes] = {}
         self._known = {name.decode(): _decode_backfill(value) for name, value in store.scan(BACKFILL) if value}
         self.freed = {identity for identity, value in store.scan(FREED) if value}  # may be counted once more
         self._used: list[bytes] = []
+        self._freed_from: dict[str, bytes] = {}  # name -> first key of its journal that was freed; all behind it were too
 
     def get(self, name: str) -> Backfill | None:
         """A declared backfill."""
@@ -125,16 +126,20 @@ class Backfills:
         self._used = []
 
     def events(self, name: str) -> Iterator[tuple[bytes, UsageEvent]]:
-        """Committed events of a backfill that still count, by identity hash; read only as far as it is asked for."""
+        """Committed events of a backfill that still count, by identity hash; read only as far as it is asked for.
+
+        What was freed before is not passed over again, so all of them in portions cost no more than all at once.
+        """
         head = _journal_key(name)
-        for key, value in self._store.below(head, head + b"\xff" * (ID_BYTES + 1)):
+        for key, value in self._store.below(head, self._freed_from.get(name, head + b"\xff" * (ID_BYTES + 1))):
             if value:
                 yield key[len(head) :], _decode_event(value)
 
     def free(self, name: str, identity: bytes) -> None:
         """An event of a backfill counts no longer, and may be counted once more."""
-        # It leaves the journal altogether: what reverts the next events must not pass over those that went before.
-        self.puts[_journal_key(name) + identity] = None
+        key = _journal_key(name) + identity
+        self.puts[key] = b""
+        self._freed_from[name] = min(key, self._freed_from.get(name, key))
         self.puts[FREED + identity] = b"1"
         self.freed.add(identity)
 

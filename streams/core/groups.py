@@ -33,7 +33,7 @@ class Out(NamedTuple):
 
     written: list[tuple[bytes, bytes]]  # x_LineItemId, JSON
     items: list[RatedLineItem]
-    puts: list[tuple[bytes, bytes | None]]  # store key, value; None: the key goes
+    puts: list[tuple[bytes, bytes]]  # store key, value
     unpriced: list[int]  # line items written without a price, one number per change
 
 

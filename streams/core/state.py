@@ -209,14 +209,14 @@ class PartitionState:
         now_s: arrival time of these events in seconds since 1970; revision: must be greater than that of any earlier commit
         of the partition, and becomes x_Revision of the line items that change. The line items are priced as they are read.
         """
-        puts: list[tuple[bytes, bytes | None]] = []
+        puts: list[tuple[bytes, bytes]] = []
         unpriced: list[int] = []
         line_items = self._priced(revision, puts, unpriced)
         if cause:
             line_items = (_caused(item, cause) for item in line_items)
         return Effects(line_items, puts, self._fresh, now_s // self._settings.bucket_s, unpriced)
 
-    def _priced(self, revision: int, puts: list[tuple[bytes, bytes | None]], unpriced: list[int]) -> Iterator[tuple[bytes, bytes]]:
+    def _priced(self, revision: int, puts: list[tuple[bytes, bytes]], unpriced: list[int]) -> Iterator[tuple[bytes, bytes]]:
         """Line items of the groups touched, some groups at a time: what was just written is sent while it is in the cache."""
         touched = self._touched()
         before: dict[str, tuple[Account, dict[str, RatedLineItem]]] = {}
