@@ -23,7 +23,7 @@ import msgspec
 
 from ...pricing.money import EXACT
 from ...schemas.variance import STATUS_KEY, ShadowStatus, encode_status, encode_variance, variance_key
-from .account_tallies import AccountTallies, Books, account_prefix, atoms_prefix, opening_put, openings_prefix
+from .account_tallies import ATOMS, OPENINGS, AccountTallies, Books, account_prefix, opening_put
 from .accounts import account_of_prefix
 from .corrections import month_name
 from .entries import Change, decode_usage
@@ -36,7 +36,7 @@ __all__ = ["Shadow", "ShadowEffects"]
 
 DROP, SWEEP, FOLLOW, OFF = "drop", "sweep", "follow", "off"
 _STATUS = SHADOW + b"s"
-_END = atoms_prefix() + b"\xff" * 9
+_PAST = b"\xff" * 9  # behind any key that follows a prefix
 
 
 class _Status(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -85,8 +85,9 @@ class Shadow:
         stored = store.get(_STATUS)
         self._stored = msgspec.json.decode(stored, type=_Status) if stored else None
         self._status = self._begin(self._stored, now_ns)
+        self._books = Books(self._status.live, self._status.draft, self._status.since_ns, closed)
         # Which records were not told before a restart nobody knows: all accounts below this key are told of once more.
-        self._telling = _END if self._status.untold else bytes.fromhex(self._status.telling)
+        self._telling = ATOMS + self._books.comparison + _PAST if self._status.untold else bytes.fromhex(self._status.telling)
         if self.phase == SWEEP and self._status.after:
             # Its groups may all have been passed, and its record was not written yet.
             name = account_of_prefix(bytes.fromhex(self._status.after))
@@ -158,7 +159,7 @@ class Shadow:
             if account is None:
                 if self._draft is None:
                     raise ValueError("there is no draft to count for")
-                account = AccountTallies(name, self._live, self._draft, self._store, self._closed)
+                account = AccountTallies(name, self._live, self._draft, self._store, self._books)
             self._accounts[name] = account
         return account
 
@@ -176,14 +177,12 @@ class Shadow:
                 self._tell_again(limit)
 
     def _drop(self, limit: int) -> None:
-        prefix = atoms_prefix()
-        found = list(islice(self._store.below(prefix, prefix + b"\xff" * 9), limit))
+        found = list(islice(self._store.below(ATOMS, ATOMS + _PAST), limit))
         if len(found) < limit and not self._status.swept:
-            # What was left of credits is of another comparison too.
-            prefix = openings_prefix()
-            found += islice(self._store.below(prefix, prefix + b"\xff" * 9), limit - len(found))
+            # What was left of credits is of another run too.
+            found += islice(self._store.below(OPENINGS, OPENINGS + _PAST), limit - len(found))
         self._puts += [(key, None) for key, _ in found]
-        gone = {_account_and_month(key) for key, _ in found if key.startswith(atoms_prefix())}
+        gone = {_account_and_month(key) for key, _ in found if key.startswith(ATOMS)}
         self._records += [(variance_key(account, month_name(month)), None) for account, month in sorted(gone)]
         if len(found) < limit:
             self._status = msgspec.structs.replace(self._status, phase=SWEEP if self._status.draft else OFF)
@@ -198,7 +197,7 @@ class Shadow:
                 return
             if key.account != name:
                 if not status.swept:
-                    self._puts += opening_put(self._store, key.account)
+                    self._puts += opening_put(self._store, self._books.run, key.account)
                 name = key.account
             after, passed = prefix, passed + 1
             if key.month >= status.first:
@@ -208,14 +207,14 @@ class Shadow:
 
     def _tell_again(self, limit: int) -> None:
         for _ in range(limit):
-            last = next(iter(self._store.below(atoms_prefix(), self._telling)), None)
+            last = next(iter(self._store.below(ATOMS + self._books.comparison, self._telling)), None)
             if last is None:
                 self._telling = b""
                 return
             name, _ = _account_and_month(last[0])
             self._account(name).touch_all()
             self._touched[name] = None
-            self._telling = account_prefix(name)
+            self._telling = account_prefix(self._books.comparison, name)
 
     # -- commits -----------------------------------------------------------------------------------------------------
 
@@ -239,10 +238,9 @@ class Shadow:
 
     def _tell(self) -> None:
         waiting: dict[str, None] = {}
-        books = Books(self._status.live, self._status.draft, self._status.since_ns)
         for name in self._touched:
             if self._is_whole(name):
-                for variance in self._account(name).take_variances(books):
+                for variance in self._account(name).take_variances():
                     self._records.append((variance_key(name, variance.period), encode_variance(variance)))
             else:
                 waiting[name] = None
@@ -270,5 +268,5 @@ def _said(status: _Status) -> ShadowStatus:
 
 
 def _account_and_month(key: bytes) -> tuple[str, int]:
-    account, rest = key[len(atoms_prefix()) :].split(b"\0", 1)
+    account, rest = key[len(ATOMS) + 8 :].split(b"\0", 1)
     return account.decode(), int.from_bytes(rest[:4], "big")

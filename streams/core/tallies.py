@@ -55,7 +55,7 @@ class Tally:
         """Windows that came, went, or have another quantity."""
         raise NotImplementedError
 
-    def take_puts(self) -> list[tuple[bytes, bytes | None]]:
+    def take_puts(self) -> list[tuple[bytes, bytes]]:
         """Atoms that have changed, by their part of the key, as they are to be stored; told once."""
         raise NotImplementedError
 
@@ -84,11 +84,11 @@ def tally_of(key: GroupKey, live: Rates, draft: Rates) -> Tally:
     return SplitTally(key, live, draft)
 
 
-def _encoded(atom: Atom) -> bytes | None:
-    """windows NUL quantity [NUL quantity under the draft]; None when nothing is left of it."""
+def _encoded(atom: Atom) -> bytes:
+    """windows NUL quantity [NUL quantity under the draft]; b"" when nothing is left of it."""
     windows, live, draft = atom
     if not windows and not live and not draft:
-        return None
+        return b""
     text = f"{windows}\0{plain(live)}" if live == draft else f"{windows}\0{plain(live)}\0{plain(draft)}"
     return text.encode()
 
@@ -145,7 +145,7 @@ class WholeTally(Tally):
                 self._quantity += after
         self._changed, self._row = True, None
 
-    def take_puts(self) -> list[tuple[bytes, bytes | None]]:
+    def take_puts(self) -> list[tuple[bytes, bytes]]:
         if not self._changed:
             return []
         self._changed = False
@@ -259,7 +259,7 @@ class SplitTally(Tally):
                 part = parts[stretch.key] = _Part(stretch)
             part.add(start, cell, windows, quantity)
 
-    def take_puts(self) -> list[tuple[bytes, bytes | None]]:
+    def take_puts(self) -> list[tuple[bytes, bytes]]:
         changed, self._changed = self._changed, {}
         return [(key, _encoded(self._atoms.get(key, (0, ZERO, ZERO)))) for key in changed]
 

@@ -442,3 +442,19 @@ def test_a_small_change_writes_little() -> None:
     partition.shadow.change(key, [(entry_key(MARCH + 7_200, "", "", ""), None, Decimal(2))])
     effects = partition.shadow.effects()
     assert [len(effects.puts), len(effects.records)] == [1, 1]
+
+
+def test_keys_of_a_comparison_that_is_over_are_never_counted() -> None:
+    """A disk that was away while they went, longer than a compacted topic tells of it, still holds them."""
+    partition = Partition(LIVE_TERMS, DRAFT)
+    partition.finish()
+    partition.rate([step._replace(account=name) for name in "ab" for step in one_of_each()])
+    left_behind = partition.store.between(SHADOW + b"a", SHADOW + b"p")
+    partition.use(LIVE_TERMS, DRAFT_TERMS_BOOK)
+    partition.finish()
+    assert not set(left_behind) & set(partition.store.between(SHADOW, SHADOW + b"\xff" * 9))
+    partition.store.apply(Effects((), left_behind, {}, 0, []))
+    partition.shadow = partition.started()
+    partition.rate([Step("a", sku, 2, "eu", "4") for sku in SKUS])
+    partition.finish()
+    check(partition)
