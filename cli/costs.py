@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import click
 import msgspec
@@ -19,10 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ..pricing.money import ZERO, money, plain, round_to, use_exact_arithmetic
-from ..schemas.errors import BadInput, Unavailable
+from ..schemas.errors import Unavailable
 from ..sinks.costs import DIMENSIONS, CostRow, costs
-from ..sinks.elasticsearch import connect
 from ..sinks.periods import ClosedPeriods, read_closed
+from .elasticsearch_source import Source, reading, source_of
 
 __all__ = ["command"]
 
@@ -32,12 +30,10 @@ _NAME_WIDTH = 10  # characters that a name column gets before digits after the p
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    url: str
-    prefix: str
+    source: Source
     account: str | None
     by: tuple[str, ...]
     period: str | None
-    access: Mapping[str, Any]  # how to log in, as `connect` takes it
 
 
 @click.command("costs")
@@ -63,7 +59,7 @@ def command(
         raise click.UsageError("--watch shows a table; leave out --json")
     use_exact_arithmetic()
     dimensions = tuple(name.strip() for name in by.split(",") if name.strip())
-    request = _settings(_Request(url or "", prefix or "", account, dimensions, period, {}), config_path)
+    request = _Request(source_of(url, prefix, config_path), account, dimensions, period)
     if watch:
         asyncio.run(_watch(request, exact, every))
         return
@@ -73,22 +69,6 @@ def command(
     else:
         console = Console()
         console.print(_view(found, request, exact, console.width, None))
-
-
-def _settings(request: _Request, config_path: str | None) -> _Request:
-    """Fill in what the options leave open from the configuration; with --elasticsearch no configuration is needed."""
-    if request.url and not config_path:
-        return replace(request, prefix=request.prefix or "ratemill")
-    config = importlib.import_module("..streams.config", __package__).load_config(config_path)
-    found: Any = config.elasticsearch
-    access: dict[str, Any] = {}
-    if key := found.api_key.get_secret_value():
-        access["api_key"] = key
-    elif found.username:
-        access["basic_auth"] = (found.username, found.password.get_secret_value())
-    if found.ca_file:
-        access["ca_certs"] = found.ca_file
-    return replace(request, url=request.url or found.url, prefix=request.prefix or found.index_prefix, access=access)
 
 
 class _Period(msgspec.Struct):
@@ -107,22 +87,14 @@ class _Found(NamedTuple):
 
 
 async def _read(request: _Request) -> _Found:
-    try:
-        client = connect(request.url, **request.access)
-    except ValueError as error:  # without scheme or port
-        raise BadInput(f"Elasticsearch address {request.url!r}: {error}") from error
-    try:
-        rows = await costs(client, request.prefix, account=request.account, by=request.by, period=request.period)
-        closed = await read_closed(client, request.prefix)
+    async with reading(request.source) as client:
+        prefix = request.source.prefix
+        rows = await costs(client, prefix, account=request.account, by=request.by, period=request.period)
+        closed = await read_closed(client, prefix)
         months = rows if request.by == ("period",) else await costs(
-            client, request.prefix, account=request.account, by=("period",), period=request.period
+            client, prefix, account=request.account, by=("period",), period=request.period
         )  # fmt: skip
         return _Found(rows, [_period(row, closed) for row in months])
-    except Unavailable as error:
-        address = urlsplit(request.url)  # shown without what may be a password in it
-        raise Unavailable(f"{error} (at {address.hostname}:{address.port}); is it running? see `ratemill doctor`") from error
-    finally:
-        await client.close()
 
 
 def _period(row: CostRow, closed: ClosedPeriods) -> _Period:

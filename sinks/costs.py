@@ -47,6 +47,8 @@ _TERMS = {
     "unit": "PricingUnit",
     "consumed_unit": "ConsumedUnit",
     "currency": "BillingCurrency",
+    "adjustment": "x_Adjustment",
+    "corrected": "x_CorrectedPeriod",
 }
 DIMENSIONS = (*_TERMS, *_TIMES)
 
