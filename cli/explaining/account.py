@@ -111,7 +111,7 @@ def _chain(rates: Rates, account: str, groups: Iterable[Group], closed: Closed, 
         if not usage and not terms.due(start, end):
             continue
         final = month <= final_through
-        made = statement(terms, start, end, usage, (), opening, final)
+        made = statement(terms, start, end, usage, opening, final)
         items = [statement_item(rates.names, account, rates.names.currency, month, start, end, charge) for charge in made.charges]
         found[month] = _Month(usage, opening, made, {each.x_line_item_id: each for each in items}, final)
         opening = made.closing

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .pipeline import statement
-from .terms import Charge, CorrectionTotal, Statement, Terms, Usage
+from .terms import Charge, Statement, Terms, Usage
 
-__all__ = ["Charge", "CorrectionTotal", "Statement", "Terms", "Usage", "statement"]
+__all__ = ["Charge", "Statement", "Terms", "Usage", "statement"]

@@ -43,7 +43,7 @@ def apply_allowance(step: Allowance, ledger: Ledger) -> None:
         saved[sku] = differences if before is None else [a + b for a, b in zip(before, differences, strict=True)]
     for sku, amounts in saved.items():
         description = f"{step.description or step.id}: {plain(shares[sku])} {step.unit} of {sku}"
-        ledger.post(ledger.whole(step.id, key((sku, False)), "Credit", sku, sum(amounts, ZERO), description), amounts)
+        ledger.post(ledger.whole(step.id, key(sku), "Credit", sku, sum(amounts, ZERO), description), amounts)
 
 
 def in_order(step: Allowance, stretches: Sequence[Stretch]) -> list[Stretch]:

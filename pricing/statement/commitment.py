@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from ..money import ZERO, money
 from .keys import joined, key
-from .ledger import Item, Ledger, grouped, payable, take
+from .ledger import Ledger, grouped, payable, take
 from .proration import prorated
 from .terms import Charge, Commitment, Commitments, meets
 
@@ -27,8 +27,8 @@ def _apply(origin: str, commitment: Commitment, ledger: Ledger) -> None:
     first, past = max(ledger.start, commitment.since), ledger.end if commitment.until is None else min(ledger.end, commitment.until)
     inside = [first <= low and high <= past for low, high in zip(ledger.bounds, ledger.bounds[1:], strict=False)]
     committed = sum(prorated(commitment.amount, commitment.prorate, commitment.digits, first, past, ledger.bounds), ZERO)
-    found = grouped(ledger.seen(commitment.skus, corrections=False), commitment.skus)
-    counted = {item: [amount if held else ZERO for amount, held in zip(amounts, inside, strict=True)] for item, amounts in found.items()}
+    found = grouped(ledger.seen(commitment.skus), commitment.skus)
+    counted = {sku: [amount if held else ZERO for amount, held in zip(amounts, inside, strict=True)] for sku, amounts in found.items()}
     missing = committed - sum((amount for amounts in counted.values() for amount in amounts), ZERO)
     label = commitment.description or commitment.id
     if commitment.prepaid:
@@ -43,21 +43,21 @@ def _apply(origin: str, commitment: Commitment, ledger: Ledger) -> None:
         ledger.post_about(commitment.skus, commitment.id, shortfall, ledger.at(last, missing))
     if not (commitment.prepaid or commitment.surcharge or commitment.discount):
         return
-    for item, amounts in payable(counted).items():
+    for sku, amounts in payable(counted).items():
         covered = take(amounts, committed)
         drawn = sum(covered, ZERO)
         committed -= drawn
         if commitment.prepaid:
-            line = ledger.share(origin, key(item, "drawn", commitment.id), "Credit", item[0], -drawn, ONE, f"{label}: prepaid {item[0]}")
+            line = ledger.share(origin, key(sku, "drawn", commitment.id), "Credit", sku, -drawn, ONE, f"{label}: prepaid {sku}")
             ledger.post(line._replace(start=first, end=past), [-amount for amount in covered])
-        _overage(origin, commitment, item, [amount - part for amount, part in zip(amounts, covered, strict=True)], (first, past), ledger)
+        _overage(origin, commitment, sku, [amount - part for amount, part in zip(amounts, covered, strict=True)], (first, past), ledger)
 
 
-def _overage(origin: str, commitment: Commitment, item: Item, excess: list[Decimal], period: tuple[int, int], ledger: Ledger) -> None:
-    """Percentage on or off an item's charges beyond the commitment."""
+def _overage(origin: str, commitment: Commitment, sku: str, excess: list[Decimal], period: tuple[int, int], ledger: Ledger) -> None:
+    """Percentage on or off an SKU's charges beyond the commitment."""
     share = commitment.surcharge - commitment.discount
     base = sum(excess, ZERO)
     category, sign = ("Usage", ONE) if share > ZERO else ("Credit", -ONE)
-    description = f"{commitment.description or commitment.id}: {item[0]} beyond the commitment"
-    line = ledger.share(origin, key(item, "overage", commitment.id), category, item[0], base * sign, abs(share), description)
+    description = f"{commitment.description or commitment.id}: {sku} beyond the commitment"
+    line = ledger.share(origin, key(sku, "overage", commitment.id), category, sku, base * sign, abs(share), description)
     ledger.post(line._replace(start=period[0], end=period[1]), [amount * share for amount in excess])

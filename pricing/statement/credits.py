@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from ..money import ZERO, money
 from .keys import joined, key
-from .ledger import BOUGHT, CHARGE, CORRECTION, Item, Ledger, grouped, payable
+from .ledger import Ledger, grouped, payable
 from .terms import Charge, Credit, Credits, meets
 
 __all__ = ["apply_credits", "closing_balances", "opening_balances"]
@@ -48,30 +48,30 @@ def apply_credits(step: Credits, credits: tuple[Credit, ...], balances: dict[str
     held = [credit for credit in credits if credit.id in balances]
     if not held:
         return
-    left = payable(grouped(ledger.seen((), corrections=True)))
-    # Which items a credit pays, and which first: asked once per credit, of the rows before any credit was used.
-    pays = {credit.id: list(grouped(ledger.seen(credit.skus, corrections=True), credit.skus)) for credit in held}
-    used: dict[tuple[str, Item], list[Decimal]] = {}
+    left = payable(grouped(ledger.seen(())))
+    # Which SKUs a credit pays, and which first: asked once per credit, of the rows before any credit was used.
+    pays = {credit.id: list(grouped(ledger.seen(credit.skus), credit.skus)) for credit in held}
+    used: dict[tuple[str, str], list[Decimal]] = {}
     rank = ORDERS[step.order]
     for number in range(ledger.slices):
         low, high = ledger.bounds[number], ledger.bounds[number + 1]
         valid = [credit for credit in held if credit.since <= low and high <= credit.until and balances[credit.id]]
         for credit in sorted(valid, key=lambda one: rank(one, balances[one.id])):
-            for item in pays[credit.id]:
-                paid = min(balances[credit.id], left[item][number])
+            for sku in pays[credit.id]:
+                paid = min(balances[credit.id], left[sku][number])
                 if paid:
                     balances[credit.id] -= paid
-                    left[item][number] -= paid
-                    used.setdefault((credit.id, item), [ZERO] * ledger.slices)[number] += paid
+                    left[sku][number] -= paid
+                    used.setdefault((credit.id, sku), [ZERO] * ledger.slices)[number] += paid
     for credit in held:
         start, end = max(ledger.start, credit.since), min(ledger.end, credit.until)
-        for item in pays[credit.id]:
-            amounts = used.get((credit.id, item))
+        for sku in pays[credit.id]:
+            amounts = used.get((credit.id, sku))
             if amounts is None:
                 continue
-            description = f"{credit.description or credit.id}: {'corrections of ' if item[1] else ''}{item[0]}"
-            line = ledger.share(step.id, key(item, "used", credit.id), "Credit", item[0], -sum(amounts, ZERO), ONE, description)
-            ledger.post(line._replace(start=start, end=end), [-amount for amount in amounts], CORRECTION if item[1] else CHARGE)
+            description = f"{credit.description or credit.id}: {sku}"
+            line = ledger.share(step.id, key(sku, "used", credit.id), "Credit", sku, -sum(amounts, ZERO), ONE, description)
+            ledger.post(line._replace(start=start, end=end), [-amount for amount in amounts])
 
 
 def _purchases(step: Credits, credits: tuple[Credit, ...], ledger: Ledger) -> None:
@@ -82,4 +82,4 @@ def _purchases(step: Credits, credits: tuple[Credit, ...], ledger: Ledger) -> No
             price = ONE - credit.discount
             line = ledger.share(step.id, joined("purchase", credit.id), "Purchase", credit.sku, credit.amount, price, label)
             bought: Charge = line._replace(start=credit.since, end=ledger.end)
-            ledger.post(bought, ledger.at(ledger.slice_of(credit.since), bought.cost), BOUGHT)
+            ledger.post(bought, ledger.at(ledger.slice_of(credit.since), bought.cost), bought=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..money import ZERO
 from .keys import key
-from .ledger import CHARGE, CORRECTION, Item, Ledger, grouped, payable, take
+from .ledger import Ledger, grouped, payable, take
 from .terms import Discount
 
 __all__ = ["apply_discount"]
@@ -13,23 +13,19 @@ __all__ = ["apply_discount"]
 def apply_discount(step: Discount, ledger: Ledger) -> None:
     """One line item per SKU.
 
-    A percentage is taken off corrections too: whoever has 10 % off has it on usage that came late, and gets back 90 % of what is
-    taken back. An amount is taken off this month's charges, SKU by SKU in the order listed, and never more than there is.
+    A percentage is taken off what is below zero too: whoever has 10 % off gets back 90 % of what is taken back. An amount is
+    taken off SKU by SKU in the order listed, and never more than there is.
     """
+    label = step.description or step.id
+    found = grouped(ledger.seen(step.skus), step.skus)
     if step.share is not None:
-        for item, amounts in grouped(ledger.seen(step.skus, corrections=True), step.skus).items():
-            reductions = [-amount * step.share for amount in amounts]
-            charge = ledger.share(step.id, key(item), "Credit", item[0], -sum(amounts, ZERO), step.share, describe(step, item))
-            ledger.post(charge, reductions, CORRECTION if item[1] else CHARGE)
+        for sku, amounts in found.items():
+            charge = ledger.share(step.id, key(sku), "Credit", sku, -sum(amounts, ZERO), step.share, f"{label}: {sku}")
+            ledger.post(charge, [-amount * step.share for amount in amounts])
         return
     left = step.amount or ZERO
-    for item, amounts in payable(grouped(ledger.seen(step.skus, corrections=False), step.skus)).items():
+    for sku, amounts in payable(found).items():
         taken = take(amounts, left)
         cost = -sum(taken, ZERO)
         left += cost
-        ledger.post(ledger.whole(step.id, key(item), "Credit", item[0], cost, describe(step, item)), [-amount for amount in taken])
-
-
-def describe(step: Discount, item: Item) -> str:
-    """What the line item says."""
-    return f"{step.description or step.id}: {'corrections of ' if item[1] else ''}{item[0]}"
+        ledger.post(ledger.whole(step.id, key(sku), "Credit", sku, cost, f"{label}: {sku}"), [-amount for amount in taken])

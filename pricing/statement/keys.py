@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from .ledger import Item
-
 __all__ = ["joined", "key"]
 
 
@@ -12,7 +10,6 @@ def joined(*parts: str) -> str:
     return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
 
 
-def key(item: Item, *before: str) -> str:
-    """Key of what an adjustment does to one item: `sku`, or `corrections/sku`, after other parts."""
-    sku, corrected = item
-    return joined(*before, "corrections", sku) if corrected else joined(*before, "sku", sku)
+def key(sku: str, *before: str) -> str:
+    """Key of what an adjustment does to one SKU: `sku/<sku>`, after other parts."""
+    return joined(*before, "sku", sku)

@@ -1,8 +1,7 @@
 """The running amounts of a month: what each adjustment finds, and where it leaves what it changes.
 
-A row holds what one origin (usage, corrections, an adjustment) put on one SKU, per slice of the month. Nothing is overwritten: an
-adjustment adds rows, below zero where it takes something away, so every line item is one row or more and the sum of all rows is
-what is due.
+A row holds what one origin (usage, an adjustment) put on one SKU, per slice of the month. Nothing is overwritten: an adjustment
+adds rows, below zero where it takes something away, so every line item is one row or more and the sum of all rows is what is due.
 
 Who sees a row: an adjustment without `skus` sees all; one with `skus` sees the rows of these SKUs. A charge about several SKUs (a
 minimum of two of them, say) is shown under a name of its own, and is seen by whoever names that, or all of those SKUs.
@@ -17,24 +16,18 @@ from typing import NamedTuple
 from ..money import ZERO, money
 from .terms import Charge, Usage
 
-__all__ = ["BOUGHT", "CHARGE", "CORRECTION", "USAGE", "Item", "Ledger", "Row", "Stretch", "grouped", "payable", "take"]
+__all__ = ["Ledger", "Row", "Stretch", "grouped", "payable", "take"]
 
 ONE = money(1)
-
-# Kinds of rows. CORRECTION: of a closed month, and what is taken off it. BOUGHT: the purchase of a credit, which only rounding sees.
-USAGE, CHARGE, CORRECTION, BOUGHT = "usage", "charge", "correction", "bought"
-
-# What can be reduced: an SKU's charges of this month, or (True) its corrections.
-Item = tuple[str, bool]
 
 
 class Row(NamedTuple):
     """Amounts per slice."""
 
     sku: str
-    origin: str  # id of the adjustment; "" for usage and corrections
-    kind: str
+    origin: str  # id of the adjustment; "" for usage
     amounts: Sequence[Decimal]
+    bought: bool = False  # the purchase of a credit, which only rounding sees
 
 
 class Stretch:
@@ -69,13 +62,12 @@ class Ledger:
         about = self.about.get(sku)
         return sku in skus or (about is not None and about <= skus)
 
-    def seen(self, skus: tuple[str, ...], corrections: bool) -> list[Row]:
+    def seen(self, skus: tuple[str, ...]) -> list[Row]:
         """The rows that an adjustment of these SKUs works on; () is all."""
-        hidden = (BOUGHT,) if corrections else (BOUGHT, CORRECTION)
         if not skus:
-            return [row for row in self.rows if row.kind not in hidden]
+            return [row for row in self.rows if not row.bought]
         wanted = frozenset(skus)
-        return [row for row in self.rows if self.sees(wanted, row.sku) and row.kind not in hidden]
+        return [row for row in self.rows if self.sees(wanted, row.sku) and not row.bought]
 
     def at(self, slice_number: int, amount: Decimal) -> list[Decimal]:
         """Amounts per slice: all of it in one slice (-1: the last)."""
@@ -87,12 +79,12 @@ class Ledger:
         """Number of the slice that holds a time; the first one for what began before."""
         return max((number for number in range(self.slices) if self.bounds[number] <= time_s), default=0)
 
-    def post(self, charge: Charge, amounts: Sequence[Decimal], kind: str = CHARGE) -> None:
+    def post(self, charge: Charge, amounts: Sequence[Decimal], bought: bool = False) -> None:
         """Add a line item and its amounts per slice. One of 0 is left out, but amounts that cancel out over the slices are kept."""
         if charge.cost:
             self.charges.append(charge)
         if any(amounts):
-            self.rows.append(Row(charge.sku, charge.adjustment, kind, amounts))
+            self.rows.append(Row(charge.sku, charge.adjustment, amounts, bought))
 
     def post_about(self, skus: tuple[str, ...], own_name: str, charge: Charge, amounts: Sequence[Decimal]) -> None:
         """`post`, for a charge about some SKUs: unless it is shown as an SKU that was chosen for it, whoever names all of them sees it."""
@@ -110,33 +102,27 @@ class Ledger:
         return Charge(origin, key, category, sku, base, self.currency, share, base * share, description, self.start, self.end, False)
 
 
-def grouped(rows: Iterable[Row], skus: tuple[str, ...] = ()) -> dict[Item, list[Decimal]]:
-    """Sum of the rows per item: SKUs in the order in which they are listed, others after them by name."""
-    sums: dict[Item, list[Decimal]] = {}
+def grouped(rows: Iterable[Row], skus: tuple[str, ...] = ()) -> dict[str, list[Decimal]]:
+    """Sum of the rows per SKU: in the order in which the SKUs are listed, others after them by name."""
+    sums: dict[str, list[Decimal]] = {}
     for row in rows:
-        item = (row.sku, row.kind == CORRECTION)
-        found = sums.get(item)
-        sums[item] = list(row.amounts) if found is None else [a + b for a, b in zip(found, row.amounts, strict=True)]
+        found = sums.get(row.sku)
+        sums[row.sku] = list(row.amounts) if found is None else [a + b for a, b in zip(found, row.amounts, strict=True)]
     if not skus:
-        return {item: sums[item] for item in sorted(sums)}
+        return {sku: sums[sku] for sku in sorted(sums)}
     places = {sku: place for place, sku in enumerate(skus)}
-    return {item: sums[item] for item in sorted(sums, key=lambda item: (places.get(item[0], len(places)), item))}
+    return {sku: sums[sku] for sku in sorted(sums, key=lambda sku: (places.get(sku, len(places)), sku))}
 
 
-def payable(items: dict[Item, list[Decimal]]) -> dict[Item, list[Decimal]]:
-    """What can be taken off each item and slice: never below zero, and together what is due of all, or 0 if that is below zero.
+def payable(sums: dict[str, list[Decimal]]) -> dict[str, list[Decimal]]:
+    """What can be taken off each SKU and slice: never below zero, and together what is due of all, or 0 if that is below zero.
 
-    What is below zero (usage taken back, a refund) is set against the same item first, against earlier slices before later ones
-    because that is where the usage was; then against the rest of its SKU; then against the last of the other items. How the
-    month is sliced changes nothing in the sum of any item.
+    What is below zero (usage taken back, or more units that cost less in all) is set against the same SKU first, against
+    earlier slices before later ones because that is where the usage was; then against the last of the other SKUs. How the month
+    is sliced changes nothing in the sum of any SKU.
     """
-    left = {item: list(amounts) for item, amounts in items.items()}
-    debts = {item: debt for item, amounts in left.items() if (debt := _settle(amounts))}
-    for item, debt in debts.items():
-        sku, corrected = item
-        partner = left.get((sku, not corrected))
-        debts[item] = _reduce(partner, debt) if partner is not None else debt
-    owed = sum(debts.values(), ZERO)
+    left = {sku: list(amounts) for sku, amounts in sums.items()}
+    owed = sum([_settle(amounts) for amounts in left.values()], ZERO)
     for amounts in reversed(left.values()) if owed else ():
         owed = _reduce(amounts, owed)
     return left

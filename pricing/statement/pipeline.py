@@ -11,14 +11,13 @@ from .allowance import apply_allowance
 from .commitment import apply_commitments
 from .credits import apply_credits, closing_balances, opening_balances
 from .discount import apply_discount
-from .ledger import CORRECTION, USAGE, Ledger, Row, Stretch
+from .ledger import Ledger, Row, Stretch
 from .recurring import apply_fees
 from .rounding import apply_rounding
 from .spend import apply_maximum, apply_minimum
 from .terms import (
     Allowance,
     Commitments,
-    CorrectionTotal,
     Credits,
     Discount,
     Fees,
@@ -38,25 +37,17 @@ __all__ = ["statement"]
 
 
 def statement(
-    terms: Terms,
-    month_start_s: int,
-    month_end_s: int,
-    usage: Sequence[Usage],
-    corrections: Sequence[CorrectionTotal],
-    opening: Mapping[str, Decimal],
-    final: bool,
+    terms: Terms, month_start_s: int, month_end_s: int, usage: Sequence[Usage], opening: Mapping[str, Decimal], final: bool
 ) -> Statement:
     """Charges of one account's month beyond its usage. Pure: equal input gives an equal answer, whatever its order.
 
     usage: every stretch of the month, each with one mapping per slice between the instants of `terms.cuts`; raises ValueError
-    for another number of slices. corrections: percentages, uplifts, credits and rounding see them; allowances, amounts off,
-    limits and commitments do not. opening: what was left of each credit when the month began (`closing` of the month before); a
+    for another number of slices. opening: what was left of each credit when the month began (`closing` of the month before); a
     credit that is not named was never used. final: the month is over, so what is only due then is in.
     """
     with localcontext(EXACT):
         ledger = Ledger((month_start_s, *terms.cuts(month_start_s, month_end_s), month_end_s), terms.currency, final)
         _enter_usage(ledger, usage)
-        _enter_corrections(ledger, corrections)
         balances = opening_balances(terms.credits, opening, month_start_s, month_end_s)
         for step in terms.steps_in(month_between(month_start_s, month_end_s)):
             _apply(step, terms, balances, ledger)
@@ -100,12 +91,4 @@ def _enter_usage(ledger: Ledger, usage: Sequence[Usage]) -> None:
         costs = slice_costs(stretch.price, stretch.slices, stretch.used, final=ledger.final)
         ledger.stretches.append(Stretch(stretch, costs))
         amounts[stretch.sku] = [a + b for a, b in zip(sums, costs, strict=True)]
-    ledger.rows += [Row(sku, "", USAGE, sums) for sku, sums in amounts.items()]
-
-
-def _enter_corrections(ledger: Ledger, corrections: Sequence[CorrectionTotal]) -> None:
-    """Corrections of closed months: charges of this one, without a time in it, so they fall into the last slice."""
-    sums: dict[str, Decimal] = {}
-    for correction in corrections:
-        sums[correction.sku] = sums.get(correction.sku, ZERO) + correction.cost
-    ledger.rows += [Row(sku, "", CORRECTION, ledger.at(-1, sums[sku])) for sku in sorted(sums) if sums[sku]]
+    ledger.rows += [Row(sku, "", sums) for sku, sums in amounts.items()]

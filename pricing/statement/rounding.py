@@ -10,7 +10,7 @@ __all__ = ["apply_rounding"]
 
 
 def apply_rounding(step: RoundTotal, ledger: Ledger) -> None:
-    """The difference that rounding makes to the sum of all rows so far, corrections and purchases of credits included."""
+    """The difference that rounding makes to the sum of all rows so far, purchases of credits included."""
     due = sum((amount for row in ledger.rows for amount in row.amounts), ZERO)
     difference = round_to(due, step.digits, step.mode) - due
     charge = ledger.whole(step.id, "total", "Adjustment", step.sku, difference, step.description or "rounding of the month")

@@ -14,7 +14,7 @@ def apply_minimum(step: Minimum, ledger: Ledger) -> None:
     """A top-up to the minimum, which falls into the last slice: only then it is known."""
     if not (ledger.final or step.always):
         return
-    rows = ledger.seen(step.skus, corrections=False)
+    rows = ledger.seen(step.skus)
     if not rows and not step.unused:
         return
     missing = step.amount - sum((amount for row in rows for amount in row.amounts), ZERO)
@@ -25,13 +25,13 @@ def apply_minimum(step: Minimum, ledger: Ledger) -> None:
 
 def apply_maximum(step: Maximum, ledger: Ledger) -> None:
     """A credit for what exceeds the maximum: SKU by SKU in the order listed, of each what came last."""
-    items = payable(grouped(ledger.seen(step.skus, corrections=False), step.skus))
-    excess = sum((amount for amounts in items.values() for amount in amounts), ZERO) - step.amount
-    for item, amounts in items.items():
+    found = payable(grouped(ledger.seen(step.skus), step.skus))
+    excess = sum((amount for amounts in found.values() for amount in amounts), ZERO) - step.amount
+    for sku, amounts in found.items():
         if excess <= ZERO:
             break
         taken = take(amounts, excess, latest_first=True)
         cost = -sum(taken, ZERO)
         excess += cost
-        description = f"{step.description or step.id}: {item[0]} above the maximum"
-        ledger.post(ledger.whole(step.id, key(item), "Credit", item[0], cost, description), [-amount for amount in taken])
+        description = f"{step.description or step.id}: {sku} above the maximum"
+        ledger.post(ledger.whole(step.id, key(sku), "Credit", sku, cost, description), [-amount for amount in taken])

@@ -1,8 +1,8 @@
 """What a statement is made from, and what comes out: plain immutable values.
 
-    Usage, CorrectionTotal      a month of one account, as the rating step adds it up
-    Terms                       what the tariff file says about one account: the pipeline of adjustments, fees, commitments, credits
-    Charge, Statement           the line items of the account and what is left of its credits
+    Usage                a month of one account, as the rating step adds it up
+    Terms                what the tariff file says about one account: the pipeline of adjustments, fees, commitments, credits
+    Charge, Statement    the line items of the account and what is left of its credits
 
 Times are seconds since 1970, months are 12 x year + month - 1. Intervals include their start and exclude their end. Amounts are
 in the account's currency, but for those in `Terms.steps`: these are in the book's, and `Terms.steps_in` converts them.
@@ -26,7 +26,6 @@ __all__ = [
     "Charge",
     "Commitment",
     "Commitments",
-    "CorrectionTotal",
     "Credit",
     "Credits",
     "Discount",
@@ -61,18 +60,6 @@ class Usage(NamedTuple):
     end: int
     slices: tuple[Mapping[int, Decimal], ...]
     used: bool
-
-
-class CorrectionTotal(NamedTuple):
-    """Corrections of one SKU in a closed month (12 x year + month - 1) that are billed in this one, as charges of it.
-
-    Whoever corrects a closed month by making its statement again, with its own allowances, limits and credits, has none.
-    """
-
-    sku: str
-    unit: str
-    month: int
-    cost: Decimal
 
 
 class Charge(NamedTuple):

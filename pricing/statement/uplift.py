@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from ..money import ZERO
-from .ledger import BOUGHT, CHARGE, Ledger, Row
+from .ledger import Ledger, Row
 from .terms import Uplift, UpliftTier
 
 __all__ = ["apply_uplift"]
@@ -38,15 +38,15 @@ def apply_uplift(step: Uplift, ledger: Ledger) -> None:
         ledger.charges.append(ledger.whole(step.id, "minimum", "Adjustment", step.sku, missing, f"{label}: top-up to the minimum"))
         amounts[-1] += missing
     if any(amounts):
-        ledger.rows.append(Row(step.sku, step.id, CHARGE, amounts))
+        ledger.rows.append(Row(step.sku, step.id, amounts))
 
 
 def selected(step: Uplift, ledger: Ledger) -> list[Row]:
     """The rows of which it is a percentage: those of its SKUs and those of its adjustments, each once."""
     if not step.of_skus and not step.of_adjustments:
-        return ledger.seen((), corrections=True)
+        return ledger.seen(())
     wanted = frozenset(step.of_skus)
-    return [row for row in ledger.rows if row.kind != BOUGHT and (row.origin in step.of_adjustments or ledger.sees(wanted, row.sku))]
+    return [row for row in ledger.rows if not row.bought and (row.origin in step.of_adjustments or ledger.sees(wanted, row.sku))]
 
 
 def in_tiers(tiers: Sequence[UpliftTier], amount: Decimal) -> list[Decimal]:

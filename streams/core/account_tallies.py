@@ -163,7 +163,7 @@ class AccountTallies:
             start, end = rates.default.month_start(month), rates.default.month_start(month + 1)
             if month not in used and not rates.terms.due(start, end):
                 continue
-            made = statement(rates.terms, start, end, used.get(month, ()), (), balances, month <= self._books.closed)
+            made = statement(rates.terms, start, end, used.get(month, ()), balances, month <= self._books.closed)
             balances = made.closing
             found[month] = _added(made.charges)
         return found

@@ -91,7 +91,7 @@ class _Chain:
                 continue
             known = self._made.get(month)
             if known is None or known[0] != balances or known[1] != final:
-                known = self._made[month] = balances, final, statement(terms, start, end, used, (), balances, final)
+                known = self._made[month] = balances, final, statement(terms, start, end, used, balances, final)
             balances = known[2].closing
             yield month, known[2]
 

@@ -255,7 +255,7 @@ class Oracle:
                 start, end = (self.rates.default.month_start(m) for m in (month, month + 1))
                 usage = by_month.get(month, [])
                 if usage or terms.due(start, end):
-                    made = found[account, month] = statement(terms, start, end, usage, (), balances, month <= self.closed)
+                    made = found[account, month] = statement(terms, start, end, usage, balances, month <= self.closed)
                     balances = made.closing
         return found
 

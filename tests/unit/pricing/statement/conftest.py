@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ratemill.pricing import parse_price_book, slice_costs
 from ratemill.pricing.money import EXACT, ZERO, money, plain
-from ratemill.pricing.statement import Charge, CorrectionTotal, Usage, statement
+from ratemill.pricing.statement import Charge, Usage, statement
 
 APRIL, MAY, JUNE = 1_775_001_600, 1_777_593_600, 1_780_272_000  # 2026-04-01, -05-01, -06-01, 00:00 UTC; April has 30 days
 DAY = 86_400
@@ -37,7 +37,6 @@ class Month:
         self,
         terms: str,
         usage: Mapping[str, str | Sequence[str]] | None = None,
-        corrections: Mapping[str, str] | None = None,
         opening: Mapping[str, str] | None = None,
         final: bool = True,
         start: int = APRIL,
@@ -50,9 +49,8 @@ class Month:
         assert found is not None, "no terms"
         self.terms = found
         self.usage = [self._usage(sku, [text] if isinstance(text, str) else text, account, start, end) for sku, text in (usage or {}).items()]
-        self.corrections = [CorrectionTotal(sku, "GB", 24_000, money(cost)) for sku, cost in (corrections or {}).items()]
         balances = {name: money(text) for name, text in (opening or {}).items()}
-        made = statement(self.terms, start, end, self.usage, self.corrections, balances, final)
+        made = statement(self.terms, start, end, self.usage, balances, final)
         self.charges: tuple[Charge, ...] = made.charges
         self.closing = {name: plain(balance) for name, balance in made.closing.items()}
         self.lines = {f"{charge.adjustment} {charge.key}": plain(charge.cost) for charge in made.charges}
@@ -75,7 +73,7 @@ class Month:
         for used in self.usage:
             if used.price is not None:
                 costs[used.sku] = costs.get(used.sku, ZERO) + sum(slice_costs(used.price, used.slices, used.used, final=final), ZERO)
-        for line in (*self.corrections, *self.charges):
+        for line in self.charges:
             costs[line.sku] = costs.get(line.sku, ZERO) + line.cost
         return costs
 

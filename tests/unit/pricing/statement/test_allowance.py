@@ -52,10 +52,6 @@ def test_less_than_nothing_takes_no_share(month: Any) -> None:
     assert month(pool("a, b"), {"a": "-5", "b": "7"}).lines == {"pool sku/b": "-14"}
 
 
-def test_corrections_take_no_share(month: Any) -> None:
-    assert month(pool("a"), {"a": "10"}, corrections={"a": "50"}).lines == {"pool sku/a": "-10"}
-
-
 def test_a_second_allowance_starts_where_the_first_ended(month: Any) -> None:
     more = ', {id: more, type: allowance, skus: [a], unit: GB, quantity: "20"}'
     assert month(pool("a", "100", more=more), {"a": "110"}).lines == {"pool sku/a": "-100", "more sku/a": "-10"}
@@ -88,7 +84,7 @@ def test_stretches_of_one_sku_share_in_the_order_of_time(month: Any, reverse: bo
     days = [Usage("c", "GB", price, APRIL + n * DAY, APRIL + (n + 1) * DAY, ({0: money(8)},), True) for n in range(3)]
     other = [Usage("c", "Requests", price, APRIL, MAY, ({0: money(8)},), True), Usage("c", "GB", None, APRIL, MAY, ({0: money(8)},), True)]
     given = [*days, *other]
-    (charge,) = statement(made.terms, APRIL, MAY, given[::-1] if reverse else given, (), {}, True).charges
+    (charge,) = statement(made.terms, APRIL, MAY, given[::-1] if reverse else given, {}, True).charges
     # Days cost 24 each: the first is free, and half of the second. Another unit and what has no price take no share.
     assert (charge.cost, charge.description) == (-36, "pool: 12 GB of c")
     assert slice_costs(price, days[0].slices, True, final=True) == [24]

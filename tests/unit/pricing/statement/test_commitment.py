@@ -42,10 +42,6 @@ def test_a_shortfall_that_is_always_due_shows_while_the_month_runs(month: Any) -
     assert month(committed('id: year, amount: "100", due: always'), {"a": "60"}, final=False).lines == {"commit shortfall/year": "40"}
 
 
-def test_corrections_do_not_fill_a_commitment(month: Any) -> None:
-    assert month(PLAIN, {"a": "60"}, corrections={"a": "500"}).lines == {"commit shortfall/year": "40"}
-
-
 def test_a_commitment_of_some_skus_counts_these(month: Any) -> None:
     made = month(committed('id: year, amount: "100", skus: [b]'), {"a": "500", "b": "10"})
     assert made.lines == {"commit shortfall/year": "80"}

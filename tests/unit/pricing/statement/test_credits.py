@@ -123,8 +123,6 @@ def test_the_lowest_balance_is_that_of_the_time(month: Any) -> None:
 def test_credits_together_never_pay_more_than_is_due(month: Any) -> None:
     assert month(ONE, {"a": "80", "b": "-10"}).lines == {"pay used/g/sku/a": "-60"}
     assert month(ONE, {"a": "80", "b": "-50"}).lines == {}
-    refund = month(ONE, {"a": "80"}, corrections={"a": "-30", "b": "-20"})
-    assert (refund.lines, refund.due) == ({"pay used/g/sku/a": "-30"}, "0")
 
 
 def test_usage_taken_back_later_is_not_paid(month: Any) -> None:
@@ -133,12 +131,6 @@ def test_usage_taken_back_later_is_not_paid(month: Any) -> None:
     # The total falls from 10 to 6 when it crosses the bound of the volume tier.
     made = month(text, {"v": ["10", "2"]})
     assert (made.lines, made.due) == ({"pay used/g/sku/v": "-6"}, "0")
-
-
-def test_corrections_are_paid_at_the_end_of_the_month(month: Any) -> None:
-    assert month(ONE, {"a": "30"}, corrections={"a": "20"}).lines == {"pay used/g/sku/a": "-30", "pay used/g/corrections/a": "-20"}
-    early = grants('id: g, amount: "100", expires: 2026-04-11T00:00:00Z')
-    assert month(early, {"a": ["30", ""]}, corrections={"a": "20"}).lines == {"pay used/g/sku/a": "-30"}
 
 
 def test_what_is_only_known_at_the_end_is_paid_by_what_is_valid_then(month: Any) -> None:

@@ -33,10 +33,6 @@ def test_modes(month: Any, mode: str, amount: str, due: str) -> None:
     assert month(CENTS.replace("digits", f"mode: {mode}, digits"), {"a": amount}).due == due
 
 
-def test_corrections_are_in_the_total(month: Any) -> None:
-    assert month(CENTS, {"a": "1.004"}, corrections={"b": "0.004"}).due == "1.01"
-
-
 def test_what_comes_after_rounding_is_not_rounded(month: Any) -> None:
     last = 'adjustments: [{id: up, type: uplift, percent: "1.5", of: all}, {id: rounding, type: rounding, digits: 2}]'
     assert month(last, {"a": "10.01"}).due == "10.16"

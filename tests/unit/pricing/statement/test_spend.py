@@ -47,18 +47,13 @@ def test_what_was_taken_back_is_missing_to_the_minimum(month: Any) -> None:
     assert month(LEAST, {"a": "-10"}).lines == {"least top-up": "60"}
 
 
-def test_corrections_count_for_neither_limit(month: Any) -> None:
-    assert month(LEAST, {"a": "20"}, corrections={"a": "1000"}).lines == {"least top-up": "30"}
-    assert month(MOST, {"a": "20"}, corrections={"a": "1000"}).lines == {}
-
-
-def test_a_discount_of_corrections_counts_for_neither_limit(month: Any) -> None:
+def test_a_minimum_counts_what_discounts_left(month: Any) -> None:
     text = """
 adjustments:
   - {id: partner, type: discount, percent: "10"}
   - {id: least, type: minimum_spend, amount: "50"}
 """
-    assert month(text, {"a": "20"}, corrections={"a": "1000"}).lines["least top-up"] == "32"
+    assert month(text, {"a": "20"}).lines == {"partner sku/a": "-2", "least top-up": "32"}
 
 
 def test_a_maximum_is_credited_sku_by_sku(month: Any) -> None:

@@ -56,12 +56,6 @@ adjustments:
     }
 
 
-def test_corrections_are_seen(month: Any) -> None:
-    assert month('adjustments: [{id: up, type: uplift, percent: "10", of: [a]}]', {"a": "100"}, corrections={"a": "50", "b": "7"}).lines == {
-        "up tier-1": "15"
-    }
-
-
 def test_there_is_no_uplift_of_less_than_nothing(month: Any) -> None:
     text = 'adjustments: [{id: up, type: uplift, percent: "10", of: all}]'
     assert month(text, {"a": "-100"}).lines == {}
