@@ -12,9 +12,9 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from ..money import ZERO, money, round_to
-from ..price import Component, Price
+from ..price import Component, Price, Tier
 
-__all__ = ["ADJUSTMENTS", "adjust"]
+__all__ = ["ADJUSTMENTS", "adjust", "flat", "signed"]
 
 ONE = money(1)
 Adjustment = Callable[[Price, list[Decimal], Decimal, bool], Component | None]
@@ -64,6 +64,20 @@ def round_period(price: Price, amounts: list[Decimal], due: Decimal, final: bool
 
 
 ADJUSTMENTS: tuple[Adjustment, ...] = (round_tiers, minimum, maximum, round_period)
+
+
+def flat(tier: Tier, key: str, description: str) -> Component:
+    """The flat price of a tier, due once."""
+    return Component(
+        key=key,
+        category="Usage",
+        quantity=ONE,
+        unit_price=tier.flat_price,
+        cost=tier.flat_price,
+        consumed_quantity=None,
+        sku_price_id=f"{tier.sku_price_id}/flat",
+        description=description,
+    )
 
 
 def signed(price: Price, key: str, category: str, amount: Decimal, what: str) -> Component | None:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from ..money import ZERO, money
+from ..money import ZERO
 from ..price import Component, Price, Quantities
+from .adjustments import flat
 
 __all__ = ["charge", "tier_quantities"]
-
-ONE = money(1)
 
 
 def tier_quantities(price: Price, quantities: Quantities) -> list[Decimal]:
@@ -44,18 +43,7 @@ def charge(price: Price, quantities: Quantities) -> tuple[list[Decimal], list[Co
         amount = quantity * tier.unit_price
         if tier.flat_price and entered(price, number, lower, total):
             amount += tier.flat_price
-            components.append(
-                Component(
-                    key=f"flat-{number}",
-                    category="Usage",
-                    quantity=ONE,
-                    unit_price=tier.flat_price,
-                    cost=tier.flat_price,
-                    consumed_quantity=None,
-                    sku_price_id=f"{tier.sku_price_id}/flat",
-                    description=f"{price.description or price.sku}: flat price of tier {number}",
-                )
-            )
+            components.append(flat(tier, f"flat-{number}", f"{price.description or price.sku}: flat price of tier {number}"))
         amounts.append(amount)
         if tier.upper is not None:
             lower = tier.upper

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from ..money import ZERO, money
+from ..money import ZERO
 from ..price import Component, Price, Quantities
 from . import unit
-from .adjustments import signed
+from .adjustments import flat, signed
 
 __all__ = ["charge", "tier_quantities"]
-
-ONE = money(1)
 
 tier_quantities = unit.tier_quantities
 
@@ -41,16 +39,5 @@ def charge(price: Price, quantities: Quantities) -> tuple[list[Decimal], list[Co
         components.append(component)
     if tier.flat_price and (something or price.flat_at_zero):
         limited += tier.flat_price
-        components.append(
-            Component(
-                key="fixed-fee",
-                category="Usage",
-                quantity=ONE,
-                unit_price=tier.flat_price,
-                cost=tier.flat_price,
-                consumed_quantity=None,
-                sku_price_id=f"{tier.sku_price_id}/flat",
-                description=f"{price.description or price.sku}: fixed fee",
-            )
-        )
+        components.append(flat(tier, "fixed-fee", f"{price.description or price.sku}: fixed fee"))
     return [*amounts[:-1], limited], components

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from ..money import ZERO, money
+from ..money import ZERO
 from ..price import Component, Price, Quantities
+from .adjustments import flat
 
 __all__ = ["charge", "tier_quantities"]
-
-ONE = money(1)
 
 
 def charged_quantity(price: Price, total: Decimal) -> Decimal:
@@ -64,16 +63,5 @@ def charge(price: Price, quantities: Quantities) -> tuple[list[Decimal], list[Co
     if tier.flat_price and (charged > ZERO or price.flat_at_zero):
         amount += tier.flat_price
         # One key whichever tier is reached: moving to another tier restates this line item instead of leaving an empty one.
-        components.append(
-            Component(
-                key="flat",
-                category="Usage",
-                quantity=ONE,
-                unit_price=tier.flat_price,
-                cost=tier.flat_price,
-                consumed_quantity=None,
-                sku_price_id=f"{tier.sku_price_id}/flat",
-                description=f"{label}, flat price",
-            )
-        )
+        components.append(flat(tier, "flat", f"{label}, flat price"))
     return [amount], components
