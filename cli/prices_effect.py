@@ -90,12 +90,10 @@ def _counted(number: int, what: str) -> str:
 
 
 def _by_month(store: Store, rates: Rates, closed: int) -> dict[int, dict[CostKey, Spent]]:
-    """Costs by month. Of closed months only usage is corrected: what was charged at account level stays as it was invoiced."""
+    """Costs by month, that of closed months with what is due at their end."""
     found: dict[int, dict[CostKey, Spent]] = {}
     for item in definition(store, rates, None, closed):
-        month = _month(item)
-        if month > closed or not item.x_adjustment:
-            spend(found.setdefault(month, {}), [item])
+        spend(found.setdefault(_month(item), {}), [item])
     return found
 
 

@@ -7,45 +7,40 @@ from decimal import Decimal
 from hashlib import blake2b
 from typing import NamedTuple
 
-import msgspec
-
-from ...pricing.money import ZERO, money, plain
-from ...pricing.statement import Charge, Usage, statement
+from ...pricing.money import ZERO, plain
+from ...pricing.statement import Charge, Usage
 from ...schemas.variance import AdjustmentVariance, Variance
-from .corrections import month_name
+from .accounts import Row
+from .accounts import _Chain as Chain
+from .corrections import Closed, month_name
 from .entries import Change
 from .items import GroupKey
 from .segments import Rates
-from .store import BALANCES, SHADOW, Store
+from .store import SHADOW, Store
 from .tallies import Tally, tally_of
 
-__all__ = ["ATOMS", "OPENINGS", "AccountTallies", "Books", "account_prefix", "opening_key", "opening_put"]
+__all__ = ["ATOMS", "AccountTallies", "Books", "account_prefix", "has_terms"]
 
-# Store keys of all atoms, and of what was left of credits. Behind it comes the comparison that they belong to (8 bytes), then the
+# Store keys of all atoms. Behind it comes the comparison that they belong to (8 bytes), then the
 # account: a disk that was away for long may still hold keys of a comparison that is over, and these must never be counted.
-ATOMS, OPENINGS = SHADOW + b"a", SHADOW + b"o"
-_decode_balances = msgspec.json.Decoder(dict[str, str]).decode
+ATOMS = SHADOW + b"a"
 
 Charges = Mapping[tuple[str, str], Decimal]  # (adjustment, SKU) -> cost
 
 
 class Books(NamedTuple):
-    """What is compared: digests, since when (nanoseconds since 1970), and the last closed month (0 for none)."""
+    """What is compared: digests, since when (nanoseconds since 1970), the closed months, and the first month that is compared."""
 
     live: str
     draft: str
     since_ns: int
-    closed: int
+    closed: Closed
+    first: int
 
     @property
     def comparison(self) -> bytes:
         """Eight bytes that no other comparison has."""
-        return blake2b(f"{self.live} {self.draft} {self.since_ns} {self.closed}".encode(), digest_size=8).digest()
-
-    @property
-    def run(self) -> bytes:
-        """Eight bytes for this run of the draft, whatever book is live beside it and whatever months are closed meanwhile."""
-        return blake2b(f"{self.draft} {self.since_ns}".encode(), digest_size=8).digest()
+        return blake2b(f"{self.live} {self.draft} {self.since_ns} {self.closed.month}".encode(), digest_size=8).digest()
 
 
 def account_prefix(comparison: bytes, account: str) -> bytes:
@@ -53,15 +48,36 @@ def account_prefix(comparison: bytes, account: str) -> bytes:
     return ATOMS + comparison + account.encode() + b"\0"
 
 
-def opening_key(draft: bytes, account: str) -> bytes:
-    """Store key of what was left of an account's credits when the draft began to run."""
-    return OPENINGS + draft + account.encode()
+def has_terms(live: Rates, draft: Rates, account: str) -> bool:
+    """Whether there are charges of the account under one of the books: then all its months are tallied, as credits go through them."""
+    return live.of(account).terms is not None or draft.of(account).terms is not None
 
 
-def opening_put(store: Store, draft: bytes, account: str) -> list[tuple[bytes, bytes | None]]:
-    """What to store when the draft begins to run: what is left of the account's credits now. Both books go on from there."""
-    stored = store.get(BALANCES + account.encode())
-    return [(opening_key(draft, account), stored)] if stored else []
+class _Side:
+    """An account's statements under one of the books."""
+
+    def __init__(self, name: str, rates: Rates) -> None:
+        self.rates = rates
+        self.rows: dict[Row, Usage] = {}
+        self._of: dict[Tally, list[Row]] = {}
+        self.chain = Chain(name, rates, self.rows, 0, {})
+        self.began: tuple[int, Mapping[str, Decimal]] = 0, {}
+
+    def take(self, tally: Tally, side: int) -> None:
+        """Take over what a tally says now."""
+        for row in self._of.pop(tally, ()):
+            del self.rows[row]
+        for usage in tally.usage(side):
+            row = Row(tally.key.month, usage.sku, usage.unit, usage.price.id if usage.price else "", usage.start)
+            self.rows[row] = usage
+            self._of.setdefault(tally, []).append(row)
+        self.chain.touch(tally.key.month)
+
+    def begin(self, name: str, month: int, balances: Mapping[str, Decimal]) -> None:
+        """Begin with this month, and with this left of the credits."""
+        if self.began != (month, balances):
+            self.began = month, balances
+            self.chain = Chain(name, self.rates, self.rows, month, balances)
 
 
 class AccountTallies:
@@ -71,8 +87,8 @@ class AccountTallies:
         """live, draft: of all accounts."""
         self.name = name
         self._rates = live.of(name), draft.of(name)
-        self._store = store
         self._books = books
+        self._sides = (_Side(name, self._rates[0]), _Side(name, self._rates[1])) if has_terms(live, draft, name) else None
         self._prefix = account_prefix(books.comparison, name)
         self._months: dict[int, dict[tuple[str, str], Tally]] = {}
         self._changed: dict[Tally, None] = {}
@@ -84,6 +100,7 @@ class AccountTallies:
             sku, unit, atom_key = key[4:].split(b"\0", 2)
             self._tally(GroupKey(name, sku.decode(), unit.decode(), int.from_bytes(key[:4], "big"))).load(atom_key, value)
             self.atoms += 1
+        self._noted = [tally for month in self._months.values() for tally in month.values()]  # what the sides have yet to take over
 
     def _tally(self, group: GroupKey) -> Tally:
         month = self._months.get(group.month)
@@ -102,6 +119,8 @@ class AccountTallies:
         self.atoms += tally.atoms - known
         self._changed[tally] = None
         self._touched.add(group.month)
+        if self._sides is not None:
+            self._noted.append(tally)
 
     def touch_all(self) -> None:
         """Let the next `take_variances` tell of every month."""
@@ -125,15 +144,18 @@ class AccountTallies:
         touched, self._touched = self._touched, set()
         if not touched:
             return []
-        since = min(touched)
-        if not any(rates.terms for rates in self._rates):
+        if self._sides is None:
             return [self._variance(month, {}, {}) for month in sorted(touched)]
-        live, draft = (self._charges(side) for side in (0, 1))
-        months = self._months.keys() | live.keys() | draft.keys()
+        for tally in dict.fromkeys(self._noted):
+            for side, its in enumerate(self._sides):
+                its.take(tally, side)
+        self._noted = []
+        live, draft = self._charges(*self._sides)
+        since, months = max(min(touched), self._books.first), self._months.keys() | live.keys() | draft.keys()
         return [self._variance(month, live.get(month, {}), draft.get(month, {})) for month in sorted(months) if month >= since]
 
     def _variance(self, month: int, live: Charges, draft: Charges) -> Variance:
-        books, final = self._books, month <= self._books.closed
+        books, final = self._books, month <= self._books.closed.month
         rows = [tally.row(final) for _, tally in sorted(self._months.get(month, {}).items()) if tally.atoms]
         adjustments, sums = [], [sum([row[1] for row in rows], ZERO), sum([row[2] for row in rows], ZERO)]
         for adjustment, sku in sorted({*live, *draft}):
@@ -145,28 +167,24 @@ class AccountTallies:
             self._rates[1].names.currency, [row[0] for row in rows], adjustments, plain(sums[0]), plain(sums[1]),
         )  # fmt: skip
 
-    def _charges(self, side: int) -> dict[int, Charges]:
-        """Charges of the account under one of the books, by month."""
-        rates = self._rates[side]
-        if rates.terms is None:
-            return {}
-        used: dict[int, list[Usage]] = {}
-        for month, tallies in self._months.items():
-            if its := [usage for tally in tallies.values() for usage in tally.usage(side)]:
-                used[month] = its
-        if not used:
-            return {}
-        stored = self._store.get(opening_key(self._books.run, self.name))
-        balances: Mapping[str, Decimal] = {credit: money(left) for credit, left in _decode_balances(stored).items()} if stored else {}
-        found: dict[int, Charges] = {}
-        for month in range(min(used), max(used) + 1):
-            start, end = rates.default.month_start(month), rates.default.month_start(month + 1)
-            if month not in used and not rates.terms.due(start, end):
-                continue
-            made = statement(rates.terms, start, end, used.get(month, ()), balances, month <= self._books.closed)
-            balances = made.closing
-            found[month] = _added(made.charges)
-        return found
+    def _charges(self, live: _Side, draft: _Side) -> tuple[dict[int, Charges], dict[int, Charges]]:
+        """Charges of the account under both books, by month.
+
+        The draft goes on with what is left of credits under the live book when the first month that is compared begins: what it
+        would have made of the months before, nobody was billed.
+        """
+        first, closed = self._books.first, self._books.closed
+        charged: tuple[dict[int, Charges], dict[int, Charges]] = {}, {}
+        balances: Mapping[str, Decimal] = {}
+        for month, made in live.chain.statements(closed.first, closed.month, closed.month):
+            charged[0][month] = _added(made.charges)
+            if month < first:
+                balances = made.closing
+        if any(month < first for month in self._months):
+            draft.begin(self.name, first, balances)
+        for month, made in draft.chain.statements(closed.first, closed.month, closed.month):
+            charged[1][month] = _added(made.charges)
+        return charged
 
 
 def _added(charges: Iterable[Charge]) -> Charges:

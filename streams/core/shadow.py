@@ -23,9 +23,9 @@ import msgspec
 
 from ...pricing.money import EXACT
 from ...schemas.variance import STATUS_KEY, ShadowStatus, encode_status, encode_variance, variance_key
-from .account_tallies import ATOMS, OPENINGS, AccountTallies, Books, account_prefix, opening_put
+from .account_tallies import ATOMS, AccountTallies, Books, account_prefix, has_terms
 from .accounts import account_of_prefix
-from .corrections import month_name
+from .corrections import Closed, month_name
 from .entries import Change, decode_usage
 from .items import GroupKey, group_prefix
 from .segments import Rates
@@ -50,7 +50,7 @@ class _Status(msgspec.Struct, frozen=True, omit_defaults=True):
     phase: str
     after: str = ""  # hex of the last group that the sweep has passed
     groups: int = 0
-    swept: bool = False  # all of it was in at some time: credits of both books went on from `first`
+    swept: bool = False  # all of it was in at some time: a month that is closed since then stays in the comparison
     untold: bool = False  # some records are older than the tallies
     telling: str = ""  # hex of a key: after a restart, accounts below it have yet to be told of once more
 
@@ -65,16 +65,16 @@ class ShadowEffects(NamedTuple):
 class Shadow:
     """The comparison of one partition. Whoever fails between `effects` and `committed` throws it away and makes a new one."""
 
-    def __init__(self, store: Store, live: Rates, draft: Rates | None, closed: int, now_ns: int, *, cached_atoms: int = 250_000) -> None:
+    def __init__(self, store: Store, live: Rates, draft: Rates | None, closed: Closed, now_ns: int, *, cached_atoms: int = 250_000) -> None:
         """Go on with what the store holds, if it is of this comparison; else begin.
 
-        live, draft: with the same meters, as usage is metered once. closed: the last closed month, 0 for none. now_ns: what a
+        live, draft: with the same meters, as usage is metered once. closed: the closed months. now_ns: what a
         comparison that begins here says of its begin.
         """
         self._store = store
         self._live = live
         self._draft = draft
-        self._closed = closed
+        self._closed = closed.month
         self._cached_atoms = cached_atoms
         self._accounts: dict[str, AccountTallies] = {}
         self._older: dict[str, AccountTallies] = {}
@@ -85,7 +85,7 @@ class Shadow:
         stored = store.get(_STATUS)
         self._stored = msgspec.json.decode(stored, type=_Status) if stored else None
         self._status = self._begin(self._stored, now_ns)
-        self._books = Books(self._status.live, self._status.draft, self._status.since_ns, closed)
+        self._books = Books(self._status.live, self._status.draft, self._status.since_ns, closed, self._status.first)
         # Which records were not told before a restart nobody knows: all accounts below this key are told of once more.
         self._telling = ATOMS + self._books.comparison + _PAST if self._status.untold else bytes.fromhex(self._status.telling)
         if self.phase == SWEEP and self._status.after:
@@ -101,7 +101,7 @@ class Shadow:
         if (known.live, known.draft, known.closed) == (self._live.digest, draft, self._closed):
             return known
         if known.draft == draft and known.swept:
-            # The same draft beside another live book, or after a close: months, credits and the begin stay.
+            # The same draft beside another live book, or after a close: the months and the begin stay.
             return _Status(self._live.digest, draft, self._closed, known.first, known.since_ns, DROP, swept=True)
         return _Status(self._live.digest, draft, self._closed, self._closed + 1, now_ns, DROP)
 
@@ -136,9 +136,14 @@ class Shadow:
 
     def wants(self, group: GroupKey) -> bool:
         """Whether a change of this group is counted: not before the sweep has passed it, for then the sweep counts it whole."""
-        if group.month < self._status.first:
+        if not self._compares(group):
             return False
         return self.phase == FOLLOW or (self.phase == SWEEP and group_prefix(group) <= bytes.fromhex(self._status.after))
+
+    def _compares(self, group: GroupKey) -> bool:
+        if group.month >= self._status.first:
+            return True
+        return self._draft is not None and has_terms(self._live, self._draft, group.account)
 
     def change(self, group: GroupKey, changes: Iterable[Change]) -> None:
         """Windows of a group that the coming commit changes, each once: (entry key, quantity before, quantity after).
@@ -178,11 +183,8 @@ class Shadow:
 
     def _drop(self, limit: int) -> None:
         found = list(islice(self._store.below(ATOMS, ATOMS + _PAST), limit))
-        if len(found) < limit and not self._status.swept:
-            # What was left of credits is of another run too.
-            found += islice(self._store.below(OPENINGS, OPENINGS + _PAST), limit - len(found))
         self._puts += [(key, None) for key, _ in found]
-        gone = {_account_and_month(key) for key, _ in found if key.startswith(ATOMS)}
+        gone = {_account_and_month(key) for key, _ in found}
         self._records += [(variance_key(account, month_name(month)), None) for account, month in sorted(gone)]
         if len(found) < limit:
             self._status = msgspec.structs.replace(self._status, phase=SWEEP if self._status.draft else OFF)
@@ -190,17 +192,12 @@ class Shadow:
     def _visit(self, limit: int) -> None:
         status = self._status
         after, passed = bytes.fromhex(status.after), 0
-        name = account_of_prefix(after) if after else None
         for prefix, key in stored_groups(self._store, after):
             if passed == limit:
                 self._status = msgspec.structs.replace(status, after=after.hex(), groups=status.groups + passed)
                 return
-            if key.account != name:
-                if not status.swept:
-                    self._puts += opening_put(self._store, self._books.run, key.account)
-                name = key.account
             after, passed = prefix, passed + 1
-            if key.month >= status.first:
+            if self._compares(key):
                 stored = self._store.scan(ENTRY + prefix)
                 self._count(key, ((entry, None, decode_usage(value)[0]) for entry, value in stored if value))
         self._status = msgspec.structs.replace(status, after="", groups=status.groups + passed, phase=FOLLOW, swept=True)

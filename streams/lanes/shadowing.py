@@ -55,8 +55,8 @@ class Shadowing:
     def _follow(self) -> bool:
         """Take over another draft, live book or closed month. True when a commit's worth of work was prepared."""
         lane, state = self._lane, self._lane.state
-        draft, closed = self._draft_rates(state.rates), state.closed.month
-        if self._shadow is None or not self._shadow.of(state.rates, draft, closed):
+        draft, closed = self._draft_rates(state.rates), state.closed
+        if self._shadow is None or not self._shadow.of(state.rates, draft, closed.month):
             cached = max(1_000, lane.context.config.rating.cached_entries // lane.context.config.kafka.partitions // 4)
             self._shadow = Shadow(state.store, state.rates, draft, closed, lane.context.clock_ns(), cached_atoms=cached)
             lane.log.info("shadow", phase=self._shadow.phase, draft="" if draft is None else draft.digest[:12])

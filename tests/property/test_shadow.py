@@ -15,12 +15,15 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ratemill.cli.prices_rating import carry_credits
+from ratemill.cli.prices_usage import Usage, group_of_key
 from ratemill.pricing.book import EMPTY_BOOK, PriceBook, parse_price_book
 from ratemill.pricing.money import EXACT, ZERO, money, plain
 from ratemill.schemas.variance import STATUS_KEY, ShadowStatus, Variance, decode_status, decode_variance, variance_key
 from ratemill.streams.core import tallies
 from ratemill.streams.core.account_tallies import AccountTallies
 from ratemill.streams.core.comparison import CostKey, Spent, spend
+from ratemill.streams.core.corrections import Closed
 from ratemill.streams.core.entries import Change, encode_usage
 from ratemill.streams.core.items import GroupKey, entry_key, group_prefix
 from ratemill.streams.core.segments import Rates
@@ -151,7 +154,7 @@ class Partition:
         self.shadow = self.started()
 
     def started(self) -> Shadow:
-        return Shadow(self.store, self.live, self.draft, self.closed, 77, cached_atoms=6)
+        return Shadow(self.store, self.live, self.draft, Closed(self.closed, self.live), 77, cached_atoms=6)
 
     def use(self, live: PriceBook, draft: PriceBook | None, closed: int = 0) -> None:
         """Other books, as the lane would take them over."""
@@ -421,12 +424,12 @@ def test_the_begin_stays_while_the_draft_does() -> None:
     partition.rate(one_of_each())
     other = parse_price_book('currency: USD\nprices:\n  - {id: x, sku: s.unit, unit: u, model: unit, unit_price: "9"}\n', "x")
     partition.live = rates(other)
-    partition.shadow = Shadow(partition.store, partition.live, partition.draft, 0, 99)
+    partition.shadow = Shadow(partition.store, partition.live, partition.draft, Closed(), 99)
     partition.finish()
     assert {v.since_ns for v in partition.variances().values()} == {77}
     check(partition)
     partition.draft = rates(LIVE)
-    partition.shadow = Shadow(partition.store, partition.live, partition.draft, 0, 99)
+    partition.shadow = Shadow(partition.store, partition.live, partition.draft, Closed(), 99)
     partition.finish()
     assert {v.since_ns for v in partition.variances().values()} == {99}
     check(partition)
@@ -458,3 +461,30 @@ def test_keys_of_a_comparison_that_is_over_are_never_counted() -> None:
     partition.rate([Step("a", sku, 2, "eu", "4") for sku in SKUS])
     partition.finish()
     check(partition)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps, steps, st.randoms(use_true_random=False))
+def test_behind_a_closed_month_both_books_go_on_with_the_same_credits(before: list[Step], after: list[Step], rng: random.Random) -> None:
+    """March is closed, and late usage of it still comes: it moves the credits with which April begins, under both books."""
+    partition = Partition(LIVE_TERMS, None)
+    deliver(partition, before, rng)
+    partition.use(LIVE_TERMS, DRAFT_TERMS_BOOK, closed=MONTH)
+    deliver(partition, after, rng)
+    partition.finish()
+    found = partition.variances()
+    assert {period for _, period in found} <= {"2026-04"}
+    assert partition.draft is not None
+    march, april = MemoryStore(), MemoryStore()
+    for key, value in partition.store.between(ENTRY, ENTRY + b"\xff" * 9):
+        group = group_of_key(key)
+        (march if group is not None and group.month == MONTH else april).apply(Effects((), [(key, value)], {}, 0, []))
+    carry_credits(Usage(april, march, 0, (), ""), partition.live, MONTH + 1)
+    for side, book in (("live", partition.live), ("draft", partition.draft)):
+        wanted = {key: spent for key, spent in defined(april, book).items() if spent != Spent()}
+        assert {key: spent for key, spent in said(found, side).items() if spent != Spent()} == wanted, side
+    # On the live side that is what the partition itself bills for April, corrections of March left out.
+    billed: dict[CostKey, Spent] = {}
+    items = definition(partition.store, partition.live, Closed(MONTH, partition.live))
+    spend(billed, (item for item in items if item.billing_period_start.startswith("2026-04") and item.charge_class is None))
+    assert {key: spent for (_, _, key), spent in said(found, "live").items() if spent != Spent()} == {k: s for k, s in billed.items() if s != Spent()}
