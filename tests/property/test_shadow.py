@@ -467,9 +467,14 @@ def test_keys_of_a_comparison_that_is_over_are_never_counted() -> None:
 @given(steps, steps, st.randoms(use_true_random=False))
 def test_behind_a_closed_month_both_books_go_on_with_the_same_credits(before: list[Step], after: list[Step], rng: random.Random) -> None:
     """March is closed, and late usage of it still comes: it moves the credits with which April begins, under both books."""
-    partition = Partition(LIVE_TERMS, None)
-    deliver(partition, before, rng)
-    partition.use(LIVE_TERMS, DRAFT_TERMS_BOOK, closed=MONTH)
+    # A credit that March does not use up, and April does.
+    terms = TERMS.replace('"50"', '"30"').replace("expires: 2026-04-21", "expires: 2026-06-01")
+    live = parse_price_book("currency: USD\nprices:" + PRICES + terms, "live.yaml")
+    draft = parse_price_book("currency: USD\nprices:" + DRAFT_PRICES + terms.replace("7.5", "8"), "draft.yaml")
+    partition = Partition(live, None)
+    deliver(partition, [*before, Step("b", "s.unit", 5, "", "3")], rng)
+    partition.use(live, draft, closed=MONTH)
+    after = [*after, Step("b", "s.unit", 750, "", "1")]
     deliver(partition, after, rng)
     partition.finish()
     found = partition.variances()
