@@ -276,6 +276,32 @@ async def test_the_costs_command_shows_what_was_written(sink: ElasticsearchSink,
     assert [(row["group"]["sku"], row["line_items"]) for row in answer["rows"]] == [("sku-0", 4), ("sku-1", 3), ("sku-2", 3)]
 
 
+async def test_an_invoice_comes_to_what_costs_says(sink: ElasticsearchSink, stack: Stack) -> None:
+    cost = "0.000000000000000000001"
+    parts = ({}, {"x_adjustment": "pool"}, {"x_corrected_period": "2026-08"}, {"x_corrected_period": "2026-08", "x_adjustment": "pool"})
+    items = [line_item(n, billed=cost, billing_account_id="acct", **parts[n % 4]) for n in range(30)]
+    others = [line_item(90, billed="7"), line_item(91, billed="8", billing_account_id="acct", billing_currency="EUR")]
+    october = {"billing_period_start": "2026-10-01T00:00:00Z", "billing_period_end": "2026-11-01T00:00:00Z"}
+    await sink.write([*items, *others, line_item(92, billed="9", billing_account_id="acct", **october)])
+    await sink.client.indices.refresh(index=sink.names.alias)
+    command = [sys.executable, "-m", "ratemill.cli.main"]
+    where = ["--elasticsearch", stack.elasticsearch, "--prefix", sink.names.prefix, "--json"]
+    answers = []
+    for asked in (["invoice", "acct", "2026-09"], ["costs", "--account", "acct", "--period", "2026-09"]):
+        process = await asyncio.create_subprocess_exec(*command, *asked, *where, stdout=asyncio.subprocess.PIPE)
+        output, _ = await process.communicate()
+        assert process.returncode == 0
+        answers.append(orjson.loads(output))
+    invoice, of_costs = answers
+    assert invoice["status"] == "estimate"
+    assert [(each["currency"], each["total"], each["line_items"]) for each in invoice["invoices"]] == [
+        (total["currency"], total["billed_cost"], total["line_items"]) for total in of_costs["totals"]
+    ]
+    euros, dollars = invoice["invoices"]
+    assert (euros["total"], dollars["total"]) == ("8", "0.00000000000000000003")
+    assert [sum(line["line_items"] for line in dollars[part]["lines"]) for part in ("usage", "adjustments", "corrections")] == [8, 8, 14]
+
+
 async def test_an_index_of_another_make_is_a_clear_error(sink: ElasticsearchSink) -> None:
     await sink.client.indices.delete_index_template(name=sink.names.template)
     await sink.client.indices.create(index=sink.names.index("2026.09"))
