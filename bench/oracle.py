@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 import orjson
 
-__all__ = ["Expected", "Item", "Tiers", "Variance", "compare", "compare_variances", "cost_of", "expect", "latest"]
+__all__ = ["Expected", "Item", "SkuVariance", "Tiers", "Variance", "compare", "compare_variances", "cost_of", "expect", "latest"]
 
 # Enough digits for any sum here; if it ever were not, the trap says so instead of rounding.
 EXACT = Context(prec=60, traps=[Inexact])

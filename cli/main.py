@@ -17,7 +17,7 @@ COMMANDS = {
     "local": ("local", "The embedded Kafka and Elasticsearch: up, down, status."),
     "worker": ("worker", "Run the agents: normalize, rate, index."),
     "publish": ("publish", "Publish usage from a file to the raw topics."),
-    "prices": ("prices", "Check and publish price books."),
+    "prices": ("prices", "Check price books, rehearse changes of them, and publish them."),
     "rate": ("rate", "Rate a file of events offline: same code, same line items, no Kafka."),
     "explain": ("explain", "Where a line item comes from: price, arithmetic, revisions, events; recomputed and compared."),
     "costs": ("costs", "Show live costs in a table."),

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 from ratemill.bench import oracle, shape
 from ratemill.bench.latency import percentile
-from ratemill.bench.oracle import Item, compare, cost_of, expect, latest
+from ratemill.bench.oracle import Expected, Item, SkuVariance, Variance, compare, compare_variances, cost_of, expect, latest
 from ratemill.pricing.book import parse_price_book
 
 GRADUATED = (("10", "0.5"), ("20", "0.25"), (None, "0.125"))
@@ -142,3 +142,17 @@ def test_the_price_book_says_what_the_oracle_assumes() -> None:
 def test_percentile_is_the_nearest_rank() -> None:
     values = [float(n) for n in range(1, 201)]
     assert (percentile(values, 0.5), percentile(values, 0.99), percentile([3.0], 0.99)) == (100.0, 198.0, 3.0)
+
+
+def test_a_wrong_shadow_is_noticed() -> None:
+    """Both sides of a variance are what the total quantity costs under the book, and none is missing."""
+    expected = Expected(2, 0, {"a s 2026-11": (Decimal(10), 2)})
+    live, draft = {"s": ((None, "2"),)}, {"s": (("4", "2"), (None, "1"))}
+
+    def found(*rows: SkuVariance) -> list[str]:
+        return compare_variances(expected, live, draft, [Variance("a", "2026-11", list(rows))])
+
+    assert found(SkuVariance("s", "20", "14")) == []
+    assert found(SkuVariance("s", "20", "14.0000001"))
+    assert found(SkuVariance("s", "21", "14"))
+    assert found()
