@@ -11,19 +11,17 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection
 from typing import Any
 
-import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from ..schemas.control import Amend, Close, ControlRecord, Receipt, Request, Rerate, decode_control, encode_control
 from ..schemas.errors import BadInput, Unavailable
 from .config import Config
+from .following import Follower
 from .restore import read_to_end
 from .topics import Topics, client_settings, ensure_topics, existing_topics, partition_of
 
 __all__ = ["Controls", "load_controls", "partitions_concerned", "publish_control", "wait_for_receipts"]
-
-READY_S = 60.0
 
 
 async def publish_control(config: Config, record: Request) -> int:
@@ -49,37 +47,18 @@ def partitions_concerned(config: Config, request: Request) -> list[int]:
     return [partition_of(account, config.kafka.partitions)] if account else list(range(config.kafka.partitions))
 
 
-class Controls:
+class Controls(Follower):
     """All requests and receipts, kept up to date in the background. One per worker."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config
-        self._topic = Topics.of(config.kafka).control
+        super().__init__(config, Topics.of(config.kafka).control, "control")
         self._requests: list[tuple[int, Request]] = []
         self._places: dict[str, int] = {}  # control id -> place in the list above
         self._receipts: dict[str, dict[int, Receipt]] = {}
-        self._next = 0
-        self._caught_up = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._log = structlog.get_logger("ratemill.control")
         self.changed = asyncio.Event()  # set with the next record; ask for it again after each wait, as each is set once
 
-    def start(self) -> None:
-        """Begin to follow the topic."""
-        self._task = asyncio.get_running_loop().create_task(self._follow(), name="control")
-
-    async def stop(self) -> None:
-        """End following."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=5)
-
-    async def ready(self) -> None:
-        """Wait until everything recorded before the start is known. Raises Unavailable after a minute."""
-        try:
-            await asyncio.wait_for(self._caught_up.wait(), READY_S)
-        except TimeoutError as error:
-            raise Unavailable(f"topic {self._topic} could not be read to its end within {READY_S:g} s; trying again") from error
+    def record(self, record: Any) -> None:
+        self.take(record.offset, record.value)
 
     @property
     def requests(self) -> list[tuple[int, Request]]:
@@ -116,7 +95,6 @@ class Controls:
 
     def take(self, offset: int, value: bytes | None) -> None:
         """Take a record of the topic in. What is not a control record is logged and left out."""
-        self._next = offset + 1
         try:
             record: ControlRecord = decode_control(value or b"")
         except BadInput as error:
@@ -131,30 +109,6 @@ class Controls:
             self._requests.append((offset, record))
         changed, self.changed = self.changed, asyncio.Event()
         changed.set()
-
-    async def _follow(self) -> None:
-        tp = TopicPartition(self._topic, 0)
-        while True:
-            consumer = AIOKafkaConsumer(
-                **client_settings(self._config.kafka), enable_auto_commit=False, auto_offset_reset="earliest", isolation_level="read_committed"
-            )
-            try:
-                await consumer.start()
-                consumer.assign([tp])
-                end = (await consumer.end_offsets([tp]))[tp]
-                consumer.seek(tp, self._next)
-                while True:
-                    if await consumer.position(tp) >= end:
-                        self._caught_up.set()
-                    for records in (await consumer.getmany(tp, timeout_ms=500)).values():
-                        for record in records:
-                            self.take(record.offset, record.value)
-            except Exception as error:
-                # Whatever it was: requests must not be missed, so this goes on trying for as long as the worker lives.
-                self._log.warning("control_topic_unavailable", detail=repr(error))
-                await asyncio.sleep(1)
-            finally:
-                await consumer.stop()
 
 
 async def load_controls(config: Config) -> Controls:

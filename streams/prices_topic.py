@@ -7,25 +7,22 @@ its own, so compaction keeps all of them: they are the history of the prices, wi
 
 from __future__ import annotations
 
-import asyncio
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from ..metering.tariff import EMPTY_TARIFF, Tariff, parse_tariff
 from ..pricing.book import PriceBook
 from ..schemas.errors import BadPriceBook, Unavailable
 from .config import Config
+from .following import Follower
 from .restore import read_to_end
 from .topics import Topics, client_settings, ensure_topics
 
 __all__ = ["Books", "Published", "PublishedBook", "end_draft", "is_draft", "publish_book", "read_published"]
-
-READY_S = 60.0
 
 
 class PublishedBook(msgspec.Struct):
@@ -121,35 +118,17 @@ async def _publish(config: Config, record: PublishedBook, digest: str) -> None:
         await producer.stop()
 
 
-class Books:
+class Books(Follower):
     """All published versions, kept up to date in the background. One per worker."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config
-        self._topic = Topics.of(config.kafka).prices
+        super().__init__(config, Topics.of(config.kafka).prices, "prices")
         self._parsed: dict[str, Tariff] = {EMPTY_TARIFF.digest: EMPTY_TARIFF}
         self._latest = ""
         self._draft = ""
-        self._caught_up = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._log = structlog.get_logger("ratemill.prices")
 
-    def start(self) -> None:
-        """Begin to follow the topic."""
-        self._task = asyncio.get_running_loop().create_task(self._follow(), name="prices")
-
-    async def stop(self) -> None:
-        """End following."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=5)
-
-    async def ready(self) -> None:
-        """Wait until everything published before the start is known. Raises Unavailable after a minute."""
-        try:
-            await asyncio.wait_for(self._caught_up.wait(), READY_S)
-        except TimeoutError as error:
-            raise Unavailable(f"topic {self._topic} could not be read to its end within {READY_S:g} s; trying again") from error
+    def record(self, record: Any) -> None:
+        self._take(record.key, record.value)
 
     @property
     def latest(self) -> Tariff | None:
@@ -184,27 +163,3 @@ class Books:
         self._latest = book.digest
         if self._draft == book.digest:
             self._draft = ""  # what was tried is in force now: there is nothing left to compare
-
-    async def _follow(self) -> None:
-        tp = TopicPartition(self._topic, 0)
-        while True:
-            consumer = AIOKafkaConsumer(
-                **client_settings(self._config.kafka), enable_auto_commit=False, auto_offset_reset="earliest", isolation_level="read_committed"
-            )
-            try:
-                await consumer.start()
-                consumer.assign([tp])
-                end = (await consumer.end_offsets([tp]))[tp]
-                await consumer.seek_to_beginning(tp)
-                while True:
-                    if await consumer.position(tp) >= end:
-                        self._caught_up.set()
-                    for records in (await consumer.getmany(tp, timeout_ms=500)).values():
-                        for record in records:
-                            self._take(record.key, record.value)
-            except Exception as error:
-                # Whatever it was: without prices nothing can be rated, so this goes on trying for as long as the worker lives.
-                self._log.warning("prices_topic_unavailable", detail=repr(error))
-                await asyncio.sleep(1)
-            finally:
-                await consumer.stop()
