@@ -60,7 +60,8 @@ def variance(account: str, currencies: tuple[str, str], *skus: SkuVariance) -> V
 
 
 def test_records_become_rows_of_the_comparison() -> None:
-    one = variance("a", ("USD", "USD"), SkuVariance("s", "GB", "10", "12"), SkuVariance("s", "TB", "0.5", "0.25"), SkuVariance("t", "h", "0", "3", 4, 0))
+    rows_of_a = SkuVariance("s", "GB", "10", "12"), SkuVariance("s", "TB", "0.5", "0.25"), SkuVariance("t", "h", "0", "3", 4, 0)
+    one = variance("a", ("USD", "USD"), *rows_of_a)
     other = variance("b", ("EUR", "USD"), SkuVariance("s", "GB", "1", "2"))
     rows = {(p.account, p.sku, p.currency): (p.then, p.now, p.unpriced_then, p.unpriced_now) for p in pairs_of([one, other])}
     assert rows == {
