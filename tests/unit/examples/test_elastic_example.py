@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import cache
@@ -274,6 +274,12 @@ def known(events: list[Event]) -> dict[str, dict[Key, Fraction]]:
     return {account: invoices(events, account, closed=True) for account in RATE}
 
 
+@pytest.fixture(scope="module")
+def right(in_time: list[Event]) -> dict[str, dict[Key, Fraction]]:
+    """What both months come to had everything come in time."""
+    return {account: invoices(in_time, account, closed=True) for account in RATE}
+
+
 @pytest.mark.parametrize("account", RATE)
 def test_the_month_is_that_of_a_second_computation(
     events: list[Event], known: dict[str, dict[Key, Fraction]], month: list[dict[str, Any]], after_close: list[dict[str, Any]], account: str
@@ -288,13 +294,36 @@ def test_the_month_is_that_of_a_second_computation(
 
 @pytest.mark.parametrize("account", RATE)
 def test_with_its_corrections_every_month_is_what_it_would_have_been_in_time(
-    in_time: list[Event], known: dict[str, dict[Key, Fraction]], after_close: list[dict[str, Any]], account: str
+    right: dict[str, dict[Key, Fraction]], known: dict[str, dict[Key, Fraction]], after_close: list[dict[str, Any]], account: str
 ) -> None:
     own = [item for item in after_close if item["BillingAccountId"] == account]
-    assert sums(own) == invoices(in_time, account, closed=True)
+    assert sums(own) == right[account]
     # The corrections are about something: without them it is what was known at the close.
     assert sums(item for item in own if not item["ChargeClass"]) == known[account]
     assert (sums(own) != known[account]) == (account != "cumulus")
+
+
+def is_correction(item: dict[str, Any], adjustment: str) -> bool:
+    return item["ChargeClass"] == "Correction" and (item.get("x_Adjustment") or "") == adjustment
+
+
+MUTANTS: dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]] = {
+    "usage is not corrected": lambda item: [] if is_correction(item, "") else [item],
+    "support is not corrected": lambda item: [] if is_correction(item, "support-enterprise") else [item],
+    "the allowance is not corrected": lambda item: [] if is_correction(item, "transfer-pool") else [item],
+    "rounding is not corrected": lambda item: [] if is_correction(item, "rounding") else [item],
+    "corrections are billed twice": lambda item: [item, item] if item["ChargeClass"] else [item],
+    "corrections are charges of the open month": lambda item: [{**item, "ChargeClass": None, "x_CorrectedPeriod": None}],
+    "corrections do not name their adjustment": lambda item: [{**item, "x_Adjustment": ""} if item["ChargeClass"] else item],
+    "a digit is lost": lambda item: [{**item, "BilledCost": item["BilledCost"][:-1]} if is_correction(item, "rounding") else item],
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_the_comparison_finds_wrong_corrections(right: dict[str, dict[Key, Fraction]], after_close: list[dict[str, Any]], mutant: str) -> None:
+    every = {key: amount for amounts in right.values() for key, amount in amounts.items()}
+    assert sums(after_close) == every
+    assert sums(wrong for item in after_close for wrong in MUTANTS[mutant](item)) != every
 
 
 def test_the_story_of_the_month(events: list[Event], month: list[dict[str, Any]]) -> None:
@@ -385,5 +414,10 @@ def test_the_documents_show_the_invoices(after_close: list[dict[str, Any]]) -> N
     live = (EXAMPLE.parents[1] / "docs" / "month.md").read_text(encoding="utf-8")
     assert printed in live
     assert f"`ratemill rate` has {len(after_close):,}; 0 differ" in live
+    verdicts = live.count("    Everything that can be recomputed is equal") + live.count("    Nothing differs")
+    assert live.count("$ ratemill explain ") == verdicts > 9
+    digest = CliRunner().invoke(cli, ["prices", "check", str(EXAMPLE / "prices.yaml")]).stdout.split("digest ")[1].split()[0]
+    assert f"10 prices in USD, digest {digest}\n" in shown
+    assert f"10 prices in USD to ratemill.prices, digest {digest}" in live
     expired = 1_500 + sum(Fraction(item["BilledCost"]) for item in after_close if item["ChargeDescription"].startswith("ecu-2025"))
     assert f"the 13th with {round(expired, 2).__float__():.2f} unused" in shown
