@@ -48,7 +48,9 @@ def plain_feeds(chance: Chance, most: int, models: tuple[str, ...] = MODELS) -> 
         sku = f"s{number}"
         # Usage in another unit than that of the price has no price.
         units = ("u", "u", "u", "v") if chance.hits(0.15) else ("u",)
-        found.append((Feed(sku, units), Target(sku, "u", models=models)))
+        # Tiers are kept in another way while nothing is below zero.
+        quantities = NOT_NEGATIVE if chance.hits(0.4) else ANY
+        found.append((Feed(sku, units, quantities), Target(sku, "u", models=models)))
     return found
 
 
