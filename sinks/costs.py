@@ -27,7 +27,10 @@ _PIT_KEEP_ALIVE = "2m"  # between two pages, not for the whole read
 _PERIOD = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 _INSTANT = "yyyy-MM-dd'T'HH:mm:ss'Z'"
 
-# dimension -> (field, calendar interval, format of the key); times are UTC
+# A billing month begins at the midnight of its meter's zone: by the clocks of the earliest zone, all of them begin in that month.
+_EARLIEST_ZONE = "+14:00"
+
+# dimension -> (field, calendar interval, format of the key); times are UTC, but for billing months
 _TIMES = {
     "day": ("ChargePeriodStart", "day", "yyyy-MM-dd"),
     "hour": ("ChargePeriodStart", "hour", _INSTANT),
@@ -279,7 +282,8 @@ def _source(dimension: str) -> dict[str, Any]:
     """Composite source of a dimension; line items without a value form a group too, so nothing falls out of a total."""
     if dimension in _TIMES:
         name, interval, text = _TIMES[dimension]
-        return {"date_histogram": {"field": name, "calendar_interval": interval, "format": text, "missing_bucket": True}}
+        calendar = {"calendar_interval": interval, "format": text, "time_zone": _zone(dimension)}
+        return {"date_histogram": {"field": name, "missing_bucket": True, **calendar}}
     return {"terms": {"field": _TERMS[dimension], "missing_bucket": True}}
 
 
@@ -290,8 +294,13 @@ def _equals(dimension: str, value: str | None) -> dict[str, Any]:
         return {"bool": {"must_not": [{"exists": {"field": name}}]}}
     if dimension in _TIMES:
         _, interval, text = _TIMES[dimension]
-        return {"range": {name: {"gte": value, "lt": f"{value}||+1{interval[0].replace('m', 'M')}", "format": text}}}
+        past = f"{value}||+1{interval[0].replace('m', 'M')}"  # counted by the clocks of the zone
+        return {"range": {name: {"gte": value, "lt": past, "format": text, "time_zone": _zone(dimension)}}}
     return {"term": {name: value}}
+
+
+def _zone(dimension: str) -> str:
+    return _EARLIEST_ZONE if dimension == "period" else "UTC"
 
 
 def _filters(account: str | None, period: str | None) -> list[dict[str, Any]]:

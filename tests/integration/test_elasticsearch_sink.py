@@ -276,6 +276,26 @@ async def test_the_costs_command_shows_what_was_written(sink: ElasticsearchSink,
     assert [(row["group"]["sku"], row["line_items"]) for row in answer["rows"]] == [("sku-0", 4), ("sku-1", 3), ("sku-2", 3)]
 
 
+STARTS = {  # of a billing month -> the month; in UTC, of the earliest and the latest zone, where clocks change, around a short month
+    "2026-08-31T22:00:00Z": "2026-09", "2026-09-01T00:00:00Z": "2026-09", "2026-09-01T12:00:00Z": "2026-09", "2026-08-31T10:00:00Z": "2026-09",
+    "2026-09-30T10:00:00Z": "2026-10", "2026-10-01T12:00:00Z": "2026-10", "2026-02-28T10:00:00Z": "2026-03", "2026-02-28T23:00:00Z": "2026-03",
+    "2026-02-01T12:00:00Z": "2026-02", "2026-03-01T12:00:00Z": "2026-03", "2026-03-31T10:00:00Z": "2026-04",
+}  # fmt: skip
+
+
+async def test_a_billing_month_is_that_of_its_own_time_zone(sink: ElasticsearchSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    await sink.write([line_item(n, billing_period_start=start) for n, start in enumerate(STARTS)])
+    await sink.client.indices.refresh(index=sink.names.alias)
+    prefix = sink.names.prefix
+    wanted = {month: list(STARTS.values()).count(month) for month in sorted(set(STARTS.values()))}
+    assert {row.group["period"]: row.line_items for row in await costs(sink.client, prefix, by=["period"])} == wanted
+    for month, count in wanted.items():
+        (row,) = await costs(sink.client, prefix, by=["period"], period=month)
+        assert (row.group["period"], row.line_items, await count_line_items(sink.client, prefix, period=month)) == (month, count, count)
+    monkeypatch.setattr("ratemill.sinks.costs._EARLIEST_ZONE", "UTC")
+    assert {row.group["period"]: row.line_items for row in await costs(sink.client, prefix, by=["period"])} != wanted, "months of UTC are others"
+
+
 async def test_an_invoice_comes_to_what_costs_says(sink: ElasticsearchSink, stack: Stack) -> None:
     cost = "0.000000000000000000001"
     parts = ({}, {"x_adjustment": "pool"}, {"x_corrected_period": "2026-08"}, {"x_corrected_period": "2026-08", "x_adjustment": "pool"})
