@@ -112,7 +112,7 @@ def _chain(rates: Rates, account: str, groups: Iterable[Group], closed: Closed, 
             continue
         final = month <= final_through
         made = statement(terms, start, end, usage, opening, final)
-        items = [statement_item(rates.names, account, rates.names.currency, month, start, end, charge) for charge in made.charges]
+        items = [statement_item(rates.names, account, rates.service_of(charge.sku, month), month, start, end, charge) for charge in made.charges]
         found[month] = _Month(usage, opening, made, {each.x_line_item_id: each for each in items}, final)
         opening = made.closing
     return found

@@ -98,10 +98,10 @@ class _Chain:
     def line_items(self, first: int, last: int, final_through: int) -> dict[int, dict[str, RatedLineItem]]:
         """Charges by month and line item id."""
         found: dict[int, dict[str, RatedLineItem]] = {}
-        its, names = self.rates.default, self.rates.names
+        its, names, service_of = self.rates.default, self.rates.names, self.rates.service_of
         for month, made in self.statements(first, last, final_through):
             start, end = its.month_start(month), its.month_start(month + 1)
-            items = [statement_item(names, self.name, names.currency, month, start, end, charge) for charge in made.charges]
+            items = [statement_item(names, self.name, service_of(charge.sku, month), month, start, end, charge) for charge in made.charges]
             found[month] = {item.x_line_item_id: item for item in items}
         return found
 

@@ -148,15 +148,18 @@ def period_item(
     )  # fmt: skip
 
 
-def statement_item(names: Names, account: str, currency: str, month: int, start: int, end: int, charge: Charge) -> RatedLineItem:
-    """A charge of the account's month as a whole, such as a credit or an uplift. start, end: of the billing month; x_revision is 0."""
+def statement_item(names: Names, account: str, service: tuple[str, str], month: int, start: int, end: int, charge: Charge) -> RatedLineItem:
+    """A charge of the account's month as a whole, such as a credit or an uplift. start, end: of the billing month; x_revision is 0.
+
+    service: name and category, as for the usage of the charge's SKU (`Rates.service_of`).
+    """
     subject = b"%b\0%b" % (account.encode(), month.to_bytes(4, "big"))
     identity = blake2b(b"\x01statement\0%b\0%b\0%b" % (subject, charge.adjustment.encode(), charge.key.encode()), digest_size=16).hexdigest()
     cost, unit_price = plain(charge.cost), plain(charge.unit_price)
     return RatedLineItem(
-        identity, 0, account, currency, text(start), text(end), text(charge.start), text(charge.end), charge.sku or charge.adjustment,
+        identity, 0, account, names.currency, text(start), text(end), text(charge.start), text(charge.end), charge.sku or charge.adjustment,
         cost, cost, cost, cost, charge.category, None, charge.description, plain(charge.quantity), charge.unit,
-        charge.sku or charge.adjustment, "Other", names.provider, names.publisher, names.invoice_issuer,
+        service[0] or charge.adjustment, service[1], names.provider, names.publisher, names.invoice_issuer,
         None, unit_price, unit_price, None, None, None, "Recurring" if charge.recurring else "Usage-Based",
         x_component=charge.key, x_adjustment=charge.adjustment,
     )  # fmt: skip

@@ -73,6 +73,8 @@ class Rates:
         self.stretch_at: Callable[[str, str, int], Stretch] = lru_cache(maxsize=65_536)(self._stretch_at)
         # (sku, unit, month) -> the one stretch that is the whole month; None when there are several
         self.whole_month: Callable[[str, str, int], Stretch | None] = lru_cache(maxsize=65_536)(self._whole_month)
+        # (sku, month) -> service name and category of what an adjustment charges for the SKU
+        self.service_of: Callable[[str, int], tuple[str, str]] = lru_cache(maxsize=4_096)(self._service_of)
 
     def _of(self, account: str) -> Rates:
         terms, special = self.book.terms_of(account), self.book.special(account)
@@ -106,6 +108,22 @@ class Rates:
         if self.terms is None:
             return ()
         return self.terms.cuts(self.default.month_start(month), self.default.month_start(month + 1))
+
+    def _service_of(self, sku: str, month: int) -> tuple[str, str]:
+        """As the usage has them: of the SKU's price in force in the month, else of its first one. What has no price is a service of its own."""
+        in_force: list[Price] = []
+        others: list[Price] = []
+        for unit in sorted(self.book.units_of(sku)):
+            its = self.calendar_of(sku, unit)
+            start, past = its.month_start(month) * _NS, its.month_start(month + 1) * _NS
+            for price in self.book.series(sku, unit, self.account, its):
+                holds = price.effective_from < past and (price.effective_to is None or price.effective_to > start)
+                (in_force if holds else others).append(price)
+        found = in_force or others
+        named = next((price for price in found if price.service_name), None)
+        if named is None:
+            return sku, next((price.service_category for price in found if price.service_category), "Other")
+        return named.service_name, named.service_category or "Other"
 
     def _stretch_at(self, sku: str, unit: str, start: int) -> Stretch:
         its = self.calendar_of(sku, unit)
