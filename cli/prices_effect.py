@@ -27,7 +27,7 @@ from .prices_changes import Change
 from .prices_rating import rates_of
 from .prices_usage import Wanted, live_usage
 
-__all__ = ["MonthEffect", "changes_the_past", "effect", "effect_lines"]
+__all__ = ["MonthEffect", "changed_terms", "changes_the_past", "effect", "effect_lines"]
 
 _DIGITS = 6  # after the point, in words
 _HALF_A_MONTH_S = 15 * 86_400
@@ -45,7 +45,17 @@ def changes_the_past(found: Iterable[Change], edits: list[str], old: Tariff, new
     """Whether something that was rated already comes out differently: prices that begin or change in the past, or other terms of accounts."""
     known = {price.id for price in old.book.prices}
     begun = any(price.id not in known and price.effective_from < now_ns for price in new.book.prices)
-    return bool(edits) or begun or any(not change.what.startswith(("price ", "meter ")) for change in found)
+    return bool(edits) or begun or any(map(_is_term, found))
+
+
+def changed_terms(found: Iterable[Change]) -> list[str]:
+    """Adjustments, terms of accounts and exchange rates that are not as they were, by file and line, and what to do about it."""
+    advice = "what has no dates holds for closed months too; let it begin when nothing is closed yet, or say --restate to have those corrected"
+    return [f"{change.where}: {change.what} is {change.kind}, and {advice}" for change in found if _is_term(change)]
+
+
+def _is_term(change: Change) -> bool:
+    return change.what == "currency" or change.what.startswith(("adjustment ", "account ", "exchange rate "))
 
 
 def effect(config: Config, old: Tariff, new: Tariff) -> list[MonthEffect]:

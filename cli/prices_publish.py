@@ -20,7 +20,7 @@ from ..streams.prices_topic import publish_book, read_published
 from ..streams.topics import Topics
 from .prices import mistakes_told
 from .prices_changes import changes, edits_in_place
-from .prices_effect import changes_the_past, effect, effect_lines
+from .prices_effect import changed_terms, changes_the_past, effect, effect_lines
 from .prices_sources import Source, draft_of, file_source, last_live, published_source
 from .rate import printable
 
@@ -39,9 +39,9 @@ def publish(file: Path, meters: Path | None, author: str, reason: str, restate: 
     """Check the price book FILE and put it in force: every worker takes it over within seconds.
 
     A published price is not edited: one that stands in the live book with another definition, or is gone, is refused by file and
-    line, and so is one that begins where another was in force. With --restate it is put in force all the same: line items of open
-    months are restated, closed months get corrections. What that comes to is said first. Usage without a price until now gets
-    its price in any case.
+    line, and so is one that begins where another was in force, and so are adjustments and terms that change closed months. With
+    --restate it is put in force all the same: line items of open months are restated, closed months get corrections. What that
+    comes to is said first. Usage without a price until now gets its price in any case.
     """
     if not author.strip() or not reason.strip():
         raise click.UsageError("--author and --reason must say something: they are kept beside the book")
@@ -75,14 +75,24 @@ def _checked(config: Config, file: Path, new: Source, restate: bool, no_effect: 
         raise BadInput("\n".join(f"{file}: {each}" for each in wrong))
     if live is not None and live.tariff is not None:
         old = published_source(live, "the live book")
-        edits = edits_in_place(old, new, now_ns)
-        if edits and not restate:
-            for edit in edits:
-                click.echo(printable(edit), err=True)
-            sys.exit(BadInput.exit_status)
-        if not no_effect and changes_the_past(changes(old, new), edits, old.tariff, new.tariff, now_ns):
-            found = effect_lines(effect(config, old.tariff, new.tariff))
-            click.echo("of what was rated already, this changes" + (":" if found else " nothing"))
-            for line in found:
+        edits, found = edits_in_place(old, new, now_ns), changes(old, new)
+        if not restate:
+            _refuse(edits)
+        if no_effect and not restate:
+            _refuse([f"{each}, or leave out --no-effect" for each in changed_terms(found)])
+        if not no_effect and changes_the_past(found, edits, old.tariff, new.tariff, now_ns):
+            months = effect(config, old.tariff, new.tariff)
+            lines = ["of what was rated already, this changes" + (":" if months else " nothing"), *effect_lines(months)]
+            if not restate and any(month.closed for month in months) and (terms := changed_terms(found)):
+                _refuse([*terms, *lines])
+            for line in lines:
                 click.echo(line)
     return "" if draft is None or draft.tariff is None else draft.tariff.digest
+
+
+def _refuse(lines: list[str]) -> None:
+    """End with these lines on stderr, if there are any."""
+    for line in lines:
+        click.echo(printable(line), err=True)
+    if lines:
+        sys.exit(BadInput.exit_status)

@@ -164,9 +164,14 @@ def _digest(found: Published | None) -> str:
     return EMPTY_TARIFF.digest if found is None or found.tariff is None else found.tariff.digest
 
 
+def _told(found: Published) -> str:
+    record = found.record
+    when = time_text(record.published_at_ns // 10**9 * 10**9)
+    return f"{record.name}, digest {_digest(found)[:12]}, published {when} by {record.author}: {record.reason}"
+
+
 def _print_books(console: Console, live: Published | None, draft: Published, since_ns: int) -> None:
-    lines = [f"live   {published_source(live, 'the live book').label if live else 'no book is in force: all usage is unpriced'}"]
-    lines += [f"draft  {published_source(draft, 'the draft').label}"]
+    lines = [f"live   {_told(live) if live else 'no book is in force: all usage is unpriced'}", f"draft  {_told(draft)}"]
     lines += [f"since  {time_text(since_ns // 10**9 * 10**9)}" if since_ns else "since  not begun yet"]
     for line in lines:
         console.print(printable(line), soft_wrap=True, highlight=False, markup=False)

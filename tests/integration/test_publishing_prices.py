@@ -71,6 +71,16 @@ async def test_a_change_of_the_past_is_refused_then_said_then_done(stack: Stack,
             assert time.monotonic() < deadline, after
             await asyncio.sleep(0.5)
 
+        # So is what an adjustment would do to the closed month.
+        support = 'adjustments: [{id: support, type: uplift, percent: "10", of: all}]\n'
+        (tmp_path / "fourth.yaml").write_text((tmp_path / dearer).read_text() + support)
+        status, said, errors = await operator.type("prices", "publish", "fourth.yaml", "--reason", "support")
+        assert (status, said) == (2, "")
+        assert errors.startswith("fourth.yaml:5: adjustment support is added, and what has no dates holds for closed months too")
+        assert f"  {LAST}  closed: corrections of 0.6 USD in 5 accounts, billed in the open month" in errors
+        assert (await operator.type("prices", "publish", "fourth.yaml", "--no-effect", "--reason", "support"))[0] == 2
+        assert await billed(b) == wanted
+
         status, said, errors = await operator.type("prices", "history", "--full")
         assert status == 0, errors
         lines = said.splitlines()
