@@ -14,7 +14,7 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from ..schemas.control import Origin
 from ..schemas.dead_letter import from_kafka
@@ -26,8 +26,8 @@ from ..schemas.packed import unpack
 from ..schemas.times import format_time
 from ..schemas.usage_event import UsageEvent, identify
 from .config import Config
-from .restore import read_to_end
-from .topics import Topics, client_settings, existing_topics, partition_of
+from .restore import read_to_end, spans
+from .topics import Topics, existing_topics, partition_of
 
 __all__ = ["FoundEvent", "arrival_floor_ms", "events_of", "find_event"]
 
@@ -67,15 +67,15 @@ async def events_of(
     there = await existing_topics(config)
     sources = [TopicPartition(topic, partition) for topic in topics.rate_sources if topic in there]
     letters = [TopicPartition(topics.dead_letter, partition)] if topics.dead_letter in there else []
-    span = await _span(config, [*sources, *letters], since_ms)
+    span = await spans(config.kafka, dict.fromkeys([*sources, *letters], since_ms))
     if not sources:
         return
-    dead = await _dead_letters(config, {tp: span[tp][0] for tp in letters})
-    stops = {tp: min(span[tp][1], (ends or {}).get(tp.topic, span[tp][1])) for tp in sources}
-    total = sum(max(0, stops[tp] - span[tp][0]) for tp in sources)
+    dead = await _dead_letters(config, {tp: span[tp].start for tp in letters})
+    stops = {tp: min(span[tp].end, (ends or {}).get(tp.topic, span[tp].end)) for tp in sources}
+    total = sum(max(0, stops[tp] - span[tp].start) for tp in sources)
     reader = _Reader(config, topics, account, wanted)
     seen: set[bytes] = set()
-    async with aclosing(_records(config, {tp: span[tp][0] for tp in sources}, stops)) as batches:
+    async with aclosing(_records(config, {tp: span[tp].start for tp in sources}, stops)) as batches:
         done = 0
         async for tp, records in batches:
             for found in reader.read(tp, records):
@@ -190,22 +190,3 @@ async def _records(
                 open_.discard(tp)
                 if not open_:
                     return
-
-
-async def _span(config: Config, tps: list[TopicPartition], since_ms: int) -> dict[TopicPartition, tuple[int, int]]:
-    """First and next offset of what arrived since a time."""
-    if not tps:
-        return {}
-    consumer = AIOKafkaConsumer(**client_settings(config.kafka), enable_auto_commit=False, isolation_level="read_uncommitted")
-    try:
-        await consumer.start()
-        # Only topics of an assignment are in its metadata; nothing is to be fetched here.
-        consumer.assign(tps)
-        consumer.pause(*tps)
-        begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-        if since_ms <= 0:
-            return {tp: (begins[tp], ends[tp]) for tp in tps}
-        at = await consumer.offsets_for_times(dict.fromkeys(tps, since_ms))
-        return {tp: (ends[tp] if (found := at[tp]) is None else max(begins[tp], found.offset), ends[tp]) for tp in tps}
-    finally:
-        await consumer.stop()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -14,7 +15,7 @@ from .ledger import Unsettled
 from .progress import Progress, decode_progress
 from .topics import client_settings
 
-__all__ = ["bounds", "read_progress", "read_to_end"]
+__all__ = ["Span", "bounds", "read_progress", "read_to_end", "spans"]
 
 STALLED_S = 90.0  # longer than a transaction of a stopped worker can stay open (ledger.TRANSACTION_TIMEOUT_S, and the broker looks every 10 s)
 
@@ -66,15 +67,49 @@ async def read_to_end(kafka: KafkaConfig, starts: Mapping[TopicPartition, int]) 
 
 async def bounds(kafka: KafkaConfig, tps: list[TopicPartition]) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
     """First offsets and high watermarks: a consumer that reads committed records is told last stable offsets instead."""
+    try:
+        async with _asking(kafka, tps) as consumer:
+            return await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+    except (KafkaError, OSError) as error:
+        raise Unsettled(f"restoring failed: {error!r}") from error
+
+
+class Span(NamedTuple):
+    """Part of a partition: first offset to read, next offset to be written, and whether retention may have taken what was before."""
+
+    start: int
+    end: int
+    cut: bool
+
+
+async def spans(kafka: KafkaConfig, since_ms: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, Span]:
+    """What arrived in each partition since a time (milliseconds since 1970; None and 0: all of it). Raises KafkaError."""
+    if not since_ms:
+        return {}
+    tps = list(since_ms)
+    async with _asking(kafka, tps) as consumer:
+        begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        timed = {tp: since for tp, since in since_ms.items() if since}
+        at = await consumer.offsets_for_times(timed) if timed else {}
+    found = {}
+    for tp in tps:
+        start = begins[tp]
+        if tp in timed:
+            start = ends[tp] if at[tp] is None else max(begins[tp], at[tp].offset)
+        found[tp] = Span(start, ends[tp], begins[tp] > 0 and start == begins[tp])
+    return found
+
+
+@asynccontextmanager
+async def _asking(kafka: KafkaConfig, tps: list[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer that is only asked where things are: it fetches nothing."""
     consumer = AIOKafkaConsumer(**client_settings(kafka), enable_auto_commit=False, isolation_level="read_uncommitted")
     try:
         await consumer.start()
-        # Only topics of an assignment are in its metadata; nothing is to be fetched here.
+        # Only topics of an assignment are in its metadata.
         consumer.assign(tps)
         consumer.pause(*tps)
-        return await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-    except (KafkaError, OSError) as error:
-        raise Unsettled(f"restoring failed: {error!r}") from error
+        yield consumer
     finally:
         await consumer.stop()
 

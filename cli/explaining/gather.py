@@ -25,9 +25,10 @@ from ...streams.core.segments import Rates
 from ...streams.core.store import AMENDED, ENTRY, FROZEN, SAMPLE
 from ...streams.prices_topic import read_published
 from ...streams.progress import Progress, decode_progress
+from ...streams.restore import spans
 from ...streams.topics import Topics, partition_of
 from .facts import Facts, Publication, Written, seconds
-from .reading import Advance, fetch_document, find_on_kafka, pass_over, span
+from .reading import Advance, fetch_document, find_on_kafka, pass_over
 from .recompute import group_of, kind_of
 
 __all__ = ["gather"]
@@ -139,7 +140,7 @@ class _Gathering:
         wanted: dict[TopicPartition, int | None] = {
             self._rated: since_ms, self._windows: None if self._whole or self._carried else since_ms, self._progress_tp: None, self._control: None,
         }  # fmt: skip
-        return {tp: found.start for tp, found in (await span(self._config, wanted)).items()}
+        return {tp: found.start for tp, found in (await spans(self._config.kafka, wanted)).items()}
 
     async def _pass(self, starts: dict[TopicPartition, int], advance: Advance | None) -> bool:
         """Read what is new; True when any of it is about the line item."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,23 +18,15 @@ from ...sinks.bulk import describe
 from ...sinks.elasticsearch import connect
 from ...sinks.templates import Names
 from ...streams.config import Config
-from ...streams.restore import read_to_end
-from ...streams.topics import Topics, client_settings, existing_topics
+from ...streams.restore import read_to_end, spans
+from ...streams.topics import Topics, existing_topics
 from ..dead_letter_topic import elasticsearch_access, partitions_of
 
-__all__ = ["Advance", "Span", "fetch_document", "find_on_kafka", "log_begins", "pass_over", "progress_bar", "span"]
+__all__ = ["Advance", "fetch_document", "find_on_kafka", "log_begins", "pass_over", "progress_bar"]
 
 ELASTICSEARCH_TIMEOUT_S = 10.0
 Advance = Callable[[int, int], Any]  # records read, records to read
 Record = Any  # an aiokafka ConsumerRecord; the library has no types to follow
-
-
-class Span(NamedTuple):
-    """Part of a partition: first offset to read, next offset to be written, and whether retention may have taken what was before."""
-
-    start: int
-    end: int
-    cut: bool
 
 
 async def fetch_document(config: Config, line_item_id: str) -> RatedLineItem | None:
@@ -83,8 +75,8 @@ async def pass_over(
     """Every committed record from `starts` to the end as of now; `starts` is moved on to where reading ended."""
     total = done = 0
     if advance is not None:
-        spans = await span(config, dict.fromkeys(starts))
-        total = sum(max(0, spans[tp].end - max(start, spans[tp].start)) for tp, start in starts.items())
+        there = await spans(config.kafka, dict.fromkeys(starts))
+        total = sum(max(0, there[tp].end - max(start, there[tp].start)) for tp, start in starts.items())
         advance(0, total)
     async with aclosing(read_to_end(config.kafka, dict(starts))) as batches:  # type: ignore[type-var]
         async for tp, records in batches:
@@ -96,37 +88,12 @@ async def pass_over(
                 advance(min(done, total), total)
 
 
-async def span(config: Config, since_ms: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, Span]:
-    """What there is of each partition since a time (milliseconds since 1970; None: all of it)."""
-    if not since_ms:
-        return {}
-    tps = list(since_ms)
-    consumer = AIOKafkaConsumer(**client_settings(config.kafka), enable_auto_commit=False, isolation_level="read_uncommitted")
-    try:
-        await consumer.start()
-        # Only topics of an assignment are in its metadata; nothing is to be fetched here.
-        consumer.assign(tps)
-        consumer.pause(*tps)
-        begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-        timed = {tp: since for tp, since in since_ms.items() if since}
-        at = await consumer.offsets_for_times(timed) if timed else {}
-    finally:
-        await consumer.stop()
-    spans = {}
-    for tp in tps:
-        start = begins[tp]
-        if since_ms[tp]:
-            start = ends[tp] if at[tp] is None else max(begins[tp], at[tp].offset)
-        spans[tp] = Span(start, ends[tp], begins[tp] > 0 and start == begins[tp])
-    return spans
-
-
 async def log_begins(config: Config, partition: int, since_ms: int) -> str:
     """Where the log of a partition's events begins too late to hold all that came since a time; "" where it holds all."""
     topics = Topics.of(config.kafka)
     there = set(await existing_topics(config))
-    spans = await span(config, {TopicPartition(topic, partition): since_ms for topic in topics.rate_sources if topic in there})
-    cut = [f"{tp.topic}-{tp.partition} begins at offset {found.start:,}" for tp, found in spans.items() if found.cut]
+    found = await spans(config.kafka, {TopicPartition(topic, partition): since_ms for topic in topics.rate_sources if topic in there})
+    cut = [f"{tp.topic}-{tp.partition} begins at offset {its.start:,}" for tp, its in found.items() if its.cut]
     return f"{', '.join(cut)}: retention may have taken earlier events" if cut else ""
 
 
