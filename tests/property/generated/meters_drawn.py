@@ -97,7 +97,7 @@ def _of_event(chance: Chance, one: Metered, other: Metered) -> Metered:
 def _to_sku(one: Metered, other: Metered) -> Metered:
     """The same meter, feeding the SKU of another additive one in equal windows and groups; or as it is."""
     theirs = other.meter
-    if theirs["aggregation"] not in ADDITIVE or theirs["sku"] == theirs["event"]:
+    if theirs["aggregation"] not in ADDITIVE or theirs["sku"] == theirs["event"] or {"effective_from", "effective_to"} & theirs.keys():
         return one
     meter = {"id": one.meter["id"], "event": one.meter["event"], "aggregation": "count"}
     meter |= {key: theirs[key] for key in ("window", "timezone", "sku", "group_by") if key in theirs}
