@@ -40,7 +40,7 @@ Item = dict[str, Any]
 INTRO = """# A month, from usage to invoice and beyond
 
 This is the real output of `examples/elastic-cloud/month.py`, on Kafka, Elasticsearch and one worker: three customers of a hosted search
-service (`examples/elastic-cloud/README.md`), their September of 2026, its close, and what became known only later. The usage is older than
+service ([the example](../examples/elastic-cloud/README.md)), their September of 2026, its close, and what became known only later. The usage is older than
 live usage may be, so it is published as a backfill.
 """
 
@@ -169,6 +169,8 @@ def play(pipeline: Pipeline, config: Config, story: Story) -> None:
 
     story.tell("## The invoices")
     story.show("\n".join(invoice.invoices(views.items)).rstrip())
+    story.tell("One of them, of the month that is still open, from Elasticsearch:")
+    story.run("invoice", "borealis", "2026-10")
     story.tell("## One line item of each kind, explained")
     for words, wanted in EXPLAINED:
         story.tell(words)
