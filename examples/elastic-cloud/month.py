@@ -39,9 +39,9 @@ Item = dict[str, Any]
 
 INTRO = """# A month, from usage to invoice and beyond
 
-This is the real output of `examples/elastic-cloud/month.py`, on Kafka, Elasticsearch and one worker: three customers of a hosted search
-service ([the example](../examples/elastic-cloud/README.md)), their September of 2026, its close, and what became known only later. The usage is older than
-live usage may be, so it is published as a backfill.
+This is the real output of `examples/elastic-cloud/month.py`, on Kafka, Elasticsearch and one worker: three customers of
+[a hosted search service](../examples/elastic-cloud/README.md), their September of 2026, its close, and what became known only later. The
+usage is older than live usage may be, so it is published as a backfill.
 """
 
 
