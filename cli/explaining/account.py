@@ -6,18 +6,18 @@ usage is added up from the windows, so an error in those totals shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from decimal import Decimal, localcontext
 from typing import NamedTuple
 
 from ...pricing.models import period_cost
 from ...pricing.money import EXACT, ZERO, money, plain
-from ...pricing.statement import Charge, Statement, Terms, Usage, statement
+from ...pricing.statement import Charge, Terms
 from ...schemas.control import month_number
 from ...schemas.line_item import RatedLineItem
+from ...streams.core.chain import Chain, Month, row_of, usages_of
 from ...streams.core.corrections import Closed, corrections
 from ...streams.core.groups import Group
-from ...streams.core.items import statement_item
 from ...streams.core.segments import Rates
 from ...streams.core.state import stored_groups
 from ...streams.core.store import ENTRY, MemoryStore
@@ -40,13 +40,10 @@ class Charged(NamedTuple):
 
 
 class _Month(NamedTuple):
-    """One month of the account: what went into its statement, and what came out. final: the month is closed."""
+    """A month of the account, and its charges by line item id."""
 
-    usage: list[Usage]
-    opening: Mapping[str, Decimal]
-    made: Statement
+    of: Month
     items: dict[str, RatedLineItem]
-    final: bool
 
 
 def charge_of_account(item: RatedLineItem, store: MemoryStore, rates: Rates, closed: Closed) -> Charged:
@@ -57,7 +54,7 @@ def charge_of_account(item: RatedLineItem, store: MemoryStore, rates: Rates, clo
     with localcontext(EXACT):
         if month <= closed.month and not item.x_corrected_period:
             return _of(item, _invoiced(store, account, closed).get(month), closed.rates or rates)
-        now = _chain(rates.of(account), account, _usage(store, account, rates, closed), closed, closed.month)
+        now = _chain(rates.of(account), account, _usage(store, account, rates, closed), closed)
         if not item.x_corrected_period:
             return _of(item, now.get(month), rates)
         corrected = month_number(item.x_corrected_period)
@@ -77,7 +74,7 @@ def _of(item: RatedLineItem, month: _Month | None, rates: Rates) -> Charged:
     terms = rates.of(item.billing_account_id).terms
     if month is None or terms is None:
         return Charged(None, [])
-    return Charged(month.items.get(item.x_line_item_id), [_pipeline(item, terms, month)])
+    return Charged(month.items.get(item.x_line_item_id), [_pipeline(item, terms, month.of)])
 
 
 def _invoiced(store: MemoryStore, account: str, closed: Closed) -> dict[int, _Month]:
@@ -85,7 +82,7 @@ def _invoiced(store: MemoryStore, account: str, closed: Closed) -> dict[int, _Mo
     if closed.rates is None:
         return {}
     groups = (closed.base(store, key) for _, key in stored_groups(store) if key.account == account and key.month <= closed.month)
-    return _chain(closed.rates.of(account), account, groups, closed, closed.month)
+    return _chain(closed.rates.of(account), account, groups, closed)
 
 
 def _usage(store: MemoryStore, account: str, rates: Rates, closed: Closed) -> Iterator[Group]:
@@ -95,41 +92,17 @@ def _usage(store: MemoryStore, account: str, rates: Rates, closed: Closed) -> It
             yield Group(key, rates, key.month <= closed.month).load(store.scan(ENTRY + prefix))
 
 
-def _chain(rates: Rates, account: str, groups: Iterable[Group], closed: Closed, final_through: int) -> dict[int, _Month]:
-    """Every month from the first one on: what is left of the credits goes from one to the next."""
-    terms, its = rates.terms, rates.default
-    if terms is None:
-        return {}
-    used: dict[int, list[Usage]] = {month: [] for month in (closed.first, closed.month) if month}
-    for group in groups:
-        _note(used.setdefault(group.key.month, []), group)
-    found: dict[int, _Month] = {}
-    opening: Mapping[str, Decimal] = {}
-    for month in range(min(used, default=1), max(used, default=0) + 1):
-        usage = used.get(month, [])
-        start, end = its.month_start(month), its.month_start(month + 1)
-        if not usage and not terms.due(start, end):
-            continue
-        final = month <= final_through
-        made = statement(terms, start, end, usage, opening, final)
-        items = [statement_item(rates.names, account, rates.service_of(charge.sku, month), month, start, end, charge) for charge in made.charges]
-        found[month] = _Month(usage, opening, made, {each.x_line_item_id: each for each in items}, final)
-        opening = made.closing
-    return found
-
-
-def _note(usage: list[Usage], group: Group) -> None:
-    for segment in group.segments.values():
-        stretch = segment.stretch
-        if stretch.price is not None and segment.used:
-            slices = tuple(dict(its) for its in segment.quantities())
-            usage.append(Usage(group.key.sku, group.key.unit, stretch.price, stretch.start, stretch.end, slices, True))
+def _chain(rates: Rates, account: str, groups: Iterable[Group], closed: Closed) -> dict[int, _Month]:
+    """Every month that has a statement: what is left of the credits goes from one to the next."""
+    rows = {row_of(group.key.month, usage): usage for group in groups for usage in usages_of(group)}
+    chain = Chain(account, rates, rows)
+    return {month.month: _Month(month, chain.items(month)) for month in chain.months(closed.first, closed.month, closed.month)}
 
 
 # -- told ------------------------------------------------------------------------------------------------------------
 
 
-def _pipeline(item: RatedLineItem, terms: Terms, month: _Month) -> Arithmetic:
+def _pipeline(item: RatedLineItem, terms: Terms, month: Month) -> Arithmetic:
     """The month from the usage of each SKU to what is due, one step after another."""
     steps: list[Step] = []
     due = ZERO
@@ -150,7 +123,7 @@ def _pipeline(item: RatedLineItem, terms: Terms, month: _Month) -> Arithmetic:
     return Arithmetic(title, list(_credits(terms, month)), steps=steps)
 
 
-def _costs(month: _Month) -> dict[str, Decimal]:
+def _costs(month: Month) -> dict[str, Decimal]:
     """What the prices of the SKUs make of the usage."""
     costs: dict[str, Decimal] = {}
     for usage in month.usage:
@@ -169,7 +142,7 @@ def _words(charge: Charge) -> str:
     return f"{charge.description}: {plain(charge.quantity)}{unit} × {plain(charge.unit_price)}{sku}"
 
 
-def _credits(terms: Terms, month: _Month) -> Iterator[Value]:
+def _credits(terms: Terms, month: Month) -> Iterator[Value]:
     """Opening and closing balance of every credit that was valid in the month."""
     for credit in terms.credits:
         if credit.id in month.made.closing:

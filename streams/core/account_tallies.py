@@ -10,8 +10,7 @@ from typing import NamedTuple
 from ...pricing.money import ZERO, plain
 from ...pricing.statement import Charge, Usage
 from ...schemas.variance import AdjustmentVariance, Variance
-from .accounts import Row
-from .accounts import _Chain as Chain
+from .chain import Chain, Row, row_of
 from .corrections import Closed, month_name
 from .entries import Change
 from .items import GroupKey
@@ -60,7 +59,7 @@ class _Side:
         self.rates = rates
         self.rows: dict[Row, Usage] = {}
         self._of: dict[Tally, list[Row]] = {}
-        self.chain = Chain(name, rates, self.rows, 0, {})
+        self.chain = Chain(name, rates, self.rows)
         self.began: tuple[int, Mapping[str, Decimal]] = 0, {}
 
     def take(self, tally: Tally, side: int) -> None:
@@ -68,7 +67,7 @@ class _Side:
         for row in self._of.pop(tally, ()):
             del self.rows[row]
         for usage in tally.usage(side):
-            row = Row(tally.key.month, usage.sku, usage.unit, usage.price.id if usage.price else "", usage.start)
+            row = row_of(tally.key.month, usage)
             self.rows[row] = usage
             self._of.setdefault(tally, []).append(row)
         self.chain.touch(tally.key.month)
@@ -176,14 +175,14 @@ class AccountTallies:
         first, closed = self._books.first, self._books.closed
         charged: tuple[dict[int, Charges], dict[int, Charges]] = {}, {}
         balances: Mapping[str, Decimal] = {}
-        for month, made in live.chain.statements(closed.first, closed.month, closed.month):
-            charged[0][month] = _added(made.charges)
-            if month < first:
-                balances = made.closing
-        if any(month < first for month in self._months):
+        for month in live.chain.months(closed.first, closed.month, closed.month):
+            charged[0][month.month] = _added(month.made.charges)
+            if month.month < first:
+                balances = month.made.closing
+        if min(self._months, default=first) < first:
             draft.begin(self.name, first, balances)
-        for month, made in draft.chain.statements(closed.first, closed.month, closed.month):
-            charged[1][month] = _added(made.charges)
+        for month in draft.chain.months(closed.first, closed.month, closed.month):
+            charged[1][month.month] = _added(month.made.charges)
         return charged
 
 

@@ -11,20 +11,18 @@ the open month as corrections. So late usage finds the allowance, the minimum an
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import NamedTuple
 
 import msgspec
 
 from ...pricing.money import money, plain
 from ...pricing.price import Quantities
-from ...pricing.statement import Statement, Usage, statement
+from ...pricing.statement import Usage
 from ...schemas.line_item import RatedLineItem
+from .chain import Chain, Row, Rows, row_of, usages_of
 from .corrections import Closed, corrections
 from .groups import Group
-from .items import statement_item
 from .segments import Rates
 from .store import BALANCES, INVOICED, TALLY, Store
 
@@ -33,77 +31,6 @@ __all__ = ["Account", "account_of_prefix", "invoiced_prefix", "tally_prefix"]
 _encode = msgspec.json.Encoder().encode  # what it gets is sorted
 _decode_slices = msgspec.json.Decoder(list[dict[int, str]]).decode
 _decode_opening = msgspec.json.Decoder(tuple[int, dict[str, str]]).decode
-
-
-class Row(NamedTuple):
-    """Name of one total: a stretch of one SKU in one unit, within a month."""
-
-    month: int
-    sku: str
-    unit: str
-    price_id: str
-    start: int  # seconds
-
-
-Rows = dict[Row, Usage]
-
-
-class _Chain:
-    """Statements of an account under one set of rates, month after month; each is made again only when something in it changed."""
-
-    def __init__(self, name: str, rates: Rates, rows: Rows, since: int, opening: Mapping[str, Decimal]) -> None:
-        """since: the month to begin with, 0: the first one used; opening: what was left of credits then."""
-        self.name = name
-        self.rates = rates
-        self.rows = rows
-        self._since, self._opening = since, opening
-        # Of an account that the price book does not name nobody knows before it uses something: nothing is due of it until then.
-        contracts = rates.book.contracts
-        at = bisect_left(contracts, name)
-        self._named = at < len(contracts) and contracts[at] == name
-        self._made: dict[int, tuple[Mapping[str, Decimal], bool, Statement]] = {}  # opening, final
-
-    def touch(self, month: int) -> None:
-        """Totals of a month have changed."""
-        self._made.pop(month, None)
-
-    def statements(self, first: int, last: int, final_through: int) -> Iterator[tuple[int, Statement]]:
-        """Every month's statement in order.
-
-        first, last: months that count even if nothing was used in them or behind them; first: only if the price book names the account.
-        """
-        terms = self.rates.terms
-        if terms is None:
-            return
-        by_month: dict[int, list[Usage]] = {}
-        for row, usage in self.rows.items():
-            by_month.setdefault(row.month, []).append(usage)
-        named = first or last if self._named else 0
-        begins = [*by_month, *([named] if named else [])]
-        if not begins:
-            return
-        its = self.rates.default
-        balances = self._opening
-        for month in range(self._since or min(begins), max([*begins, last]) + 1):
-            start, end, final = its.month_start(month), its.month_start(month + 1), month <= final_through
-            used = by_month.get(month, [])
-            if not used and not terms.due(start, end):
-                continue
-            known = self._made.get(month)
-            if known is None or known[0] != balances or known[1] != final:
-                known = self._made[month] = balances, final, statement(terms, start, end, used, balances, final)
-            balances = known[2].closing
-            yield month, known[2]
-
-    def line_items(self, first: int, last: int, final_through: int) -> dict[int, dict[str, RatedLineItem]]:
-        """Charges by month and line item id."""
-        found: dict[int, dict[str, RatedLineItem]] = {}
-        its, names, service_of = self.rates.default, self.rates.names, self.rates.service_of
-        for month, made in self.statements(first, last, final_through):
-            start, end = its.month_start(month), its.month_start(month + 1)
-            items = [statement_item(names, self.name, service_of(charge.sku, month), month, start, end, charge) for charge in made.charges]
-            found[month] = {item.x_line_item_id: item for item in items}
-        return found
 
 
 class Account:
@@ -121,11 +48,11 @@ class Account:
         since, left = _decode_opening(stored) if stored else (0, {})
         opening = {credit: money(amount) for credit, amount in left.items()}
         rows = {} if empty else _rows(self.rates, store.scan(self.prefix))
-        self._chain = _Chain(name, self.rates, rows, since, opening)
-        self._invoiced: _Chain | None = None  # as it was at the last close
+        self._chain = Chain(name, self.rates, rows, since, opening)
+        self._invoiced: Chain | None = None  # as it was at the last close
         if closed.rates is not None and closed.rates.of(name).terms is not None:
             own = closed.rates.of(name)
-            self._invoiced = _Chain(name, own, {} if empty else _rows(own, store.scan(invoiced_prefix(name))), since, opening)
+            self._invoiced = Chain(name, own, {} if empty else _rows(own, store.scan(invoiced_prefix(name))), since, opening)
 
     def note(self, group: Group) -> None:
         """Take over the totals of a group, as they are now."""
@@ -202,9 +129,9 @@ class Account:
         For whoever looks at one month alone; a partition keeps all months.
         """
         balances: Mapping[str, Decimal] | None = None
-        for month, made in self._chain.statements(0, closing, closing):
-            if month <= closing:
-                balances = made.closing
+        for month in self._chain.months(0, closing, closing):
+            if month.month <= closing:
+                balances = month.made.closing
         if balances is None:
             return None
         return BALANCES + self.name.encode(), _encode((closing + 1, {credit: plain(left) for credit, left in sorted(balances.items())}))
@@ -226,19 +153,13 @@ def _rows(rates: Rates, stored: Iterable[tuple[bytes, bytes]]) -> Rows:
 def _noted(rows: Rows, group: Group) -> list[tuple[Row, Usage | None]]:
     """What a group changes in the totals; None: that total is no more."""
     _, sku, unit, month = group.key
-    gone = {row for row in rows if row.month == month and row.sku == sku and row.unit == unit}
+    now = {row_of(month, usage): usage for usage in usages_of(group)}
     found: list[tuple[Row, Usage | None]] = []
-    for (price_id, start), segment in group.segments.items():
-        price = segment.stretch.price
-        if price is None or not segment.used:
-            continue
-        row = Row(month, sku, unit, price_id, start)
-        gone.discard(row)
-        slices = tuple(dict(its) for its in segment.quantities())
+    for row, usage in now.items():
         known = rows.get(row)
-        if known is None or known.slices != slices:
-            found.append((row, Usage(sku, unit, price, segment.stretch.start, segment.stretch.end, slices, True)))
-    return found + [(row, None) for row in gone]
+        if known is None or known.slices != usage.slices:
+            found.append((row, usage))
+    return found + [(row, None) for row in rows if row.month == month and row.sku == sku and row.unit == unit and row not in now]
 
 
 def _row_key(row: Row) -> bytes:

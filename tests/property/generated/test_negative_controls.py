@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from ratemill.schemas.line_item import RatedLineItem
-from ratemill.streams.core import accounts, amendments, entries, groups, metered, requests, segments, state, sweep
+from ratemill.streams.core import accounts, amendments, chain, entries, groups, metered, requests, segments, state, sweep
 from ratemill.streams.core.corrections import Closed
 from ratemill.streams.core.store import TALLY
 
@@ -122,8 +122,8 @@ def other_list_cost(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def no_last_charge(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last charge of each statement is lost."""
-    kept = accounts.statement
-    monkeypatch.setattr(accounts, "statement", lambda *args: (made := kept(*args))._replace(charges=made.charges[:-1]))
+    kept = chain.statement
+    monkeypatch.setattr(chain, "statement", lambda *args: (made := kept(*args))._replace(charges=made.charges[:-1]))
 
 
 def nothing_frozen(monkeypatch: pytest.MonkeyPatch) -> None:

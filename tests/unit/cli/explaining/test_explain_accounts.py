@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
+from ratemill.cli.explaining.account import charge_of_account
 from ratemill.cli.explaining.explanation import Explanation
 from ratemill.schemas.control import Close
 from ratemill.streams.core.store import ENTRY, TALLY
@@ -113,6 +115,19 @@ def test_late_usage_of_a_closed_month_corrects_its_charges(rig: Any, use: Any) -
     }
     assert (late.line_item.corrects_period, late.verdict) == ("2026-03", "equal")
     assert r.tampered(r.item("tier-1", x_adjustment="support", charge_class="Correction"), pricing_quantity="2").verdict == "differs"
+
+
+def test_before_an_account_is_known_nothing_is_due_of_it(rig: Any, use: Any) -> None:
+    """March was closed before the account used anything: no minimum of March was ever charged, and none can be forged."""
+    least = {"id": "least", "type": "minimum_spend", "amount": "5", "charge_unused": True, "due": "always"}
+    r = rig({"currency": "USD", "prices": TARIFF["prices"], "adjustments": [least]})
+    r.close(2026 * 12 + 2, Close(id="c" * 32, author="bob", reason="done", at_ns=0, period="2026-03"))
+    r.send(use("1", "04-05T00:00", sku="a"))
+    april = r.item("top-up", x_adjustment="least")
+    made = charge_of_account(april, r.store, r.rates, r.state.closed)
+    assert (made.item is not None, len(made.arithmetic), april.billed_cost) == (True, 1, "3")
+    forged = msgspec.structs.replace(april, billing_period_start="2026-03-01T00:00:00Z", billing_period_end="2026-04-01T00:00:00Z")
+    assert charge_of_account(forged, r.store, r.rates, r.state.closed).arithmetic == []
 
 
 def test_a_tampered_charge_is_a_difference(month: Any) -> None:
