@@ -101,8 +101,8 @@ class Rig:
     def _receipt(self, request: Request, closed: int) -> None:
         self.requests[request.id] = request
         self.receipts[request.id] = Receipt(
-            control_id=request.id, partition=0, outcome="done", next_offsets={"usage.events": len(self.events)}, book=self.rates.digest, closed_through=closed,
-            revision=self.revision, at_ns=0,
+            control_id=request.id, partition=0, outcome="done", next_offsets={"usage.events": len(self.events)}, book=self.rates.digest,
+            closed_through=closed, revision=self.revision, at_ns=0,
         )  # fmt: skip
 
     # -- what is seen of it ------------------------------------------------------------------------------------------
