@@ -9,7 +9,18 @@ from .models import period_cost
 from .money import EXACT, ZERO
 from .price import Price, Quantities
 
-__all__ = ["slice_costs"]
+__all__ = ["slice_costs", "together"]
+
+
+def together(slices: Sequence[Quantities]) -> Quantities:
+    """Quantity per cell in all slices. The caller's decimal context must be exact."""
+    if len(slices) == 1:
+        return slices[0]
+    found: dict[int, Decimal] = {}
+    for quantities in slices:
+        for cell, quantity in quantities.items():
+            found[cell] = found.get(cell, ZERO) + quantity
+    return found
 
 
 def slice_costs(price: Price, slices: Sequence[Quantities], used: bool, *, final: bool) -> list[Decimal]:

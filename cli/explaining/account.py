@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ...pricing.models import period_cost
 from ...pricing.money import EXACT, ZERO, money, plain
+from ...pricing.slices import together
 from ...pricing.statement import Charge, Terms
 from ...schemas.control import month_number
 from ...schemas.line_item import RatedLineItem
@@ -128,11 +129,8 @@ def _costs(month: Month) -> dict[str, Decimal]:
     costs: dict[str, Decimal] = {}
     for usage in month.usage:
         if usage.price is not None:
-            together: dict[int, Decimal] = {}
-            for cells in usage.slices:
-                for cell, quantity in cells.items():
-                    together[cell] = together.get(cell, ZERO) + quantity
-            costs[usage.sku] = costs.get(usage.sku, ZERO) + period_cost(usage.price, together, usage.used, final=month.final)
+            cost = period_cost(usage.price, together(usage.slices), usage.used, final=month.final)
+            costs[usage.sku] = costs.get(usage.sku, ZERO) + cost
     return costs
 
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from ...pricing.chronology import walk
-from ...pricing.models import MODELS, cell_of, entry_price, tier_name, tier_quantities
+from ...pricing.models import MODELS, cell_of, counted, entry_price, tier_name, tier_quantities
 from ...pricing.models.package import started_packages
 from ...pricing.money import ROUNDING_MODES, ZERO, money, plain, round_to
 from ...pricing.price import Component, Price, Quantities
@@ -198,9 +198,7 @@ def quantities_of(price: Price, entries: Sequence[Entry]) -> Quantities:
     for entry in entries:
         cell = cell_of(price, entry.start, entry.region, entry.resource, entry.dimensions) if price.selector else 0
         if cell is not None:
-            # Under dynamic the cell holds an amount, as every entry may have a price of its own.
-            quantity = entry.quantity * entry_price(price, cell, entry.dimensions) if price.model == "dynamic" else entry.quantity
-            found[cell] = found.get(cell, ZERO) + quantity
+            found[cell] = found.get(cell, ZERO) + counted(price, entry.quantity, entry_price(price, cell, entry.dimensions))
     return found
 
 

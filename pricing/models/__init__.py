@@ -24,7 +24,8 @@ from . import dynamic, graduated, matrix, package, percentage, time_of_day, unit
 from .adjustments import adjust
 
 __all__ = [
-    "MODELS", "Model", "cell_of", "entry_price", "has_period_components", "period_components", "period_cost", "tier_name", "tier_quantities",
+    "MODELS", "Model", "cell_of", "counted", "entry_price", "has_period_components", "period_components", "period_cost", "tier_name",
+    "tier_quantities",
 ]  # fmt: skip
 
 
@@ -78,6 +79,11 @@ def entry_price(price: Price, index: int, dimensions: str) -> Decimal:
         with localcontext(EXACT):
             return dynamic.entry_price(price, dimensions)
     return price.tiers[index].unit_price
+
+
+def counted(price: Price, quantity: Decimal, unit_price: Decimal) -> Decimal:
+    """What an entry adds to its cell: its quantity, or under dynamic the amount. unit_price: its `entry_price`. The context must be exact."""
+    return quantity * unit_price if price.model == "dynamic" else quantity
 
 
 def tier_quantities(price: Price, quantities: Quantities) -> list[Decimal]:

@@ -12,13 +12,14 @@ from ...metering.calendar import Calendar, calendar
 from ...metering.meter import EMPTY_METERS, Meters
 from ...pricing.book import PriceBook
 from ...pricing.chronology import Mark
-from ...pricing.models import cell_of, entry_price, has_period_components, period_components
+from ...pricing.models import cell_of, counted, entry_price, has_period_components, period_components
 from ...pricing.money import ZERO
 from ...pricing.price import Component, Price, Quantities
+from ...pricing.slices import together
 from ...pricing.statement import Terms
 from .items import Names, WindowWriter, split_entry_key
 
-__all__ = ["Rates", "Segment", "Stretch"]
+__all__ = ["Rates", "Segment", "Stretch", "place_of"]
 
 _NS = 1_000_000_000
 SPECIAL_ACCOUNTS = 10_000  # accounts with prices of their own that are remembered at once
@@ -179,6 +180,15 @@ def _cell_at(price: Price, key: bytes) -> tuple[int, Decimal] | None:
     return found
 
 
+def place_of(stretch: Stretch, key: bytes, quantity: Decimal) -> tuple[int, Decimal] | None:
+    """(cell, what is counted there) of a quantity of an entry; None: the price has no unit price for such an entry."""
+    price = stretch.price
+    if price is None or not stretch.selector:
+        return 0, quantity
+    found = _cell_at(price, key)
+    return None if found is None else (found[0], counted(price, quantity, found[1]))
+
+
 class Segment:
     """One group's usage in one stretch: totals and marks, which follow from the entries and are kept so as not to compute them again."""
 
@@ -203,16 +213,12 @@ class Segment:
         stretch = self.stretch
         if not self.slices:
             return
-        cell, weight = 0, quantity
-        if stretch.selector:
-            found = self.cell(key)
-            if found is None:
-                return
-            cell = found[0]
-            if stretch.price is not None and stretch.price.model == "dynamic":
-                weight = quantity * found[1]  # what is counted of a dynamic price is the amount
+        found = place_of(stretch, key, quantity)
+        if found is None:
+            return
+        cell, counts = found
         its = self.slices[bisect_right(stretch.cuts, key[:8])]
-        its[cell] = its.get(cell, ZERO) + weight
+        its[cell] = its.get(cell, ZERO) + counts
 
     def quantities(self) -> tuple[Quantities, ...]:
         """What was used, by slice of the month and cell of the price."""
@@ -220,15 +226,7 @@ class Segment:
 
     def together(self) -> Quantities:
         """What was used in all slices."""
-        if not self.slices:
-            return {0: self.total}
-        if len(self.slices) == 1:
-            return self.slices[0]
-        found: dict[int, Decimal] = {}
-        for its in self.slices:
-            for cell, quantity in its.items():
-                found[cell] = found.get(cell, ZERO) + quantity
-        return found
+        return together(self.quantities())
 
     def charges(self, final: bool) -> list[Component]:
         """Charges of the whole period as things stand. final: the period is closed."""

@@ -17,11 +17,12 @@ from decimal import Decimal
 from ...pricing.models import MODELS, period_cost
 from ...pricing.money import ZERO, money, plain
 from ...pricing.price import Quantities
+from ...pricing.slices import together
 from ...pricing.statement import Usage
 from ...schemas.variance import SkuVariance
 from .entries import Change
 from .items import GroupKey
-from .segments import Rates, Segment, Stretch
+from .segments import Rates, Stretch, place_of
 
 __all__ = ["Row", "SplitTally", "Tally", "WholeTally", "tally_of"]
 
@@ -187,13 +188,7 @@ class _Part:
     def price_it(self, final: bool) -> Decimal:
         """What the stretch costs."""
         if self.cost is None:
-            together = self.slices[0]
-            if len(self.slices) > 1:
-                together = {}
-                for its in self.slices:
-                    for cell, quantity in its.items():
-                        together[cell] = together.get(cell, ZERO) + quantity
-            self.cost = _price(self.stretch, together, self.windows > 0, final)
+            self.cost = _price(self.stretch, together(self.slices), self.windows > 0, final)
         return self.cost
 
 
@@ -230,7 +225,7 @@ class SplitTally(Tally):
             stretch = rates.stretch_at(self.key.sku, self.key.unit, start)
             at = bisect_right(stretch.cuts, key[:8])
             first = max(first, stretch.first, stretch.cuts[at - 1] if at else b"")
-            cell, weight = _cell(stretch, key, quantity)
+            cell, weight = place_of(stretch, key, quantity) or (_NO_PRICE, ZERO)
             cells.append(cell)
             weights.append(weight)
         self._add(_atom_key(first, *cells), windows, *weights)
@@ -272,17 +267,6 @@ class SplitTally(Tally):
     def cost(self, side: int, final: bool) -> tuple[Decimal, int]:
         parts = self._parts[side].values()
         return sum([part.price_it(final) for part in parts], ZERO), sum([part.unpriced for part in parts])
-
-
-def _cell(stretch: Stretch, key: bytes, quantity: Decimal) -> tuple[int, Decimal]:
-    """Cell of an entry, and what a quantity counts for there."""
-    price = stretch.price
-    if price is None or not stretch.selector:
-        return 0, quantity
-    found = Segment(stretch).cell(key)
-    if found is None:
-        return _NO_PRICE, ZERO
-    return found[0], quantity * found[1] if price.model == "dynamic" else quantity
 
 
 def _atom_key(start: bytes, live: int, draft: int) -> bytes:
