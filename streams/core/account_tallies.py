@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from ...pricing.money import ZERO, plain
 from ...pricing.statement import Charge, Usage
+from ...schemas.control import month_text
 from ...schemas.variance import AdjustmentVariance, Variance
 from .chain import Chain, Row, row_of
-from .corrections import Closed, month_name
+from .corrections import Closed
 from .entries import Change
 from .items import GroupKey
 from .segments import Rates
@@ -162,7 +163,7 @@ class AccountTallies:
             adjustments.append(AdjustmentVariance(adjustment, sku, plain(one), plain(other)))
             sums = [sums[0] + one, sums[1] + other]
         return Variance(
-            self.name, month_name(month), final, books.live, books.draft, books.since_ns, self._rates[0].names.currency,
+            self.name, month_text(month), final, books.live, books.draft, books.since_ns, self._rates[0].names.currency,
             self._rates[1].names.currency, [row[0] for row in rows], adjustments, plain(sums[0]), plain(sums[1]),
         )  # fmt: skip
 

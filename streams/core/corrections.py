@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from ...metering.calendar import Calendar
 from ...pricing.money import ZERO, money, plain
+from ...schemas.control import month_text
 from ...schemas.line_item import RatedLineItem
 from .groups import Group
 from .items import GroupKey, derived_id, group_prefix
@@ -21,12 +22,7 @@ from .periods import text
 from .segments import Rates
 from .store import ENTRY, FROZEN, Store
 
-__all__ = ["Closed", "corrected_cost", "corrections", "month_name"]
-
-
-def month_name(month: int) -> str:
-    """YYYY-MM."""
-    return f"{month // 12:04d}-{month % 12 + 1:02d}"
+__all__ = ["Closed", "corrected_cost", "corrections"]
 
 
 class Closed:
@@ -89,7 +85,7 @@ def corrections(
                 item, x_line_item_id=identity, charge_class="Correction", billing_period_start=period[0], billing_period_end=period[1],
                 billed_cost=cost, effective_cost=cost, list_cost=cost, contracted_cost=cost, pricing_quantity=plain(quantity),
                 consumed_quantity=None if item.consumed_quantity is None else plain(consumed),
-                x_corrected_period=month_name(corrected), x_corrected_line_item_id=name,
+                x_corrected_period=month_text(corrected), x_corrected_line_item_id=name,
             )  # fmt: skip
     return found
 

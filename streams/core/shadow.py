@@ -22,10 +22,11 @@ from typing import NamedTuple
 import msgspec
 
 from ...pricing.money import EXACT
+from ...schemas.control import month_text
 from ...schemas.variance import STATUS_KEY, ShadowStatus, encode_status, encode_variance, variance_key
 from .account_tallies import ATOMS, AccountTallies, Books, account_prefix, has_terms
 from .accounts import account_of_prefix
-from .corrections import Closed, month_name
+from .corrections import Closed
 from .entries import Change, decode_usage
 from .items import GroupKey, group_prefix
 from .segments import Rates
@@ -185,7 +186,7 @@ class Shadow:
         found = list(islice(self._store.below(ATOMS, ATOMS + _PAST), limit))
         self._puts += [(key, None) for key, _ in found]
         gone = {_account_and_month(key) for key, _ in found}
-        self._records += [(variance_key(account, month_name(month)), None) for account, month in sorted(gone)]
+        self._records += [(variance_key(account, month_text(month)), None) for account, month in sorted(gone)]
         if len(found) < limit:
             self._status = msgspec.structs.replace(self._status, phase=SWEEP if self._status.draft else OFF)
 
