@@ -15,6 +15,7 @@ from rich.console import Console
 from ..metering.meter import Meters
 from ..metering.tariff import Tariff
 from ..pricing.book import PriceBook
+from ..pricing.exchange import UTC_MONTHS
 from ..pricing.money import use_exact_arithmetic
 from ..schemas.control import month_number, month_text
 from ..schemas.decoders.registry import FORMATS
@@ -22,7 +23,6 @@ from ..schemas.errors import Rejection
 from ..schemas.times import parse_time
 from ..streams.config import Config, load_config
 from ..streams.core.comparison import Pair, compare
-from ..streams.core.periods import month_start
 from .prices import mistakes_told, time_text
 from .prices_changes import Change, as_json, changes
 from .prices_rating import carry_credits, costs_of, rates_of, wanted_month
@@ -39,8 +39,7 @@ _MANY = 100_000  # windows from which a progress bar is worth it
 
 def this_month() -> int:
     """The month that it is now, in UTC."""
-    now = datetime.now(UTC)
-    return now.year * 12 + now.month - 1
+    return UTC_MONTHS.month_of(int(datetime.now(UTC).timestamp()))
 
 
 def month_option(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -194,7 +193,7 @@ def change_lines(found: list[Change]) -> list[str]:
 
 def _print_warnings(console: Console, asked: _Asked, old: PriceBook, new: PriceBook, pairs: list[Pair]) -> None:
     """What the table alone could let somebody overlook."""
-    month, end_ns = month_text(asked.month), month_start(asked.month + 1) * 10**9
+    month, end_ns = month_text(asked.month), UTC_MONTHS.month_start(asked.month + 1) * 10**9
     known = {price.id for price in old.prices}
     later = [price for price in new.prices if price.id not in known and price.effective_from >= end_ns] if asked.at_ns is None else []
     for price in later:

@@ -11,12 +11,9 @@ from aiokafka import TopicPartition
 from ..metering.tariff import Tariff
 from ..pricing.money import plain, round_to
 from ..schemas.control import month_text
-from ..schemas.line_item import RatedLineItem
-from ..schemas.times import NS, parse_time
 from ..streams.config import Config
 from ..streams.core.comparison import CostKey, Pair, Spent, compare, spend, totals
-from ..streams.core.items import GroupKey
-from ..streams.core.periods import month_of
+from ..streams.core.items import GroupKey, billing_month
 from ..streams.core.segments import Rates
 from ..streams.core.store import Store
 from ..streams.core.sweep import definition
@@ -30,7 +27,6 @@ from .prices_usage import Wanted, live_usage
 __all__ = ["MonthEffect", "changed_terms", "changes_the_past", "effect", "effect_lines"]
 
 _DIGITS = 6  # after the point, in words
-_HALF_A_MONTH_S = 15 * 86_400
 
 
 class MonthEffect(NamedTuple):
@@ -103,13 +99,8 @@ def _by_month(store: Store, rates: Rates, closed: int) -> dict[int, dict[CostKey
     """Costs by month, that of closed months with what is due at their end."""
     found: dict[int, dict[CostKey, Spent]] = {}
     for item in definition(store, rates, None, closed):
-        spend(found.setdefault(_month(item), {}), [item])
+        spend(found.setdefault(billing_month(item), {}), [item])
     return found
-
-
-def _month(item: RatedLineItem) -> int:
-    # Months begin in the time zone of their meter, so the start alone may be of the month before in UTC.
-    return month_of(parse_time(item.billing_period_start) // NS + _HALF_A_MONTH_S)
 
 
 async def _closed_through(config: Config) -> int:

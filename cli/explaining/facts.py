@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ...pricing.statement.terms import month_between
 from ...schemas.control import BackfillRevert, Close, Receipt, Request, month_text
 from ...schemas.line_item import RatedLineItem
 from ...schemas.times import NS, parse_time
 from ...streams.core.corrections import Closed
+from ...streams.core.items import billing_month
 from ...streams.core.segments import Rates
 
 __all__ = ["Facts", "Publication", "Written", "period_of", "seconds"]
@@ -39,8 +39,8 @@ class Written(NamedTuple):
 
 
 def period_of(item: RatedLineItem) -> str:
-    """The month that a line item is billed in, YYYY-MM; a month in Berlin begins before that of UTC, but their middles agree."""
-    return month_text(month_between(seconds(item.billing_period_start), seconds(item.billing_period_end)))
+    """The month that a line item is billed in, YYYY-MM."""
+    return month_text(billing_month(item))
 
 
 def seconds(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Windows tile time in every zone, whatever it does to its clocks, and UTC agrees with the functions of the core."""
+"""Windows tile time in every zone, whatever it does to its clocks, and UTC agrees with the months of price books."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ratemill.metering.calendar import WINDOWS, Calendar, calendar
+from ratemill.pricing.exchange import UTC_MONTHS
 from ratemill.pricing.zones import known_timezone, zone_of
-from ratemill.streams.core import periods
 
 # Each does something of its own: Lord Howe moves by 30 minutes, St. John's moved at one minute past midnight until 2011, Havana and
 # Sao Paulo leap over midnight, Kathmandu is 5:45 ahead, Apia left out a whole day in 2011, Dublin's winter time is the exception.
@@ -101,11 +101,13 @@ def test_windows_begin_at_full_local_times_or_where_the_clocks_change(there: tup
 
 
 @given(moments, st.sampled_from(["month", "day", "hour"]))
-def test_utc_is_as_in_the_core(moment: int, accumulate: str) -> None:
-    hours = calendar(3_600)
-    assert hours.month_of(moment) == periods.month_of(moment)
-    assert hours.month_start(hours.month_of(moment)) == periods.month_start(periods.month_of(moment))
-    assert hours.period(accumulate, moment) == periods.period_bounds(accumulate, moment)
+def test_utc_is_as_in_price_books(moment: int, accumulate: str) -> None:
+    hours, month = calendar(3_600), UTC_MONTHS.month_of(moment)
+    assert hours.month_of(moment) == month
+    assert hours.month_start(month) == UTC_MONTHS.month_start(month)
+    length = {"day": 86_400, "hour": 3_600}.get(accumulate, 0)
+    start = moment - moment % length if length else UTC_MONTHS.month_start(month)
+    assert hours.period(accumulate, moment) == (start, start + length if length else UTC_MONTHS.month_start(month + 1))
 
 
 @given(zoned(), st.sampled_from(["month", "day", "hour"]))
