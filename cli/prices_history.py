@@ -11,12 +11,12 @@ import click
 
 from ..metering.tariff import EMPTY_TARIFF
 from ..streams.config import load_config
-from ..streams.prices_topic import Published, read_published
+from ..streams.prices_topic import Published, in_force, read_published
 from ..streams.topics import Topics
 from .prices import time_text
 from .prices_changes import Change, as_json, changes
 from .prices_diff import change_lines
-from .prices_sources import Source, draft_of, last_live, published_source
+from .prices_sources import Source, published_source
 from .rate import printable
 
 __all__ = ["history"]
@@ -58,7 +58,7 @@ def history(last: int, full: bool, json_wanted: bool, path: str | None) -> None:
 
 def history_of(published: list[Published]) -> list[Entry]:
     """Every publication, in the order of the topic."""
-    live, draft = last_live(published), draft_of(published)
+    live, draft = in_force(published)
     entries: list[Entry] = []
     before: Published | None = None
     for found in published:

@@ -16,12 +16,12 @@ from ..metering.succession import check_succession
 from ..pricing.money import use_exact_arithmetic
 from ..schemas.errors import BadInput
 from ..streams.config import Config, load_config
-from ..streams.prices_topic import publish_book, read_published
+from ..streams.prices_topic import in_force, publish_book, read_published
 from ..streams.topics import Topics
 from .prices import mistakes_told
 from .prices_changes import changes, edits_in_place
 from .prices_effect import changed_terms, changes_the_past, effect, effect_lines
-from .prices_sources import Source, draft_of, file_source, last_live, published_source
+from .prices_sources import Source, file_source, published_source
 from .rate import printable
 
 __all__ = ["publish"]
@@ -67,7 +67,7 @@ def _checked(config: Config, file: Path, new: Source, restate: bool, no_effect: 
     Raises BadInput with every reason why not.
     """
     published, now_ns = asyncio.run(read_published(config)), time.time_ns()
-    live, draft = last_live(published), draft_of(published)
+    live, draft = in_force(published)
     wrong = misaligned(new.tariff, config.rating.window_s)
     if live is not None and live.tariff is not None:
         wrong += check_succession(live.tariff, new.tariff, now_ns)

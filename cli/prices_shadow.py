@@ -20,13 +20,13 @@ from ..schemas.errors import BadInput
 from ..schemas.variance import STATUS_KEY, Variance, decode_status, decode_variance
 from ..streams.config import Config, load_config
 from ..streams.core.comparison import CostKey, Pair, Spent, compare
-from ..streams.prices_topic import Published, end_draft, publish_book, read_published
+from ..streams.prices_topic import Published, end_draft, in_force, publish_book, read_published
 from ..streams.restore import read_to_end
 from ..streams.topics import Topics, ensure_topics
 from .prices import mistakes_told, time_text
 from .prices_changes import changes
 from .prices_diff import month_option, print_changes, this_month
-from .prices_sources import Source, draft_of, file_source, last_live, published_source
+from .prices_sources import Source, file_source, published_source
 from .prices_table import grouping, print_pairs, report_as_json
 from .rate import printable
 
@@ -60,7 +60,7 @@ def shadow(file: Path | None, meters: Path | None, stop: bool, author: str, reas
         return
     with mistakes_told():
         draft = file_source(file, meters)
-    found = last_live(asyncio.run(read_published(config)))
+    found = in_force(asyncio.run(read_published(config))).live
     live = None if found is None else published_source(found, "the live book")
     if live is not None and live.tariff.digest == draft.tariff.digest:
         raise BadInput(f"{file}: this is the live book, digest {draft.tariff.digest[:12]}: there is nothing to compare; name a draft of another one")
@@ -85,7 +85,7 @@ def _what_follows(live: Source | None, draft: Source) -> list[str]:
 
 
 def _stop(config: Config, author: str, reason: str) -> None:
-    draft = draft_of(asyncio.run(read_published(config)))
+    draft = in_force(asyncio.run(read_published(config))).draft
     if draft is None or draft.tariff is None:
         raise BadInput("no draft runs beside the live book; there is nothing to stop")
     asyncio.run(end_draft(config, author, reason))
@@ -121,7 +121,7 @@ def variance(month: int | None, account: str | None, by: tuple[str, ...], top: i
     config = load_config(path)
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # what it would print is in the error
     published = asyncio.run(read_published(config))
-    draft, live = draft_of(published), last_live(published)
+    live, draft = in_force(published)
     if draft is None:
         raise BadInput("no draft runs beside the live book; start one by `ratemill prices shadow FILE --reason TEXT`")
     said = asyncio.run(_read(config, _digest(live), _digest(draft)))

@@ -10,11 +10,11 @@ from ..metering.tariff import Tariff
 from ..pricing.book import PriceBook
 from ..schemas.errors import BadInput
 from ..streams.config import Config
-from ..streams.prices_topic import Published, read_published
+from ..streams.prices_topic import Published, in_force, read_published
 from ..streams.topics import Topics
 from .prices import read_tariff, time_text
 
-__all__ = ["Source", "draft_of", "file_source", "last_live", "live_source", "published_source"]
+__all__ = ["Source", "file_source", "live_source", "published_source"]
 
 
 class Source(NamedTuple):
@@ -42,32 +42,12 @@ def file_source(file: Path, meters: Path | None = None) -> Source:
 
 def live_source(config: Config, or_else: Source | None = None) -> Source:
     """The book in force. or_else: what to take when none was ever published. Raises Unavailable, and BadInput without `or_else`."""
-    found = last_live(asyncio.run(read_published(config)))
+    found = in_force(asyncio.run(read_published(config))).live
     if found is None:
         if or_else is not None:
             return or_else
         raise BadInput(f"{Topics.of(config.kafka).prices}: no price book is published; name the book to compare with by --against FILE")
     return published_source(found, "the live book")
-
-
-def last_live(published: list[Published]) -> Published | None:
-    """The record that put the present book in force; None when none did."""
-    return next((found for found in reversed(published) if not found.record.draft), None)
-
-
-def draft_of(published: list[Published]) -> Published | None:
-    """The draft that runs now, by the rule of streams.prices_topic; None when none does."""
-    draft: Published | None = None
-    live = ""
-    for found in published:
-        digest = "" if found.tariff is None else found.tariff.digest
-        if found.record.draft:
-            draft = found if digest and digest != live else None
-        else:
-            live = digest
-            if draft is not None and draft.tariff is not None and draft.tariff.digest == live:
-                draft = None
-    return draft
 
 
 def published_source(found: Published, what: str) -> Source:

@@ -8,6 +8,7 @@ its own, so compaction keeps all of them: they are the history of the prices, wi
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,7 +23,7 @@ from .following import Follower
 from .restore import read_to_end
 from .topics import Topics, client_settings, ensure_topics
 
-__all__ = ["Books", "Published", "PublishedBook", "end_draft", "is_draft", "publish_book", "read_published"]
+__all__ = ["Books", "InForce", "Published", "PublishedBook", "end_draft", "in_force", "is_draft", "publish_book", "read_published"]
 
 
 class PublishedBook(msgspec.Struct):
@@ -52,6 +53,32 @@ class Published(NamedTuple):
     def book(self) -> PriceBook | None:
         """The price book in the tariff."""
         return None if self.tariff is None else self.tariff.book
+
+
+class InForce(NamedTuple):
+    """Which records count: the one that put the present book in force, and that of the draft that runs beside it."""
+
+    live: Published | None = None
+    draft: Published | None = None
+
+    def then(self, found: Published) -> InForce:
+        """The same after one more record."""
+        if found.record.draft:
+            return InForce(self.live, None if found.tariff is None or _same(found, self.live) else found)
+        # What was tried may be in force now: then there is nothing left to compare.
+        return InForce(found, None if _same(found, self.draft) else self.draft)
+
+
+def in_force(published: Iterable[Published]) -> InForce:
+    """What counts of everything published, in the order of the topic."""
+    found = InForce()
+    for record in published:
+        found = found.then(record)
+    return found
+
+
+def _same(one: Published, other: Published | None) -> bool:
+    return other is not None and one.tariff is not None and other.tariff is not None and one.tariff.digest == other.tariff.digest
 
 
 _encode = msgspec.json.Encoder().encode
@@ -124,8 +151,7 @@ class Books(Follower):
     def __init__(self, config: Config) -> None:
         super().__init__(config, Topics.of(config.kafka).prices, "prices")
         self._parsed: dict[str, Tariff] = {EMPTY_TARIFF.digest: EMPTY_TARIFF}
-        self._latest = ""
-        self._draft = ""
+        self._in_force = InForce()
 
     def record(self, record: Any) -> None:
         self._take(record.key, record.value)
@@ -133,12 +159,12 @@ class Books(Follower):
     @property
     def latest(self) -> Tariff | None:
         """The book that was put in force last; None when none was. Never a draft."""
-        return self.get(self._latest) if self._latest else None
+        return None if self._in_force.live is None else self._in_force.live.tariff
 
     @property
     def draft(self) -> Tariff | None:
         """The book that is tried beside the one in force; None when none is."""
-        return self.get(self._draft) if self._draft else None
+        return None if self._in_force.draft is None else self._in_force.draft.tariff
 
     def get(self, digest: str) -> Tariff:
         """A published version by its digest. Raises Unavailable when it was not published (yet)."""
@@ -149,17 +175,10 @@ class Books(Follower):
 
     def _take(self, key: bytes | None, value: bytes | None) -> None:
         try:
-            record, book = _read(value)  # the tariff: book and meters
+            found = _read(value)
         except (msgspec.MsgspecError, BadPriceBook) as error:
             self._log.error("price_book_refused", key=(key or b"").decode(errors="replace"), detail=str(error).splitlines()[0])
             return
-        if book is None:
-            self._draft = ""
-            return
-        self._parsed[book.digest] = book
-        if record.draft:
-            self._draft = "" if book.digest == self._latest else book.digest
-            return
-        self._latest = book.digest
-        if self._draft == book.digest:
-            self._draft = ""  # what was tried is in force now: there is nothing left to compare
+        if found.tariff is not None:
+            self._parsed[found.tariff.digest] = found.tariff
+        self._in_force = self._in_force.then(found)

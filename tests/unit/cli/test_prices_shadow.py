@@ -9,7 +9,6 @@ from click.testing import CliRunner
 from ratemill.cli.prices import command
 from ratemill.cli.prices_history import history_of
 from ratemill.cli.prices_shadow import pairs_of
-from ratemill.cli.prices_sources import draft_of, last_live
 from ratemill.pricing.money import money
 from ratemill.schemas.variance import AdjustmentVariance, SkuVariance, Variance
 from ratemill.streams.prices_topic import Published, PublishedBook
@@ -23,26 +22,6 @@ def published(*records: tuple[str, bool]) -> list[Published]:
         record = PublishedBook(text, f"b{number}.yaml", "me", f"reason {number}", number * 10**9, draft)
         found.append(Published(record, record.tariff() if text else None))
     return found
-
-
-@pytest.mark.parametrize(
-    ("records", "live", "draft"),
-    [
-        ([], None, None),
-        ([("1", False), ("2", True)], 0, 1),
-        ([("1", False), ("2", True), ("3", True)], 0, 2),
-        ([("1", False), ("2", True), ("", True)], 0, None),
-        ([("1", False), ("2", True), ("2", False)], 2, None),
-        ([("1", False), ("2", True), ("3", False)], 2, 1),
-        ([("1", False), ("1", True)], 0, None),
-        ([("2", True)], None, 0),
-    ],
-)
-def test_the_rule_of_the_worker(records: list[tuple[str, bool]], live: int | None, draft: int | None) -> None:
-    """As streams/prices_topic.py has it, for which tests/unit/streams/test_books.py has the same cases."""
-    found = published(*records)
-    assert last_live(found) is (None if live is None else found[live])
-    assert draft_of(found) is (None if draft is None else found[draft])
 
 
 def test_history_compares_with_what_was_in_force() -> None:
