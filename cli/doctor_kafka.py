@@ -14,7 +14,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
-from ..pricing.book import parse_price_book
 from ..schemas.errors import BadPriceBook
 from ..streams import topics as streams_topics
 from ..streams.config import Config
@@ -228,17 +227,21 @@ async def _prices(config: Config, partitions: Mapping[str, int]) -> list[Finding
             last = next((record.value for record in reversed(records) if not is_draft(record.value)), last)
     if last is None:
         return [warning("prices", "no price book is published: all usage is unpriced", "ratemill prices publish FILE --reason TEXT")]
+    return price_findings(topic, last, await _progress(config, partitions), time.time_ns())
+
+
+def price_findings(topic: str, last: bytes, lanes: Mapping[str, Seen], now_ns: int) -> list[Finding]:
+    """What there is to say of the last record that put a book in force."""
     try:
         published = msgspec.json.decode(last, type=PublishedBook)
-        book = parse_price_book(published.text, published.name)
+        digest = published.tariff().digest
     except (msgspec.MsgspecError, BadPriceBook) as error:
         return [problem("prices", f"the last record of {topic} is no price book: {str(error).splitlines()[0]}", "publish a good one")]
-    age = max(0, time.time_ns() - published.published_at_ns) // 10**9
+    age = max(0, now_ns - published.published_at_ns) // 10**9
     days, hours = age // 86_400, age % 86_400 // 3_600
     old = f"{days} days" if days else f"{hours} hours" if hours else f"{age // 60} minutes"
-    findings = [ok("prices", f"{published.name}, digest {book.digest[:12]}, published {old} ago by {published.author}: {published.reason}")]
-    lanes = await _progress(config, partitions)
-    others = sorted(name for name, seen in lanes.items() if name.startswith("rate-") and seen.progress.book != book.digest)
+    findings = [ok("prices", f"{published.name}, digest {digest[:12]}, published {old} ago by {published.author}: {published.reason}")]
+    others = sorted(name for name, seen in lanes.items() if name.startswith("rate-") and seen.progress.book != digest)
     if others:
         findings.append(warning("prices", f"not yet taken over by {', '.join(others)}", "wait some seconds; without a worker, " + START_WORKER))
     return findings

@@ -9,11 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from ratemill.cli.doctor import folder_checks, installation_checks, line, required_packages, shown_url
-from ratemill.cli.doctor_kafka import balance, lanes_of, setting_mistakes
+from ratemill.cli.doctor_kafka import Seen, balance, lanes_of, price_findings, setting_mistakes
 from ratemill.cli.findings import ok, problem
 from ratemill.streams.config import Config
+from ratemill.streams.prices_topic import PublishedBook
 from ratemill.streams.progress import Counters, Progress
 from ratemill.streams.topics import Topics
 
@@ -126,3 +128,20 @@ def test_every_source_has_its_lane() -> None:
         ("index-0", "usage.rated"), ("index-1", "usage.rated"), ("normalize-raw-0", "raw"), ("rate-0", "keyed"), ("rate-0", "usage.events"),
         ("rate-1", "keyed"), ("rate-1", "usage.events"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_published_tariff_with_meters_is_the_book_of_the_lanes(apart: bool) -> None:
+    book = 'currency: USD\nprices: [{id: a, sku: ram, unit: GB-h, model: unit, unit_price: "1"}]\n'
+    meters = "meters: [{id: m, event: e, aggregation: sum, sku: ram, unit: GB-h}]\n"
+    record = PublishedBook(book if apart else book + meters, "b.yaml", "ada", "why", 0, False, meters if apart else "", "m.yaml" if apart else "")
+    digest = record.tariff().digest
+
+    def found(of_lane: str) -> list[str]:
+        lanes = {"rate-0": Seen(Progress("rate-0", book=of_lane), 0), "index-0": Seen(Progress("index-0"), 0)}
+        return [finding.status for finding in price_findings("ratemill.prices", msgspec.json.encode(record), lanes, 3_600 * 10**9)]
+
+    assert found(digest) == ["ok"]
+    assert found("another") == ["ok", "warning"]
+    broken = msgspec.json.encode(PublishedBook("currency: X", "b.yaml", "ada", "why", 0))
+    assert [finding.status for finding in price_findings("ratemill.prices", broken, {}, 0)] == ["problem"]
