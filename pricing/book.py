@@ -16,16 +16,16 @@ from types import MappingProxyType
 
 from ..schemas.errors import BadPriceBook
 from .book_checks import check_currencies, check_ids, check_series
-from .book_form import Form, quoted
+from .book_form import Form
 from .book_price import Draft, read_price
 from .book_yaml import Mistakes, Node, Table, kind_of, read_yaml
-from .exchange import CURRENCY, NO_RATES, UTC_MONTHS, ExchangeRates, Months, account_currencies, check_rates, read_exchange_rates
+from .exchange import NO_RATES, UTC_MONTHS, ExchangeRates, Months, check_rates, read_currency, read_exchange_rates
 from .money import EXACT, money, plain
 from .price import Price
 from .series import NO_SERIES, AccountPrices, Series, digest, series_by_name
 from .statement.contracts import NO_CONTRACTS, Contracts
 from .statement.terms import Step, Terms
-from .statement.terms_form import read_contracts
+from .statement.terms_form import read_accounts, read_contracts
 
 __all__ = ["EMPTY_BOOK", "PriceBook", "make_book", "parse_price_book", "read_book"]
 
@@ -110,16 +110,13 @@ class PriceBook:
 
 def make_book(
     currency: str, prices: Iterable[Price], provider_name: str = UNNAMED, publisher_name: str = "", invoice_issuer_name: str = "", *,
-    exchange_rates: ExchangeRates = NO_RATES, account_currency: Mapping[str, str] = MappingProxyType({}), terms: Contracts = NO_CONTRACTS,
+    exchange_rates: ExchangeRates = NO_RATES, terms: Contracts = NO_CONTRACTS,
 ) -> PriceBook:  # fmt: skip
-    """A book of valid prices. Each price ends at the latest where the next of its series begins.
-
-    account_currency: currencies of accounts; each that is not the book's has a rate.
-    """
+    """A book of valid prices. Each price ends at the latest where the next of its series begins. Currencies in `terms` have a rate."""
     members = list(prices)
     series = series_by_name(price for price in members if not price.accounts)
     overrides = sorted((p for p in members if p.accounts), key=lambda p: (p.sku, p.unit, p.effective_from, p.accounts))
-    foreign = {account: its for account, its in sorted(account_currency.items()) if its != currency}
+    foreign = dict(sorted(terms.currencies.items()))
     units: dict[str, set[str]] = {}
     for sku, unit in [*series, *((price.sku, price.unit) for price in overrides)]:
         units.setdefault(sku, set()).add(unit)
@@ -173,9 +170,7 @@ def _read_book(form: Form) -> PriceBook:
     """The book of the valid prices; the caller discards it if there was any mistake."""
     form.check_keys(BOOK_KEYS)
     form.require("currency", "USD")
-    currency = form.text("currency", "USD")
-    if form.has("currency") and currency and not CURRENCY.fullmatch(currency):
-        form.wrong("currency", f"`currency` is {quoted(currency)}; write the three capital letters of ISO 4217, such as USD")
+    currency = read_currency(form, "USD")
     provider = form.text("provider_name", "Acme", UNNAMED)
     publisher, issuer = form.text("publisher_name", "Acme"), form.text("invoice_issuer_name", "Acme")
     form.require("prices", "[{id: ..., sku: ..., unit: ..., model: unit, unit_price: \"0.01\"}]")
@@ -188,10 +183,9 @@ def _read_book(form: Form) -> PriceBook:
     check_ids(drafts, form.mistakes)
     check_series(drafts, form.mistakes)
     rates = read_exchange_rates(form, currency)
-    currencies = account_currencies(form)
-    check_rates(currencies, currency, rates, form.mistakes)
-    of_accounts = {account: its for account, its, _ in currencies}
-    check_currencies(drafts, currency, of_accounts, form.mistakes)
-    terms = read_contracts(form, currency, ((*draft.series, draft.price) for draft in drafts if draft.series), rates)
+    accounts = read_accounts(form, currency)
+    check_rates(((each.account, each.currency, each.currency_line) for each in accounts if each.account), currency, rates, form.mistakes)
+    check_currencies(drafts, currency, {each.account: each.currency for each in accounts}, form.mistakes)
+    terms = read_contracts(form, currency, accounts, ((*draft.series, draft.price) for draft in drafts if draft.series), rates)
     prices = (draft.price for draft in drafts if draft.price is not None)
-    return make_book(currency, prices, provider, publisher, issuer, exchange_rates=rates, account_currency=of_accounts, terms=terms)
+    return make_book(currency, prices, provider, publisher, issuer, exchange_rates=rates, terms=terms)

@@ -17,13 +17,13 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from .book_form import Form, quoted
-from .book_yaml import Mistakes, Scalar, Table, kind_of
+from .book_yaml import Mistakes, Table, kind_of
 from .money import ZERO, money, plain
 from .price import Price
 
 __all__ = [
-    "CURRENCY", "EVERY_MONTH", "NO_RATES", "UTC_MONTHS", "ExchangeRate", "ExchangeRates", "Months", "account_currencies", "check_rates", "converted",
-    "read_exchange_rates",
+    "EVERY_MONTH", "NO_RATES", "UTC_MONTHS", "ExchangeRate", "ExchangeRates", "Months", "check_rates", "converted", "first_of_month",
+    "read_currency", "read_exchange_rates",
 ]  # fmt: skip
 
 CURRENCY = re.compile("[A-Z]{3}")
@@ -163,23 +163,38 @@ def read_exchange_rates(form: Form, currency: str) -> ExchangeRates:
     return ExchangeRates(tuple(rates))
 
 
+def read_currency(form: Form, example: str, default: str = "") -> str:
+    """`currency`, as three capital letters. What is wrong goes to the mistakes of the form."""
+    currency = form.text("currency", example, default)
+    if form.has("currency") and currency and not CURRENCY.fullmatch(currency):
+        form.wrong("currency", f"`currency` is {quoted(currency)}; write the three capital letters of ISO 4217, such as {example}")
+    return currency
+
+
+def first_of_month(form: Form, key: str, why: str) -> int | None:
+    """A time that is the first instant of a month in UTC, as that month; None when absent or wrong. why: no other time will do."""
+    time = form.time(key)
+    if time is None:
+        return None
+    month = UTC_MONTHS.month_of(time // _NS)
+    if UTC_MONTHS.month_start(month) * _NS != time:
+        what = f"`{key}` is {quoted(form.scalar(key, '') or '')}, within a month, and {why}"
+        form.wrong(key, f"{what}; write the first instant of one in UTC, such as 2026-01-01T00:00:00Z")
+        return None
+    return month
+
+
 def _read_rate(form: Form, own: str) -> ExchangeRate | None:
     before = len(form.mistakes)
     form.check_keys(RATE_KEYS)
     form.require("rate", '"0.92"')
-    currency = form.text("currency", "EUR") if form.require("currency", "EUR") else ""
-    if currency and not CURRENCY.fullmatch(currency):
-        form.wrong("currency", f"`currency` is {quoted(currency)}; write the three capital letters of ISO 4217, such as EUR")
-    elif currency and currency == own:
+    form.require("currency", "EUR")
+    currency = read_currency(form, "EUR")
+    if currency and currency == own and CURRENCY.fullmatch(currency):
         form.wrong("currency", f"`currency` is {currency}, the book's own; a rate is that of another currency")
     rate = form.number("rate", "0.92", above_zero=True)
-    since, month = form.time("effective_from"), EVERY_MONTH
-    if since is not None:
-        month = UTC_MONTHS.month_of(since // _NS)
-        if UTC_MONTHS.month_start(month) * _NS != since:
-            what = f"`effective_from` is {quoted(form.scalar('effective_from', '') or '')}, within a month; a month has one rate:"
-            form.wrong("effective_from", f"{what} write the first instant of one in UTC, such as 2026-01-01T00:00:00Z")
-    return None if len(form.mistakes) > before else ExchangeRate(currency, rate or ZERO, month)
+    month = first_of_month(form, "effective_from", "a month has one rate")
+    return None if len(form.mistakes) > before else ExchangeRate(currency, rate or ZERO, EVERY_MONTH if month is None else month)
 
 
 def check_rates(currencies: Iterable[tuple[str, str, int]], own: str, rates: ExchangeRates, mistakes: Mistakes) -> None:
@@ -188,15 +203,3 @@ def check_rates(currencies: Iterable[tuple[str, str, int]], own: str, rates: Exc
         if CURRENCY.fullmatch(currency) and currency != own and not rates.of(currency):
             what = f"account {quoted(account)} has the currency {currency}, which has no exchange rate; add one"
             mistakes.add(line, f"{what}, such as `exchange_rates: {EXAMPLE.replace('EUR', currency)}`")
-
-
-def account_currencies(form: Form) -> list[tuple[str, str, int]]:
-    """(account, currency, line) of the section `accounts`, as far as they can be read; what is wrong there is told elsewhere."""
-    entry = form.table.entries.get("accounts")
-    found = []
-    for node in getattr(entry[1], "items", ()) if entry else ():
-        if isinstance(node, Table):
-            account, currency = (node.entries.get(key, (0, None)) for key in ("account", "currency"))
-            if isinstance(account[1], Scalar) and isinstance(currency[1], Scalar):
-                found.append((account[1].text, currency[1].text, currency[0]))
-    return found

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..book_form import Form, quoted
 from ..book_yaml import Mistakes, Node, Table, kind_of
-from ..exchange import CURRENCY
+from ..exchange import read_currency
 from ..money import ZERO
 from .form_parts import PRORATE, Reference, digits_of, due_always, named, one_of, period, share_of
 from .terms import FOREVER, Commitment, Credit, Fee
@@ -41,6 +41,7 @@ class AccountDraft(NamedTuple):
     line: int
     account: str
     currency: str
+    currency_line: int
     fees: tuple[TermDraft, ...]
     commitments: tuple[TermDraft, ...]
     credits: tuple[TermDraft, ...]
@@ -62,14 +63,13 @@ def read_account(node: Node, number: int, book_currency: str, mistakes: Mistakes
     if account:
         form.what = f"account {quoted(account)}"
     form.check_keys(ACCOUNT_KEYS)
-    currency = form.text("currency", book_currency, book_currency)
-    if not CURRENCY.fullmatch(currency) and form.has("currency"):
-        form.wrong("currency", f"`currency` is {quoted(currency)}; write the three capital letters of ISO 4217, such as EUR")
+    currency, currency_line = read_currency(form, "EUR", book_currency), form.line("currency")
     form.text("description", "Acme, Berlin", limit=1024)
     fees = _listed(form, "recurring", '[{id: platform, sku: acme.platform, amount: "500"}]', FEE_KEYS, "fee", _fee)
     commitments = _listed(form, "commitments", '[{id: c-2026, amount: "1000", per: month}]', COMMITMENT_KEYS, "commitment", _commitment)
     example = '[{id: g1, amount: "5000", effective_from: 2026-01-01T00:00:00Z, expires: 2027-01-01T00:00:00Z}]'
-    return AccountDraft(node.line, account, currency, fees, commitments, _listed(form, "credits", example, CREDIT_KEYS, "credit", _credit))
+    credits = _listed(form, "credits", example, CREDIT_KEYS, "credit", _credit)
+    return AccountDraft(node.line, account, currency, currency_line, fees, commitments, credits)
 
 
 Reader = Callable[[Form, str, tuple[str, ...], str], Fee | Commitment | Credit]

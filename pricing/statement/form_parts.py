@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..book_form import Form, quoted
 from ..book_yaml import Scalar, Table, is_null
-from ..exchange import UTC_MONTHS
+from ..exchange import first_of_month
 from ..money import EXACT, money, plain
 from .terms import ALWAYS
 
@@ -108,30 +108,20 @@ def instant(form: Form, key: str) -> int | None:
 
 def period(form: Form, until_key: str = "effective_to") -> tuple[int, int | None]:
     """`effective_from` and an end, in seconds; ALWAYS and None where they are not written."""
-    since, until = instant(form, "effective_from"), instant(form, until_key)
-    if since is not None and until is not None and until <= since:
-        form.wrong(until_key, f"`{until_key}` is not after `effective_from`, so {form.what} would never apply; correct one of them")
-    return ALWAYS if since is None else since, until
+    return _in_order(form, instant(form, "effective_from"), instant(form, until_key), until_key)
 
 
 def months(form: Form) -> tuple[int, int | None]:
     """`effective_from` and `effective_to` of an adjustment, which holds for whole months, as months; ALWAYS and None where not written."""
-    since, until = _month(form, "effective_from"), _month(form, "effective_to")
+    why = "adjustments hold for whole months"
+    return _in_order(form, first_of_month(form, "effective_from", why), first_of_month(form, "effective_to", why))
+
+
+def _in_order(form: Form, since: int | None, until: int | None, until_key: str = "effective_to") -> tuple[int, int | None]:
+    """A start and an end, ALWAYS and None where they are not written; a mistake if it ends before it begins."""
     if since is not None and until is not None and until <= since:
-        form.wrong("effective_to", f"`effective_to` is not after `effective_from`, so {form.what} would never apply; correct one of them")
+        form.wrong(until_key, f"`{until_key}` is not after `effective_from`, so {form.what} would never apply; correct one of them")
     return ALWAYS if since is None else since, until
-
-
-def _month(form: Form, key: str) -> int | None:
-    time = form.time(key)
-    if time is None:
-        return None
-    month = UTC_MONTHS.month_of(time // _NS)
-    if UTC_MONTHS.month_start(month) * _NS != time:
-        what = f"`{key}` is {quoted(form.scalar(key, '') or '')}, within a month, and adjustments hold for whole months"
-        form.wrong(key, f"{what}; write the first instant of one in UTC, such as 2026-01-01T00:00:00Z")
-        return None
-    return month
 
 
 def is_word(form: Form, key: str, words: Iterable[str]) -> bool:

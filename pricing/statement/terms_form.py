@@ -18,27 +18,34 @@ from .contracts import NO_CONTRACTS, Contracts
 from .terms import Commitment, Commitments, Credit, Credits, Fee, Fees, Step, Terms
 from .terms_checks import DEFAULT_FEES, Section, applies, check_section, fees_place, resolved, shown_by
 
-__all__ = ["read_contracts"]
+__all__ = ["read_accounts", "read_contracts"]
 
 
-def read_contracts(form: Form, currency: str, prices: Iterable[tuple[str, str, Price | None]], rates: ExchangeRates) -> Contracts:
-    """Read both sections from the root of the file. Everything wrong goes to the mistakes of the form; the answer is of no use then.
+def read_accounts(form: Form, currency: str) -> list[AccountDraft]:
+    """Read the section `accounts` from the root of the file, as far as that goes. currency: of the book."""
+    listed = form.list_of("accounts", "[{account: acct-1, currency: EUR}]")
+    found = [read_account(node, number, currency, form.mistakes) for number, node in enumerate(listed.items if listed else (), 1)]
+    return [draft for draft in found if draft]
 
-    currency: of the book. prices: (sku, unit, price) of everything that the book prices; None for a price with something wrong.
+
+def read_contracts(
+    form: Form, currency: str, accounts: Sequence[AccountDraft], prices: Iterable[tuple[str, str, Price | None]], rates: ExchangeRates
+) -> Contracts:
+    """Read the section `adjustments` from the root of the file, and put it together with the accounts.
+
+    Everything wrong goes to the mistakes of the form; the answer is of no use where it has any. currency: of the book. prices:
+    (sku, unit, price) of everything that the book prices; None for a price with something wrong.
     """
     if not form.has("adjustments") and not form.has("accounts"):
         return NO_CONTRACTS
-    before = len(form.mistakes)
     listed = form.list_of("adjustments", "[{id: partner, type: discount, percent: \"10\"}]")
     adjustments = [read_adjustment(node, number, form.mistakes) for number, node in enumerate(listed.items if listed else (), 1)]
-    listed = form.list_of("accounts", "[{account: acct-1, currency: EUR}]")
-    accounts = [read_account(node, number, currency, form.mistakes) for number, node in enumerate(listed.items if listed else (), 1)]
     by_sku: dict[str, list[tuple[str, Price | None]]] = {}
     for sku, unit, price in prices:
         by_sku.setdefault(sku, []).append((unit, price))
-    section = Section([draft for draft in adjustments if draft], [draft for draft in accounts if draft], by_sku, form.mistakes)
+    section = Section([draft for draft in adjustments if draft], accounts, by_sku, form.mistakes)
     check_section(section)
-    return NO_CONTRACTS if len(form.mistakes) > before else _contracts(section, currency, rates)
+    return NO_CONTRACTS if form.mistakes else _contracts(section, currency, rates)
 
 
 def _contracts(section: Section, currency: str, rates: ExchangeRates) -> Contracts:
@@ -48,12 +55,12 @@ def _contracts(section: Section, currency: str, rates: ExchangeRates) -> Contrac
     own = {account.account: account for account in section.accounts}
     by_account: dict[str, Terms | None] = {}
     for name in sorted({*own, *(account for adjustment in section.adjustments for account in adjustment.accounts)}):
-        account = own.get(name) or AccountDraft(0, name, currency, (), (), ())
+        account = own.get(name) or AccountDraft(0, name, currency, 0, (), (), ())
         held = [step for adjustment, step in zip(section.adjustments, steps, strict=True) if applies(adjustment, name)]
         if account.fees and not fees_place(section, name):
             held.insert(0, Fees(DEFAULT_FEES))
         by_account[name] = _terms(account, held, None if account.currency == currency else rates)
-    everyone = _terms(AccountDraft(0, "", currency, (), (), ()), general, None)
+    everyone = _terms(AccountDraft(0, "", currency, 0, (), (), ()), general, None)
     # An account that used nothing is only looked at when it is named here, so those with a minimum of their own are.
     named = {*own, *(account for adjustment in section.adjustments if adjustment.unused for account in adjustment.accounts)}
     content = {
