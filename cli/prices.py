@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,12 @@ from ..pricing.money import plain
 from ..pricing.price import SINCE_ALWAYS, Price
 from ..pricing.selection import DAYS, clock_text
 from ..schemas.errors import BadInput, BadPriceBook
+from ..schemas.times import format_time
 from .price_words import amounts_in_words
 from .tariff_json import tariff_as_json
 from .tariff_tables import show_tables
 
-__all__ = ["command", "in_words", "mistakes_told", "read_book", "read_tariff", "time_text"]
+__all__ = ["command", "in_words", "mistakes_told", "read_book", "read_tariff"]
 
 ACCOUNTS_SHOWN = 5  # of a price that is for some only
 ROWS_SHOWN = 200  # a table of more is not read by anybody, and takes long to lay out
@@ -161,16 +161,8 @@ def in_words(price: Price) -> str:
 
 def in_effect(price: Price) -> str:
     """From when to when a price applies, in UTC; midnight is written as the day alone."""
-    since = "always" if price.effective_from == SINCE_ALWAYS else f"from {time_text(price.effective_from).removesuffix('T00:00:00Z')}"
-    return since if price.effective_to is None else f"{since}\nto {time_text(price.effective_to).removesuffix('T00:00:00Z')}"
-
-
-def time_text(time_ns: int) -> str:
-    """A time as it is written in a price book."""
-    seconds, fraction = divmod(time_ns, 1_000_000_000)
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    digits = f".{fraction:09d}".rstrip("0").rstrip(".") if fraction else ""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}{digits}Z"
+    since = "always" if price.effective_from == SINCE_ALWAYS else f"from {format_time(price.effective_from).removesuffix('T00:00:00Z')}"
+    return since if price.effective_to is None else f"{since}\nto {format_time(price.effective_to).removesuffix('T00:00:00Z')}"
 
 
 def book_as_json(book: PriceBook) -> dict[str, Any]:
@@ -189,15 +181,15 @@ def book_as_json(book: PriceBook) -> dict[str, Any]:
 
 def rate_as_json(rate: ExchangeRate) -> dict[str, Any]:
     """One exchange rate as JSON; effective_from is null where it names none."""
-    since = None if rate.month == EVERY_MONTH else time_text(UTC_MONTHS.month_start(rate.month) * 1_000_000_000)
+    since = None if rate.month == EVERY_MONTH else format_time(UTC_MONTHS.month_start(rate.month) * 1_000_000_000)
     return {"currency": rate.currency, "rate": plain(rate.rate), "effective_from": since}
 
 
 def price_as_json(price: Price) -> dict[str, Any]:
     """One price as JSON; fields without a value are null."""
     shown = {key: plain(value) if isinstance(value, Decimal) else value for key, value in price._asdict().items()}
-    shown["effective_from"] = None if price.effective_from == SINCE_ALWAYS else time_text(price.effective_from)
-    shown["effective_to"] = None if price.effective_to is None else time_text(price.effective_to)
+    shown["effective_from"] = None if price.effective_from == SINCE_ALWAYS else format_time(price.effective_from)
+    shown["effective_to"] = None if price.effective_to is None else format_time(price.effective_to)
     shown["rounding"] = price.rounding._asdict() if price.rounding else None
     shown["matrix"] = None if price.matrix is None else {"dimensions": price.matrix.dimensions}
     shown["schedule"] = None if price.schedule is None else {"timezone": price.schedule.timezone}

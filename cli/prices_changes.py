@@ -15,7 +15,8 @@ from ..pricing.book_yaml import Mistakes, Node, Scalar, Seq, Table, read_yaml
 from ..pricing.models import tier_name
 from ..pricing.money import money, plain
 from ..pricing.price import SINCE_ALWAYS, Price
-from .prices import in_words, time_text
+from ..schemas.times import format_time
+from .prices import in_words
 from .prices_sources import Source
 
 __all__ = ["Change", "as_json", "changes", "edits_in_place", "lines_of"]
@@ -139,11 +140,11 @@ def _amounts(price: Price) -> list[str]:
 
 
 def _since(price: Price) -> str:
-    return "always" if price.effective_from == SINCE_ALWAYS else time_text(price.effective_from)
+    return "always" if price.effective_from == SINCE_ALWAYS else format_time(price.effective_from)
 
 
 def _until(price: Price) -> str:
-    return "open" if price.effective_to is None else time_text(price.effective_to)
+    return "open" if price.effective_to is None else format_time(price.effective_to)
 
 
 def _end(price: Price) -> int:

@@ -20,10 +20,10 @@ from ..pricing.money import use_exact_arithmetic
 from ..schemas.control import month_number, month_text
 from ..schemas.decoders.registry import FORMATS
 from ..schemas.errors import Rejection
-from ..schemas.times import parse_time
+from ..schemas.times import format_time, parse_time
 from ..streams.config import Config, load_config
 from ..streams.core.comparison import Pair, compare
-from .prices import mistakes_told, time_text
+from .prices import mistakes_told
 from .prices_changes import Change, as_json, changes
 from .prices_rating import carry_credits, costs_of, rates_of, wanted_month
 from .prices_sources import Source, file_source, live_source
@@ -115,7 +115,7 @@ def diff(
     console = Console()
     print_changes(console, before, after, found)
     said = f"usage of {month_text(asked.month)}: {usage.windows:,} windows of {len({p.account for p in pairs}):,} accounts, from {usage.source}"
-    held = "" if at_ns is None else f"; prices in force at {time_text(at_ns)}"
+    held = "" if at_ns is None else f"; prices in force at {format_time(at_ns)}"
     console.print("\n" + printable(said + held), soft_wrap=True, highlight=False, markup=False)
     print_pairs(console, pairs, by, ("then", "now"), top)
     _print_warnings(console, asked, before.book, after.book, pairs)
@@ -129,7 +129,7 @@ def _document(
         "new": {"name": after.label, "digest": after.tariff.digest},
         "changes": [as_json(change) for change in found],
         "period": month_text(asked.month),
-        "prices_at": None if asked.at_ns is None else time_text(asked.at_ns),
+        "prices_at": None if asked.at_ns is None else format_time(asked.at_ns),
         "windows": usage.windows,
         "usage": usage.source,
         **report_as_json(pairs, by),
@@ -197,7 +197,7 @@ def _print_warnings(console: Console, asked: _Asked, old: PriceBook, new: PriceB
     known = {price.id for price in old.prices}
     later = [price for price in new.prices if price.id not in known and price.effective_from >= end_ns] if asked.at_ns is None else []
     for price in later:
-        begins = time_text(price.effective_from)
+        begins = format_time(price.effective_from)
         day = begins.removesuffix("T00:00:00Z")
         what = f"price {price.id} begins {begins}, after {month}: it makes no difference to this usage; --at {day} shows it"
         console.print(printable(f"note: {what}"), soft_wrap=True, highlight=False, markup=False)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import click
 
 from ..metering.tariff import EMPTY_TARIFF
+from ..schemas.times import format_time
 from ..streams.config import load_config
 from ..streams.prices_topic import Published, in_force, read_published
 from ..streams.topics import Topics
-from .prices import time_text
 from .prices_changes import Change, as_json, changes
 from .prices_diff import change_lines
 from .prices_sources import Source, published_source
@@ -78,7 +78,7 @@ def history_of(published: list[Published]) -> list[Entry]:
 
 def _lines(entry: Entry, full: bool) -> list[str]:
     record, tariff = entry.found.record, entry.found.tariff
-    when = time_text(record.published_at_ns // 10**9 * 10**9)
+    when = format_time(record.published_at_ns // 10**9 * 10**9)
     what = f"{record.name}, digest {tariff.digest[:12]}, " if tariff is not None else ""
     head = f"{when}  {entry.state:<11}  {what}by {record.author}: {record.reason}"
     if full:
@@ -97,7 +97,7 @@ def _some(names: list[str]) -> str:
 def _entry_as_json(entry: Entry) -> dict[str, object]:
     record, tariff = entry.found.record, entry.found.tariff
     return {
-        "published_at": time_text(record.published_at_ns),
+        "published_at": format_time(record.published_at_ns),
         "state": entry.state,
         "name": record.name,
         "digest": None if tariff is None else tariff.digest,

@@ -17,13 +17,14 @@ from ..metering.tariff import EMPTY_TARIFF
 from ..pricing.money import money, use_exact_arithmetic
 from ..schemas.control import month_text
 from ..schemas.errors import BadInput
+from ..schemas.times import format_time
 from ..schemas.variance import STATUS_KEY, Variance, decode_status, decode_variance
 from ..streams.config import Config, load_config
 from ..streams.core.comparison import CostKey, Pair, Spent, compare
 from ..streams.prices_topic import Published, end_draft, in_force, publish_book, read_published
 from ..streams.restore import read_to_end
 from ..streams.topics import Topics, ensure_topics
-from .prices import mistakes_told, time_text
+from .prices import mistakes_told
 from .prices_changes import changes
 from .prices_diff import month_option, print_changes, this_month
 from .prices_sources import Source, file_source, published_source
@@ -134,7 +135,7 @@ def variance(month: int | None, account: str | None, by: tuple[str, ...], top: i
             "draft": _digest(draft),
             "author": draft.record.author,
             "reason": draft.record.reason,
-            "since": time_text(said.since_ns) if said.since_ns else None,
+            "since": format_time(said.since_ns) if said.since_ns else None,
             "period": period,
             "closed": any(v.closed for v in chosen),
             "partitions": said.partitions,
@@ -166,13 +167,13 @@ def _digest(found: Published | None) -> str:
 
 def _told(found: Published) -> str:
     record = found.record
-    when = time_text(record.published_at_ns // 10**9 * 10**9)
+    when = format_time(record.published_at_ns // 10**9 * 10**9)
     return f"{record.name}, digest {_digest(found)[:12]}, published {when} by {record.author}: {record.reason}"
 
 
 def _print_books(console: Console, live: Published | None, draft: Published, since_ns: int) -> None:
     lines = [f"live   {_told(live) if live else 'no book is in force: all usage is unpriced'}", f"draft  {_told(draft)}"]
-    lines += [f"since  {time_text(since_ns // 10**9 * 10**9)}" if since_ns else "since  not begun yet"]
+    lines += [f"since  {format_time(since_ns // 10**9 * 10**9)}" if since_ns else "since  not begun yet"]
     for line in lines:
         console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
 

@@ -9,10 +9,11 @@ from typing import NamedTuple
 from ..metering.tariff import Tariff
 from ..pricing.book import PriceBook
 from ..schemas.errors import BadInput
+from ..schemas.times import format_time
 from ..streams.config import Config
 from ..streams.prices_topic import Published, in_force, read_published
 from ..streams.topics import Topics
-from .prices import read_tariff, time_text
+from .prices import read_tariff
 
 __all__ = ["Source", "file_source", "live_source", "published_source"]
 
@@ -55,6 +56,6 @@ def published_source(found: Published, what: str) -> Source:
     record = found.record
     if found.tariff is None:
         raise ValueError("the end of a draft is no book")
-    when = time_text(record.published_at_ns // 10**9 * 10**9)
+    when = format_time(record.published_at_ns // 10**9 * 10**9)
     label = f"{what} ({record.name}, published {when} by {record.author}: {record.reason})"
     return Source(found.tariff, record.text, record.name, label, record.meters, record.meters_name)
