@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test nightly lint bench lock clean
+.PHONY: help setup demo test nightly lint chaos bench lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -37,6 +37,11 @@ test: lint ## Check style and types, then run every test on a real Kafka and Ela
 # Other cases every night; a failure says its seed.
 nightly: setup ## Confluence and exact sums over 50,000 generated tariffs and histories: about half an hour.
 	RATEMILL_CASES=$${RATEMILL_CASES:-50000} RATEMILL_SEED=$${RATEMILL_SEED:-$$(date +%Y%m%d)} $(BIN)/python -m pytest -q -rP tests/property/generated
+
+# The same seed has the same faults at the same times; how they fall into the work differs with the machine.
+chaos: setup ## Faults from a seed on real servers, then an oracle: make chaos SEED=7 [SECONDS=60] [BROKERS=3] [BREAK=no_dedupe].
+	PYTHONPATH=tests:tests/integration $(BIN)/python -m chaos --seed $(or $(SEED),1) --seconds $(or $(SECONDS),60) \
+	  --brokers $(or $(BROKERS),0) $(foreach one,$(BREAK),--break $(one))
 
 bench: setup ## Measure events per CPU-second.
 	$(BIN)/python -m ratemill.bench

@@ -5,37 +5,57 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from aiokafka.admin import AIOKafkaAdminClient
 
-from .oracle import Expected, Raw, differences, expected, rows_of_line_items
+from .oracle import Expected, Raw, Row, differences, expected, rows_of_line_items
 from .traffic import DIRECT, HOPPED
 from .workers import Bed, Record
 
-__all__ = ["latest", "mismatches", "offset_mismatches", "read_documents", "revisions", "verify"]
+__all__ = ["Outcome", "beside_rows", "latest", "mismatches", "offset_mismatches", "outcome", "read_documents", "revisions", "verify"]
 
 Progress = dict[str, dict[str, Any]]
 
 
+class Outcome(NamedTuple):
+    """What must stand, and what stands."""
+
+    wanted: Expected
+    raw: Sequence[Raw]
+    rated: Sequence[Record]
+    rows: Counter[Row]  # of usage.rated
+    documents: Counter[Row] | None  # of Elasticsearch, if it was asked
+
+
+async def outcome(bed: Bed, *, elasticsearch: bool = True) -> Outcome:
+    """Read everything back; the oracle works from the raw topics alone."""
+    raw = [Raw(r.topic, r.partition, r.offset, r.value, r.timestamp) for r in await bed.read(DIRECT, HOPPED)]
+    rated = await bed.read("usage.rated")
+    documents = rows_of_line_items(await read_documents(bed)) if elasticsearch else None
+    return Outcome(expected(raw, bed.prices), raw, rated, rows_of_line_items(latest(rated).values()), documents)
+
+
 async def mismatches(bed: Bed, *, elasticsearch: bool = True) -> list[str]:
     """Everything in which usage.rated, Elasticsearch, dead letters, counters and offsets differ from the oracle; [] when all agree."""
-    raw = [Raw(r.topic, r.partition, r.offset, r.value, r.timestamp) for r in await bed.read(DIRECT, HOPPED)]
-    wanted = expected(raw, bed.prices)
-    rated = await bed.read("usage.rated")
-    progress = await bed.progress()
-    found = revisions(rated)
-    found += differences("usage.rated", wanted.rows, rows_of_line_items(latest(rated).values()))
-    if elasticsearch:
-        documents = await read_documents(bed)
-        found += differences("Elasticsearch", wanted.rows, rows_of_line_items(documents))
-    found += differences("usage.dead-letter", wanted.dead, _dead(await bed.read("usage.dead-letter")))
-    found += _conservation(bed, wanted, progress, Counter(r.partition for r in rated), elasticsearch)
-    found += await offset_mismatches(bed)
-    if found:
-        found.append(f"seed {bed.seed}; {len(raw)} raw records, {wanted.unique} unique events, {wanted.duplicates} duplicates; logs in {bed.folder}")
-    return found
+    found = await outcome(bed, elasticsearch=elasticsearch)
+    lines = differences("usage.rated", found.wanted.rows, found.rows)
+    if found.documents is not None:
+        lines += differences("Elasticsearch", found.wanted.rows, found.documents)
+    lines += await beside_rows(bed, found)
+    if lines:
+        what = f"{len(found.raw)} raw records, {found.wanted.unique} unique events, {found.wanted.duplicates} duplicates"
+        lines.append(f"seed {bed.seed}; {what}; logs in {bed.folder}")
+    return lines
+
+
+async def beside_rows(bed: Bed, found: Outcome) -> list[str]:
+    """Mistakes in all that is not the rows themselves: revisions, dead letters, counters, committed offsets."""
+    lines = revisions(found.rated)
+    lines += differences("usage.dead-letter", found.wanted.dead, _dead(await bed.read("usage.dead-letter")))
+    lines += _conservation(bed, found.wanted, await bed.progress(), Counter(r.partition for r in found.rated), found.documents is not None)
+    return lines + await offset_mismatches(bed)
 
 
 async def verify(bed: Bed, **options: Any) -> None:

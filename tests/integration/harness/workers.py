@@ -44,6 +44,7 @@ CONFIG = """
 bootstrap = "{kafka}"
 topic_prefix = "{name}."
 partitions = {partitions}
+replication_factor = {replication_factor}
 session_timeout_s = {session_timeout_s}
 [[kafka.raw_topics]]
 name = "{direct}"
@@ -142,7 +143,9 @@ class Bed:
         self.name = f"eo{uuid.uuid4().hex[:8]}"
         self.beside = ""  # name of a second Ratemill over the same log: see `second`
         self.prices = PRICES
+        self.digest = ""  # of the price book that was published last
         self.workers: list[Worker] = []
+        self.settings: dict[str, str] = {}  # more of the workers' environment
         self._others: list[Bed] = []
         self.traffic = make_traffic(seed, count, time.time())
         self.published = 0
@@ -154,7 +157,7 @@ class Bed:
         self._path.write_text(
             CONFIG.format(
                 kafka=stack.kafka, elasticsearch=stack.elasticsearch, name=self.name, partitions=PARTITIONS,
-                session_timeout_s=session_timeout_s, direct=DIRECT, hopped=HOPPED, rating=rating,
+                replication_factor=stack.kafka_brokers, session_timeout_s=session_timeout_s, direct=DIRECT, hopped=HOPPED, rating=rating,
             )
         )  # fmt: skip
         self.config = load_config(str(self._path), environment={})
@@ -185,7 +188,7 @@ class Bed:
         }  # fmt: skip
         log = self.folder / f"{self.beside}{name}-{len(self.workers)}.log"
         settings = {"RATEMILL_KAFKA__GROUP": "second", "RATEMILL_ELASTICSEARCH__INDEX_PREFIX": self.index} if self.beside else {}
-        made = Worker(name, self._path, self.data_dir(name), spec, agents, log, settings)
+        made = Worker(name, self._path, self.data_dir(name), spec, agents, log, self.settings | settings)
         self.workers.append(made)
         return made
 
@@ -204,7 +207,8 @@ class Bed:
         """Publish a price book, for the engine and for the oracle; returns its digest."""
         self.prices = prices
         text = yaml.safe_dump({"currency": "USD", "prices": prices}, sort_keys=False)
-        return (await publish_book(self.config, text, "test", "test", "test")).digest
+        self.digest = (await publish_book(self.config, text, "test", "test", "test")).digest
+        return self.digest
 
     def start_traffic(self, per_second: float) -> None:
         """Publish in the background: slowly, so that the faults fall into it on any machine; `settle` publishes the rest at full speed."""
@@ -305,7 +309,7 @@ class Bed:
     async def idle(self, within_s: float = 60) -> None:
         """Wait until what was published so far was normalized, rated and indexed; traffic must be held."""
         await asyncio.sleep(0.3)
-        await self._caught_up(within_s, ALL_AGENTS)
+        await self.caught_up(within_s, ALL_AGENTS)
 
     async def priced_by(self, digest: str, within_s: float = 60) -> None:
         """Wait until every rating lane has taken a price book over."""
@@ -320,9 +324,10 @@ class Bed:
     async def settle(self, within_s: float = 90, agents: Sequence[str] = ALL_AGENTS) -> None:
         """Wait until everything published was normalized, rated and indexed."""
         await self.traffic_done()
-        await self._caught_up(within_s, agents)
+        await self.caught_up(within_s, agents)
 
-    async def _caught_up(self, within_s: float, agents: Sequence[str]) -> None:
+    async def caught_up(self, within_s: float, agents: Sequence[str] = ALL_AGENTS) -> None:
+        """Wait until what is in the raw topics now was normalized, rated and indexed."""
         deadline = time.monotonic() + within_s
         steps = {"normalize": [HOPPED], "rate": [DIRECT, "usage.events"], "index": ["usage.rated"]}
         for agent in agents:
