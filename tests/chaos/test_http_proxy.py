@@ -78,4 +78,4 @@ async def test_a_request_is_carried_out_and_not_answered() -> None:
         proxy.treat("drop-answers")
         with pytest.raises(TransportError):
             await client.bulk(operations=BULK)  # type: ignore[arg-type]
-        assert len(taken) == 40
+        assert set(taken) == {str(n) for n in range(40)}  # the HTTP client may have sent it a second time
