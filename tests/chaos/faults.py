@@ -70,12 +70,13 @@ async def _worker_kill(world: World, fault: Fault) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _worker_kill_in_commit(world: World, fault: Fault) -> AsyncIterator[str]:
-    """Killed, and its successor dies at a failpoint of the commit protocol."""
+    """Killed, and when it comes back it dies at a failpoint of the commit protocol."""
     if name := _pick(fault, world.living()):
         point, lane = POINTS[int(fault.detail * len(POINTS))], LANES[int(fault.which * 997) % len(LANES)]
         world.mines[name] = {"point": point, "lane": lane, "after": 1 + int(fault.detail * 5), "action": "kill"}
         await world.workers[name].kill()
-        name = f"{name} {point} {lane}"
+        passed = await world.mine_went_off(name, within_s=20)
+        name = f"{name} {point} {lane[:-1]}{'' if passed else ', which it did not reach'}"
     yield name
 
 

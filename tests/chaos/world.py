@@ -132,6 +132,17 @@ class World:
                     del self._ended_at[name]
                     self._start(name)
 
+    async def mine_went_off(self, name: str, within_s: float) -> bool:
+        """Wait until a worker that was ended comes back with its failpoint and dies of it; otherwise it starts again without one."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+            if name not in self.mines and self.workers[name].logged("failpoint"):
+                return True
+        self.mines.pop(name, None)
+        await self.workers[name].kill()
+        return False
+
     # -- traffic -----------------------------------------------------------------------------------------------------
 
     def start_traffic(self) -> None:
@@ -180,7 +191,6 @@ class World:
         for proxy in self.proxies:
             proxy.treat("pass")
         self.held.clear()
-        self.mines.clear()
         await asyncio.to_thread(self.stack.up, lambda line: None)
         if not self.living():
             self.join()
