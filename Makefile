@@ -39,9 +39,9 @@ nightly: setup ## Confluence and exact sums over 50,000 generated tariffs and hi
 	RATEMILL_CASES=$${RATEMILL_CASES:-50000} RATEMILL_SEED=$${RATEMILL_SEED:-$$(date +%Y%m%d)} $(BIN)/python -m pytest -q -rP tests/property/generated
 
 # The same seed has the same faults at the same times; how they fall into the work differs with the machine.
-chaos: setup ## Faults from a seed on real servers, then an oracle: make chaos SEED=7 [SECONDS=60] [BROKERS=3] [BREAK=no_dedupe].
+chaos: setup ## Faults from a seed on real servers, then an oracle: make chaos SEED=7 [SECONDS=60] [BROKERS=3] [RUNS=30] [BREAK=no_dedupe].
 	PYTHONPATH=tests:tests/integration $(BIN)/python -m chaos --seed $(or $(SEED),1) --seconds $(or $(SECONDS),60) \
-	  --brokers $(or $(BROKERS),0) $(foreach one,$(BREAK),--break $(one))
+	  --brokers $(or $(BROKERS),0) --runs $(or $(RUNS),1) $(foreach one,$(BREAK),--break $(one))
 
 bench: setup ## Measure events per CPU-second.
 	$(BIN)/python -m ratemill.bench
