@@ -10,7 +10,7 @@ import asyncio
 import shutil
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -72,12 +72,30 @@ async def _worker_kill(world: World, fault: Fault) -> AsyncIterator[str]:
 async def _worker_kill_in_commit(world: World, fault: Fault) -> AsyncIterator[str]:
     """Killed, and when it comes back it dies at a failpoint of the commit protocol."""
     if name := _pick(fault, world.living()):
-        point, lane = POINTS[int(fault.detail * len(POINTS))], LANES[int(fault.which * 997) % len(LANES)]
-        world.mines[name] = {"point": point, "lane": lane, "after": 1 + int(fault.detail * 5), "action": "kill"}
-        await world.workers[name].kill()
-        passed = await world.mine_went_off(name, within_s=20)
-        name = f"{name} {point} {lane[:-1]}{'' if passed else ', which it did not reach'}"
-    yield name
+        lane = LANES[int(fault.which * 997) % len(LANES)]
+        yield await _mine(world, fault, name, "kill", POINTS, lane)
+    else:
+        yield ""
+
+
+@asynccontextmanager
+async def _worker_stop_in_commit(world: World, fault: Fault) -> AsyncIterator[str]:
+    """Killed, and when it comes back it stops in a commit, beyond its session: woken, it goes on writing what is another's by now."""
+    if name := _pick(fault, world.living()):
+        yield await _mine(world, fault, name, "stop", ("before_begin", "after_line_items", "before_commit"), "rate-")
+        if world.workers[name].status is None:
+            world.workers[name].signal(signal.SIGCONT)
+    else:
+        yield ""
+
+
+async def _mine(world: World, fault: Fault, name: str, action: str, points: Sequence[str], lane: str) -> str:
+    """Let a worker come back with a failpoint; what became of it."""
+    point = points[int(fault.detail * len(points))]
+    world.mines[name] = {"point": point, "lane": lane, "after": 1 + int(fault.detail * 5), "action": action}
+    await world.workers[name].kill()
+    passed = await world.mine_went_off(name, within_s=20)
+    return f"{name} {point} {lane[:-1]}{'' if passed else ', which it did not reach'}"
 
 
 @asynccontextmanager
@@ -252,6 +270,7 @@ FAULTS: dict[str, Callable[[World, Fault], AbstractAsyncContextManager[str]]] = 
     "worker-kill-in-commit": _worker_kill_in_commit,
     "worker-term": _worker_term,
     "worker-stop": _worker_stop,
+    "worker-stop-in-commit": _worker_stop_in_commit,
     "worker-pause": _worker_stop,
     "worker-join": _worker_join,
     "double-rebalance": _double_rebalance,

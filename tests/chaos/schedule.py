@@ -26,6 +26,7 @@ KINDS: Mapping[str, Kind] = {
     "worker-kill-in-commit": Kind(3, (0, 0), "worker"),
     "worker-term": Kind(2, (0, 0), "worker"),
     "worker-stop": Kind(3, (SESSION_TIMEOUT_S * 1.5, SESSION_TIMEOUT_S * 3), "worker"),  # beyond its session: a zombie
+    "worker-stop-in-commit": Kind(2, (SESSION_TIMEOUT_S * 1.5, SESSION_TIMEOUT_S * 3), "worker"),  # it wakes up and goes on writing
     "worker-pause": Kind(1, (0.3, SESSION_TIMEOUT_S * 0.6), "worker"),  # within its session
     "worker-join": Kind(2, (2, 8), "worker"),
     "double-rebalance": Kind(2, (1, 4), "worker"),  # one dies, another joins while the partitions are being restored

@@ -133,7 +133,7 @@ class World:
                     self._start(name)
 
     async def mine_went_off(self, name: str, within_s: float) -> bool:
-        """Wait until a worker that was ended comes back with its failpoint and dies of it; otherwise it starts again without one."""
+        """Wait until a worker that was ended comes back and passes its failpoint; otherwise it starts again without one."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             await asyncio.sleep(0.1)
