@@ -70,32 +70,32 @@ async def _worker_kill(world: World, fault: Fault) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _worker_kill_in_commit(world: World, fault: Fault) -> AsyncIterator[str]:
-    """Killed, and when it comes back it dies at a failpoint of the commit protocol."""
-    if name := _pick(fault, world.living()):
-        lane = LANES[int(fault.which * 997) % len(LANES)]
-        yield await _mine(world, fault, name, "kill", POINTS, lane)
-    else:
-        yield ""
+    """Killed at a step of the commit protocol."""
+    name = _pick(fault, world.ready())
+    yield await _mine(world, fault, name, "kill", POINTS, LANES[int(fault.which * 997) % len(LANES)]) if name else ""
 
 
 @asynccontextmanager
 async def _worker_stop_in_commit(world: World, fault: Fault) -> AsyncIterator[str]:
-    """Killed, and when it comes back it stops in a commit, beyond its session: woken, it goes on writing what is another's by now."""
-    if name := _pick(fault, world.living()):
-        yield await _mine(world, fault, name, "stop", ("before_begin", "after_line_items", "before_commit"), "rate-")
-        if world.workers[name].status is None:
-            world.workers[name].signal(signal.SIGCONT)
-    else:
-        yield ""
+    """Stopped at a step of the commit, beyond its session: woken, it goes on writing what is another's by now."""
+    name = _pick(fault, world.ready())
+    worker = world.workers.get(name)
+    yield await _mine(world, fault, name, "stop", ("before_begin", "after_line_items", "before_commit"), "rate-") if name else ""
+    if worker is not None and worker.status is None:
+        worker.signal(signal.SIGCONT)
 
 
 async def _mine(world: World, fault: Fault, name: str, action: str, points: Sequence[str], lane: str) -> str:
-    """Let a worker come back with a failpoint; what became of it."""
+    """Lay a failpoint before a running worker; where it hit, or nothing when it was not passed."""
     point = points[int(fault.detail * len(points))]
-    world.mines[name] = {"point": point, "lane": lane, "after": 1 + int(fault.detail * 5), "action": action}
-    await world.workers[name].kill()
-    passed = await world.mine_went_off(name, within_s=20)
-    return f"{name} {point} {lane[:-1]}{'' if passed else ', which it did not reach'}"
+    worker = world.workers[name]
+    worker.lay({"point": point, "lane": lane, "after": 1 + int(fault.detail * 5), "action": action})
+    for _ in range(150):
+        await asyncio.sleep(0.1)
+        if worker.logged("failpoint"):
+            return f"{name} {point} {lane[:-1]}"
+    await worker.kill()
+    return ""
 
 
 @asynccontextmanager

@@ -46,7 +46,6 @@ class World:
         )
         self.proxies = [Proxy(port, target, plan.seed) for port, target in zip(self._proxied, listening, strict=True)]
         self.workers: dict[str, Worker] = {}  # those that ought to run, by name
-        self.mines: dict[str, dict[str, object]] = {}  # a failpoint for the next start of a worker
         self.held: set[str] = set()  # not to be started again for now
         self.exits: list[tuple[str, int]] = []
         self.republished = 0
@@ -105,13 +104,15 @@ class World:
         return name
 
     def _start(self, name: str) -> None:
-        mine = self.mines.pop(name, None)
-        lifetime_s = int(self.plan.seconds + LIFE_AFTER_S)
-        self.workers[name] = self.bed.worker(name, failpoints=[mine] if mine else [], breaks=self.breaks, lifetime_s=lifetime_s)
+        self.workers[name] = self.bed.worker(name, breaks=self.breaks, lifetime_s=int(self.plan.seconds + LIFE_AFTER_S))
 
     def living(self) -> list[str]:
         """Names of the workers that run and are not held still, in order."""
         return sorted(name for name, worker in self.workers.items() if worker.status is None and not worker.stopped())
+
+    def ready(self) -> list[str]:
+        """Those of them that own something."""
+        return [name for name in self.living() if self.workers[name].logged("partition_owned")]
 
     async def leave(self, name: str) -> int:
         """Take a worker away for good by SIGTERM; its exit status."""
@@ -131,17 +132,6 @@ class World:
                 elif now - self._ended_at[name] >= RESTART_S and name not in self.held:
                     del self._ended_at[name]
                     self._start(name)
-
-    async def mine_went_off(self, name: str, within_s: float) -> bool:
-        """Wait until a worker that was ended comes back and passes its failpoint; otherwise it starts again without one."""
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
-            await asyncio.sleep(0.1)
-            if name not in self.mines and self.workers[name].logged("failpoint"):
-                return True
-        self.mines.pop(name, None)
-        await self.workers[name].kill()
-        return False
 
     # -- traffic -----------------------------------------------------------------------------------------------------
 

@@ -1,10 +1,11 @@
 """A worker process that dies, stalls or is broken on purpose: `python worker_main.py JSON`.
 
 JSON: {"failpoints": [{"point", "lane", "after", "action": "kill" | "stop" | "raise" | "wait", "quiet", "request"}], "breaks": [name, …],
-"deaf_s": seconds, "lifetime_s": seconds, "step": number, "beside": name, "own": topics}. quiet: act when no other lane is in a
-transaction. request: count only what the lane does for a request of this kind, such as "close". deaf_s: how long a rebalance goes
-unheard, so that a woken zombie surely writes before it learns of its loss. step: groups or events in one commit of a request's
-work. beside: topics that a Ratemill writes (own) have this before their names, so that a second one works on the same log.
+"deaf_s": seconds, "lifetime_s": seconds, "step": number, "mine": file, "beside": name, "own": topics}. quiet: act when no other lane
+is in a transaction. request: count only what the lane does for a request of this kind, such as "close". deaf_s: how long a rebalance
+goes unheard, so that a woken zombie surely writes before it learns of its loss. step: groups or events in one commit of a request's
+work. mine: on SIGUSR2 the failpoint in this file is installed. beside: topics that a Ratemill writes (own) have this before their
+names, so that a second one works on the same log.
 Everything else comes from the environment, as for `ratemill worker`.
 """
 
@@ -58,6 +59,12 @@ def _action(spec: dict[str, Any]) -> Callable[[str], Awaitable[None]]:
             raise OSError("failpoint")
 
     return act
+
+
+def _install_from(file: str) -> None:
+    with open(file) as given:
+        spec = json.load(given)
+    failpoints.install(spec["point"], _action(spec))
 
 
 def _count_transactions() -> None:
@@ -302,6 +309,8 @@ def main() -> int:
         _beside(spec["beside"], spec["own"])
     for point in spec.get("failpoints", ()):
         failpoints.install(point["point"], _action(point))
+    if spec.get("mine"):
+        signal.signal(signal.SIGUSR2, lambda *_: _install_from(spec["mine"]))
     return run_worker(load_config())
 
 

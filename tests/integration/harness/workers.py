@@ -70,6 +70,8 @@ class Worker:
     ) -> None:
         self.name = name
         self.log = log
+        self._mine = log.with_suffix(".mine")
+        spec = spec | {"mine": str(self._mine)}
         environment = {k: v for k, v in os.environ.items() if not k.startswith("RATEMILL_")}
         environment |= {
             "RATEMILL_CONFIG": str(config),
@@ -87,6 +89,11 @@ class Worker:
     def signal(self, number: int) -> None:
         """Send a signal to this process only."""
         self._process.send_signal(number)
+
+    def lay(self, failpoint: dict[str, Any]) -> None:
+        """Install a failpoint in the running worker."""
+        self._mine.write_text(json.dumps(failpoint))
+        self.signal(signal.SIGUSR2)
 
     @property
     def status(self) -> int | None:
