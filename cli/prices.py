@@ -28,6 +28,7 @@ from ..pricing.selection import DAYS, clock_text
 from ..schemas.errors import BadInput, BadPriceBook
 from ..schemas.times import format_time
 from .price_words import amounts_in_words
+from .prices_places import placed, texts_of
 from .tariff_json import tariff_as_json
 from .tariff_tables import show_tables
 
@@ -74,7 +75,7 @@ def check(file: Path, meters: Path | None, as_json: bool) -> None:
     """
     with mistakes_told(as_json):
         tariff = read_tariff(file, meters)
-    warnings = [*misaligned(tariff, WINDOW_S), *late_cuts(tariff, WINDOW_S)]
+    warnings = placed([*misaligned(tariff, WINDOW_S), *late_cuts(tariff, WINDOW_S)], texts_of(file, meters))
     if as_json:
         click.echo(json.dumps({**book_as_json(tariff.book), **tariff_as_json(tariff), "warnings": warnings}, ensure_ascii=False, indent=2))
         return

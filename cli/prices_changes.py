@@ -11,21 +11,20 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from ..pricing.book import PriceBook
-from ..pricing.book_yaml import Mistakes, Node, Scalar, Seq, Table, read_yaml
+from ..pricing.book_yaml import Node, Seq, Table
 from ..pricing.models import tier_name
 from ..pricing.money import money, plain
 from ..pricing.price import SINCE_ALWAYS, Price
 from ..schemas.times import format_time
 from .prices import in_words
+from .prices_places import entry_lines, entry_name, sections
 from .prices_sources import Source
 
-__all__ = ["Change", "as_json", "changes", "edits_in_place", "lines_of"]
+__all__ = ["Change", "as_json", "changes", "edits_in_place"]
 
 # Not a difference of the definition: the id is what prices are paired by, the version is a digest of the rest, and where a
 # price ends is told by itself.
 _APART = frozenset({"id", "version", "effective_to"})
-# What tells the entries of a list apart: the first of these that an entry has.
-_NAMES = (("id",), ("account",), ("currency", "effective_from"), ("currency",))
 SINGULAR = {"meters": "meter", "adjustments": "adjustment", "accounts": "account", "exchange_rates": "exchange rate"}
 _LAST = 2**31  # a line behind all lines
 EARLIEST_NS = -(2**62)  # before any usage; a price that has held since always holds there too
@@ -43,21 +42,21 @@ class Change(NamedTuple):
 
 def changes(old: Source, new: Source) -> list[Change]:
     """Everything that is different, in the order of the new file; what is gone comes last."""
-    old_lines, new_lines = lines_of(old.text, old.name), lines_of(new.text, new.name)
+    old_lines, new_lines = entry_lines(old.text, old.name), entry_lines(new.text, new.name)
     before = {price.id: price for price in old.book.prices}
     after = {price.id: price for price in new.book.prices}
     found: list[tuple[int, Change]] = []
     for price_id, price in after.items():
-        line = new_lines.get(price_id, 0)
+        line = new_lines.get(("prices", price_id), 0)
         found += [(line, change) for change in _price_changes(before.get(price_id), price, f"{new.name}:{line}", new.book)]
     found += _other_changes(old, new)
     found.sort(key=lambda pair: pair[0])
     gone = [price for price in before.values() if price.id not in after]
-    removed = [
-        Change("removed", f"{old.name}:{old_lines.get(p.id, 0)}", f"price {p.id}", _about(p), (f"begin {_since(p)}, end {_until(p)}", *_amounts(p)))
-        for p in gone
-    ]
-    return [change for _, change in found] + removed
+    for price in gone:
+        where = f"{old.name}:{old_lines.get(('prices', price.id), 0)}"
+        details = (f"begin {_since(price)}, end {_until(price)}", *_amounts(price))
+        found.append((_LAST, Change("removed", where, f"price {price.id}", _about(price), details)))
+    return [change for _, change in found]
 
 
 def as_json(change: Change) -> dict[str, Any]:
@@ -71,17 +70,17 @@ def edits_in_place(old: Source, new: Source, now_ns: int) -> list[str]:
     One line each, `file:line: what; what to do`. Prices that begin later may be added, and a price may get an end that is still
     to come: nothing that was rated changes.
     """
-    lines = lines_of(new.text, new.name)
+    lines = entry_lines(new.text, new.name)
     after = {price.id: price for price in new.book.prices}
     known = {price.id for price in old.book.prices}
-    found = [(lines.get(price.id, 1), why) for price in old.book.prices if (why := _edit(price, after.get(price.id), now_ns))]
+    found = [(lines.get(("prices", price.id), 1), why) for price in old.book.prices if (why := _edit(price, after.get(price.id), now_ns))]
     for price in new.book.prices:
         if price.id in known or price.effective_from >= now_ns:
             continue
         holds = old.book.price_at(price.sku, price.unit, max(price.effective_from, EARLIEST_NS), price.accounts[0] if price.accounts else "")
         if holds is not None:
             what = f"price `{price.id}` begins {_since(price)}, where price `{holds.id}` was published"
-            found.append((lines.get(price.id, 1), f"{what}; let it begin later"))
+            found.append((lines.get(("prices", price.id), 1), f"{what}; let it begin later"))
     return [f"{new.name}:{line}: {what}, or say --restate to have the usage since then rated again" for line, what in sorted(found)]
 
 
@@ -100,17 +99,6 @@ def _edit(old: Price, new: Price | None, now_ns: int) -> str:
     if new.version != old.version and _end(new) != _end(old) and min(_end(new), _end(old)) < now_ns:
         return f"{name} was published with the end {_until(old)}, and now ends {_until(new)}, which is not to come; restore it"
     return ""
-
-
-def lines_of(text: str, name: str) -> dict[str, int]:
-    """Line of each price of a file by its id."""
-    listed = _sections(text, name).get("prices")
-    lines: dict[str, int] = {}
-    for node in listed.items if isinstance(listed, Seq) else ():
-        entry = node.entries.get("id") if isinstance(node, Table) else None
-        if entry is not None and isinstance(entry[1], Scalar):
-            lines[entry[1].text] = node.line
-    return lines
 
 
 # -- prices ----------------------------------------------------------------------------------------------------------
@@ -198,11 +186,6 @@ def _flatten(path: str, value: Any, fields: dict[str, str]) -> None:
 # -- everything else -------------------------------------------------------------------------------------------------
 
 
-def _sections(text: str, name: str) -> dict[str, Node]:
-    root = read_yaml(text, Mistakes(name))
-    return {key: node for key, (_, node) in root.entries.items()} if isinstance(root, Table) else {}
-
-
 class _Entry(NamedTuple):
     """An entry of a section: where it stands, and its values by path."""
 
@@ -236,22 +219,14 @@ def _entries(source: Source) -> dict[tuple[str, str], _Entry]:
     """(section, name of the entry) -> the entry. A section that is one value is an entry by itself."""
     entries: dict[tuple[str, str], _Entry] = {}
     for text, name in ((source.text, source.name), (source.meters, source.meters_name)):
-        for section, node in _sections(text, name).items():
+        for section, node in sections(text, name).items():
             if section == "prices":
                 continue
             for number, item in enumerate(node.items, 1) if isinstance(node, Seq) else [(0, node)]:
                 values: dict[str, str] = {}
                 _values("", item, values)
-                entries[section, _name(item, number) if number else ""] = _Entry(name, item.line, values)
+                entries[section, entry_name(item, number) if number else ""] = _Entry(name, item.line, values)
     return entries
-
-
-def _name(item: Node, number: int) -> str:
-    texts = {key: node.text for key, (_, node) in item.entries.items() if isinstance(node, Scalar)} if isinstance(item, Table) else {}
-    for name in _NAMES:
-        if all(key in texts for key in name):
-            return " ".join(texts[key] for key in name)
-    return str(number)
 
 
 def _values(path: str, node: Node, values: dict[str, str]) -> None:
@@ -260,7 +235,7 @@ def _values(path: str, node: Node, values: dict[str, str]) -> None:
             _values(f"{path} {key}".strip(), content, values)
     elif isinstance(node, Seq):
         for number, content in enumerate(node.items, 1):
-            _values(f"{path} {_name(content, number)}".strip(), content, values)
+            _values(f"{path} {entry_name(content, number)}".strip(), content, values)
     else:
         try:
             values[path] = plain(money(node.text))

@@ -21,6 +21,7 @@ from ..streams.topics import Topics
 from .prices import mistakes_told
 from .prices_changes import changes, edits_in_place
 from .prices_effect import changed_terms, changes_the_past, effect, effect_lines
+from .prices_places import placed
 from .prices_sources import Source, file_source, published_source
 from .rate import printable
 
@@ -50,7 +51,7 @@ def publish(file: Path, meters: Path | None, author: str, reason: str, restate: 
         new = file_source(file, meters)
     config = load_config(path)
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # what it would print is in the error
-    draft = _checked(config, file, new, restate, no_effect)
+    draft = _checked(config, new, restate, no_effect)
     text = file.read_text(encoding="utf-8")
     second, its_name = ("", "") if meters is None else (meters.read_text(encoding="utf-8"), meters.name)
     tariff = asyncio.run(publish_book(config, text, file.name, author.strip(), reason.strip(), meters=second, meters_name=its_name))
@@ -61,7 +62,7 @@ def publish(file: Path, meters: Path | None, author: str, reason: str, restate: 
         click.echo("it was the draft that ran beside the live book; that comparison is over")
 
 
-def _checked(config: Config, file: Path, new: Source, restate: bool, no_effect: bool) -> str:
+def _checked(config: Config, new: Source, restate: bool, no_effect: bool) -> str:
     """Whether a book may follow the one in force, and what that does to the past. Returns the digest of the draft that runs, or "".
 
     Raises BadInput with every reason why not.
@@ -72,7 +73,7 @@ def _checked(config: Config, file: Path, new: Source, restate: bool, no_effect: 
     if live is not None and live.tariff is not None:
         wrong += check_succession(live.tariff, new.tariff, now_ns)
     if wrong:
-        raise BadInput("\n".join(f"{file}: {each}" for each in wrong))
+        raise BadInput("\n".join(placed(wrong, [(new.text, new.name), (new.meters, new.meters_name)])))
     if live is not None and live.tariff is not None:
         old = published_source(live, "the live book")
         edits, found = edits_in_place(old, new, now_ns), changes(old, new)

@@ -14,6 +14,7 @@ from ..streams.config import Config
 from ..streams.prices_topic import Published, in_force, read_published
 from ..streams.topics import Topics
 from .prices import read_tariff
+from .prices_places import texts_of
 
 __all__ = ["Source", "file_source", "live_source", "published_source"]
 
@@ -37,8 +38,8 @@ class Source(NamedTuple):
 def file_source(file: Path, meters: Path | None = None) -> Source:
     """The book of a file. Raises BadInput, BadPriceBook."""
     tariff = read_tariff(file, meters)
-    second = "" if meters is None else meters.read_text(encoding="utf-8-sig")
-    return Source(tariff, file.read_text(encoding="utf-8-sig"), str(file), str(file), second, "" if meters is None else str(meters))
+    (text, name), (second, its_name), *_ = [*texts_of(file, meters), ("", "")]
+    return Source(tariff, text, name, name, second, its_name)
 
 
 def live_source(config: Config, or_else: Source | None = None) -> Source:

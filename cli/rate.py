@@ -29,6 +29,7 @@ from ..schemas.errors import BadInput, BadPriceBook, RatemillError
 from ..schemas.line_item import RatedLineItem, decode_line_item
 from .offline import OfflineRating, Rejected, SkuTotal, Totals
 from .prices import read_tariff
+from .prices_places import placed, texts_of
 from .requests_file import read_requests
 
 __all__ = ["byte_progress", "command", "printable"]
@@ -73,7 +74,7 @@ def command(
     use_exact_arithmetic()
     tariff = read_tariff(prices, meters)
     if wrong := misaligned(tariff, window_s):
-        raise BadPriceBook([f"{prices}: {each}" for each in wrong])
+        raise BadPriceBook(placed(wrong, texts_of(prices, meters)))
     with contextlib.ExitStack() as stack:
         letters = stack.enter_context(_written_file(dead_letters)) if dead_letters else None
         rating = OfflineRating(tariff, window_s, _reporter(format, letters, dead_letters))

@@ -13,27 +13,27 @@ from ..pricing.price import SINCE_ALWAYS, Price
 from ..pricing.statement.terms import ALWAYS, FOREVER, Commitment, Credit
 from ..schemas.times import NS, format_time
 from .calendar import Calendar, calendar
-from .tariff import Tariff
+from .tariff import Remark, Tariff
 
 __all__ = ["late_cuts", "misaligned"]
 
 SKUS_NAMED = 5
 
 
-def misaligned(tariff: Tariff, window_s: int) -> list[str]:
-    """Prices that begin or end within a window of their SKU, one line each. window_s: windows of usage without a meter, in seconds."""
+def misaligned(tariff: Tariff, window_s: int) -> list[Remark]:
+    """Prices that begin or end within a window of their SKU. window_s: windows of usage without a meter, in seconds."""
     default = calendar(window_s)
     found = []
     for price in tariff.book.prices:
         its = tariff.meters.calendar_of(price.sku, price.unit, default)
         for name, at in (("begins", price.effective_from), ("ends", price.effective_to)):
             if at is not None and at != SINCE_ALWAYS and its.start(at // NS) * NS != at:
-                found.append(_told(price, name, at, its))
+                found.append(Remark(("prices", price.id), _told(price, name, at, its)))
     return list(dict.fromkeys(found))
 
 
-def late_cuts(tariff: Tariff, window_s: int) -> list[str]:
-    """Credits and commitments that begin or end within a window of usage that they are about, one line each. window_s: as for `misaligned`."""
+def late_cuts(tariff: Tariff, window_s: int) -> list[Remark]:
+    """Credits and commitments that begin or end within a window of usage that they are about. window_s: as for `misaligned`."""
     default, book = calendar(window_s), tariff.book
     calendars: dict[str, set[Calendar]] = {}
     for price in book.prices:
@@ -52,7 +52,8 @@ def late_cuts(tariff: Tariff, window_s: int) -> list[str]:
                 skus = [sku for sku in term.skus or sorted(calendars) if any(its.start(at) != at for its in calendars.get(sku, ()))]
                 if skus:
                     what = f"{kind} `{term.id}` of account `{account}` {name} at {format_time(at * NS)}, within a window of {_listed(skus)}"
-                    found.append(f"{what}; usage counts where its window begins, so {part} of that window falls under it")
+                    text = f"{what}; usage counts where its window begins, so {part} of that window falls under it"
+                    found.append(Remark(("accounts", account, f"{kind}s", term.id), text))
     return found
 
 

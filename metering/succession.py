@@ -9,28 +9,28 @@ from ..pricing.book_form import quoted
 from ..schemas.limits import DEFAULT_LIMITS
 from ..schemas.times import NS, format_time
 from .meter import Meter
-from .tariff import EMPTY_TARIFF, Tariff
+from .tariff import EMPTY_TARIFF, Remark, Tariff
 
 __all__ = ["check_succession"]
 
 
-def check_succession(old: Tariff, new: Tariff, now_ns: int, ahead_s: int = DEFAULT_LIMITS.max_clock_skew_s) -> list[str]:
-    """Why `new` must not be published after `old`: one line each; [] when it may.
+def check_succession(old: Tariff, new: Tariff, now_ns: int, ahead_s: int = DEFAULT_LIMITS.max_clock_skew_s) -> list[Remark]:
+    """Why `new` must not be published after `old`; [] when it may.
 
     now_ns: nanoseconds since 1970. ahead_s: how far ahead of the clock events may be; what lies beyond is still to come.
     """
     coming = now_ns + ahead_s * NS
-    found: list[str] = []
+    found: list[Remark] = []
     kept = {meter.id: meter for meter in new.meters.all}
     for meter in old.meters.all:
         if meter.effective_from <= coming:  # one that has not begun may change as it likes
-            found += _changes(meter, kept.get(meter.id), coming)
+            found += [Remark(("meters", meter.id), why) for why in _changes(meter, kept.get(meter.id), coming)]
     if old.digest == EMPTY_TARIFF.digest:
         return found
     published = {meter.id for meter in old.meters.all if meter.effective_from <= coming}
     for meter in new.meters.all:
         if meter.id not in published:
-            found += _beginning(meter, old, coming)
+            found += [Remark(("meters", meter.id), why) for why in _beginning(meter, old, coming)]
     return found
 
 

@@ -15,7 +15,7 @@ from ..schemas.errors import BadPriceBook
 from .meter import EMPTY_METERS, Meter, Meters, make_meters
 from .meters_form import Draft, meters_node, read_drafts
 
-__all__ = ["EMPTY_TARIFF", "Tariff", "make_tariff", "parse_tariff"]
+__all__ = ["EMPTY_TARIFF", "Remark", "Tariff", "make_tariff", "parse_tariff"]
 
 LENGTHS = ("minute", "hour", "day", "month")
 
@@ -26,6 +26,13 @@ class Tariff(NamedTuple):
     book: PriceBook
     meters: Meters
     digest: str
+
+
+class Remark(NamedTuple):
+    """What is to be said of an entry of a tariff. entry: the keys and ids that lead to it, as ("accounts", "acct-1", "credits", "g1")."""
+
+    entry: tuple[str, ...]
+    text: str
 
 
 def make_tariff(book: PriceBook, meters: Meters = EMPTY_METERS) -> Tariff:

@@ -194,13 +194,19 @@ def test_json_holds_everything(file: Path, tariff: Tariff) -> None:
     assert "partner" not in oslo["adjustments"]
 
 
+def line_of(text: str) -> int:
+    """The line of TARIFF that holds a text."""
+    return TARIFF[: TARIFF.index(text)].count("\n") + 1
+
+
 def test_credits_that_end_within_a_window_are_a_warning_and_no_mistake(file: Path) -> None:
     shown = checked(file)
     (ends,) = [line for line in shown.splitlines() if "`g1`" in line and "ends" in line]
-    assert ends.startswith("warning: credit `g1` of account `bonn` ends at 2026-04-10T00:30:00Z, within a window of ")
+    assert ends.startswith(f"warning: {file}:{line_of('id: g1')}: credit `g1` of account `bonn` ends at 2026-04-10T00:30:00Z, within a window of ")
     assert ends.endswith("`acme.egress`, `acme.ram`, `acme.storage`; usage counts where its window begins, so all of that window falls under it")
     # In Berlin the month begins an hour earlier, so the credit leaves the whole of the first month's storage out.
     (begins,) = [line for line in shown.splitlines() if "`g2`" in line]
+    assert begins.startswith(f"warning: {file}:{line_of('id: g2')}: credit `g2` ")
     assert "begins at 2026-01-01T00:00:00Z, within a window of `acme.storage`; " in begins
     assert begins.endswith("so nothing of that window falls under it")
     assert not any("`c1`" in line for line in shown.splitlines() if line.startswith("warning")), "acme.ram has windows of an hour"
@@ -212,6 +218,6 @@ def test_prices_that_change_within_a_window_are_a_warning(tmp_path: Path) -> Non
     path.write_text(
         'currency: USD\nprices: [{id: a, sku: s, unit: u, model: unit, unit_price: "1", effective_from: "2026-03-01T12:30:00Z"}]\n'
     )
-    assert "warning: price `a` begins at 2026-03-01T12:30:00Z" in checked(path)
+    assert f"warning: {path}:2: price `a` begins at 2026-03-01T12:30:00Z" in checked(path)
     path.write_text(path.read_text().replace("12:30", "12:00"))
     assert "warning" not in checked(path)

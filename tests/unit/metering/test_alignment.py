@@ -15,7 +15,8 @@ DAILY = 'meters:\n  - {id: m, event: e, sku: s, unit: u, aggregation: sum, windo
 
 
 def test_a_price_that_begins_within_a_window_is_named_with_the_windows_around() -> None:
-    first, second = misaligned(parse_tariff(BOOK, "b"), 3_600)
+    (entry, first), (its, second) = misaligned(parse_tariff(BOOK, "b"), 3_600)
+    assert (entry, its) == (("prices", "a"), ("prices", "b"))
     assert first.startswith("price `a` ends at 2026-03-01T12:30:00Z")
     assert second.startswith("price `b` begins at 2026-03-01T12:30:00Z")
     assert "2026-03-01T12:00:00Z or 2026-03-01T13:00:00Z" in second

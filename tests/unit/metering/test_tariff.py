@@ -142,7 +142,9 @@ REFUSED = {
 
 @pytest.mark.parametrize(("meters", "expected"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_may_not_follow(meters: list[str], expected: str) -> None:
-    (reason,) = check_succession(BEFORE, tariff(*meters), NOW)
+    ((entry, reason),) = check_succession(BEFORE, tariff(*meters), NOW)
+    assert entry[0] == "meters"
+    assert f"meter `{entry[1]}`" in reason
     assert reason.startswith(expected)
     assert "\n" not in reason
 
@@ -162,7 +164,7 @@ HELD = "id: h, event: h, aggregation: time_weighted, gap_limit: 26h, sku: h, uni
 def test_an_end_moves_only_where_no_counted_sample_holds(before: str, after: str, expected: str) -> None:
     """Windows that such a sample reaches into were computed already, and are not computed anew with a tariff."""
     found = check_succession(tariff(before), tariff(after), parse_time("2026-03-01T12:00:00Z"))
-    assert [reason[: len(expected)] for reason in found] == ([expected] if expected else [])
+    assert [remark.text[: len(expected)] for remark in found] == ([expected] if expected else [])
 
 
 def test_the_first_tariff_may_be_anything() -> None:
