@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from decimal import DefaultContext, localcontext
 
 import pytest
+from hypothesis import HealthCheck, settings
 from ratemill.local.stack import Stack
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("ratemill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ratemill")
 
 # Whatever happens to pytest, no server outlives this.
 MAX_LIFETIME = 2700.0
