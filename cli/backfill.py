@@ -157,7 +157,8 @@ def _known(options: Options) -> dict[str, Backfill]:
 def _wanted(options: Options, name: str) -> Backfill:
     known = _known(options)
     if name not in known:
-        raise BadInput(printable(f"no backfill {name!r} was opened; `ratemill backfill list` shows those there are"))
+        advice = "if events were published under the name all the same, open it first"
+        raise BadInput(printable(f"no backfill {name!r} was opened; `ratemill backfill list` shows those there are; {advice}"))
     return known[name]
 
 

@@ -181,6 +181,16 @@ def test_the_state_of_a_backfill() -> None:
     assert backfills(controls_of(opened, receipt(1, 0, "no", applied=False))) == {}
 
 
+@pytest.mark.parametrize("what", ["close", "revert"])
+def test_a_backfill_that_was_never_opened_is_told_with_what_to_do(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def controls(config: Config) -> Controls:
+        return controls_of(BackfillOpen(**who(1), name="other", from_ns=0, to_ns=1))
+
+    monkeypatch.setattr("ratemill.cli.backfill.load_controls", controls)
+    with pytest.raises(BadInput, match=r"^no backfill 'typo' was opened; .*if events were published under the name all the same, open it first$"):
+        cli.main(["backfill", what, "typo", "--author", "ada", "--reason", "x", "--yes"], standalone_mode=False)
+
+
 def test_times_are_days_or_times_with_a_zone() -> None:
     assert moment("2026-07-10", "--from") == AT
     assert moment("2026-07-10T02:00:00+02:00", "--from") == AT
