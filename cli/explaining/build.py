@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ...pricing.money import EXACT, ZERO, plain
 from ...schemas.line_item import RatedLineItem
+from ...schemas.times import NS
 from ...schemas.usage_event import UsageEvent
 from ...streams.core.amendments import Amendments
 from ...streams.core.segments import Rates
@@ -44,6 +45,8 @@ class Explained(NamedTuple):
     @property
     def since_s(self) -> int:
         """No event behind the line item is of an earlier time (seconds since 1970)."""
+        if self.metered.before is not None:
+            return self.metered.before.time_ns // NS
         return self.usage.since if self.usage is not None and not self.usage.key else seconds(self.facts.stored.charge_period_start)
 
     @property
@@ -127,7 +130,7 @@ def tally_of(explained: Explained, page: int, size: int) -> Tally | None:
         return None
     worth = worth_of(usage, usage.group, rates)
     scope = scope_of(usage, usage.group, rates.calendar_of(usage.group.sku, usage.group.unit))
-    return Tally(worth, _amended(explained.store), scope, page, size)
+    return Tally(worth, _amended(explained.store), scope, page, size, explained.metered.before)
 
 
 def _amended(store: MemoryStore) -> dict[tuple[str, str], UsageEvent | None]:

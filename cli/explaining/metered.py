@@ -35,11 +35,16 @@ _HOW = {
 
 
 class Metered(NamedTuple):
-    """What meters say of a window. readings: number and sum of the samples that lie in it, None where meters keep none."""
+    """What meters say of a window.
+
+    readings: number and sum of the samples that lie in it, None where meters keep none. before: a sample of an earlier time that
+    counts in it, as it still holds or as a counter goes on from it.
+    """
 
     shown: list[Arithmetic]
     checks: list[Check]
     readings: tuple[int, Decimal] | None = None
+    before: Sample | None = None
 
 
 def of_meters(usage: Rerated, rates: Rates, store: MemoryStore, invoiced: bool) -> Metered:
@@ -53,6 +58,7 @@ def of_meters(usage: Rerated, rates: Rates, store: MemoryStore, invoiced: bool) 
     entry = next((each for each in usage.entries if each.key == usage.key), None)
     shown, given = [], list[tuple[str, int, str]]()  # meter, samples, quantity
     count, total = 0, ZERO
+    earlier: Sample | None = None
     meters = feeding(usage.group, rates)
     for meter in meters:
         window = start * NS, (meter.calendar or rates.default).end(start) * NS
@@ -72,10 +78,11 @@ def of_meters(usage: Rerated, rates: Rates, store: MemoryStore, invoiced: bool) 
         if value is None:
             continue  # another meter's window: their times do not overlap
         given.append((meter.id, len(its), plain(value)))
+        earlier = _before(meter, samples, *window) or earlier
         about += [*_samples(meter, samples, *window), Value("this window", plain(value), usage.group.unit)]
         shown.append(Arithmetic(f"meter {meter.id}", about))
     checks = _compared(given, None if entry is None else plain(entry.quantity), bool(shown), usage, rates, invoiced)
-    return Metered(shown, checks, (count, total) if meters and not any(meter.additive for meter in meters) else None)
+    return Metered(shown, checks, (count, total) if meters and not any(meter.additive for meter in meters) else None, earlier)
 
 
 def _compared(
@@ -115,6 +122,14 @@ def _samples(meter: Meter, held: SampleList, low: int, high: int) -> list[Value]
     return values
 
 
+def _before(meter: Meter, held: SampleList, low: int, high: int) -> Sample | None:
+    """The last sample of an earlier time, where it counts in the window too."""
+    last = held.before(low) if meter.aggregation in ("time_weighted", "counter") else None
+    if last is None or meter.aggregation == "counter":
+        return last if held.between(low, high) else None
+    return last if _held(meter, last, _next(held, last), low, high) else None
+
+
 def _next(held: SampleList, sample: Sample) -> int | None:
     following = held.after(sample.time_ns + 1)
     return None if following is None else following.time_ns
@@ -122,20 +137,24 @@ def _next(held: SampleList, sample: Sample) -> int | None:
 
 def _contribution(meter: Meter, sample: Sample, previous: Sample | None, after: int | None, low: int, high: int) -> str:
     """What a sample brings to the window, as its aggregation has it."""
-    whose = "before the window" if sample.time_ns < low else f"{sample.source} {sample.id}"
+    whose = f"{sample.source} {sample.id}{', before the window' if sample.time_ns < low else ''}"
     if meter.aggregation == "time_weighted":
-        until = min(sample.time_ns + meter.gap_limit, meter.effective_to)
-        if after is not None:
-            until = min(until, after)
-        elif not meter.carry_forward:
-            until = sample.time_ns
-        held = max(0, min(until, high) - max(sample.time_ns, low))
-        return f"× {_seconds(held)} s   {whose}"
+        return f"× {_seconds(_held(meter, sample, after, low, high))} s   {whose}"
     if meter.aggregation == "counter" and sample.time_ns >= low and previous is not None:
         fell = sample.quantity < previous.quantity
         increase = sample.quantity if fell else sample.quantity - previous.quantity
         return f"+{plain(increase)}{' (restarted)' if fell else ''}   {whose}"
     return whose
+
+
+def _held(meter: Meter, sample: Sample, after: int | None, low: int, high: int) -> int:
+    """How long a sample holds within the window, in nanoseconds. after: time of the next one."""
+    until = min(sample.time_ns + meter.gap_limit, meter.effective_to)
+    if after is not None:
+        until = min(until, after)
+    elif not meter.carry_forward:
+        until = sample.time_ns
+    return max(0, min(until, high) - max(sample.time_ns, low))
 
 
 def _seconds(span_ns: int) -> str:

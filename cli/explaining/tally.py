@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from decimal import Decimal, localcontext
 
+from ...metering.samples import Sample
 from ...pricing.money import EXACT, ZERO, plain
 from ...schemas.control import Origin
 from ...schemas.times import format_time
@@ -21,10 +22,16 @@ SLACK = 1_000
 class Tally:
     """Adds events up, and keeps those of one page: the page is by (time, source, id), whatever the order in the log.
 
+    before: a reading of an earlier time that a window rests on: its event is shown among the others, and does not add to them.
+
     Memory: the identities of what counts, and page x size events.
     """
 
-    def __init__(self, worth: Worth, amendments: Amendments, scope: str, page: int = 1, size: int = 20) -> None:
+    def __init__(
+        self, worth: Worth, amendments: Amendments, scope: str, page: int = 1, size: int = 20, before: Sample | None = None
+    ) -> None:
+        self._before = None if before is None else (before.source, before.id)
+        self._reading = ZERO if before is None else before.quantity
         self._worth, self._amendments, self._scope = worth, amendments, scope
         self._page, self._size = page, size
         self.restart()
@@ -44,7 +51,7 @@ class Tally:
 
     def wanted(self, event: UsageEvent) -> bool:
         """Whether an event of the account has to be looked at."""
-        return self._worth(event) is not None or (event.source, event.id) in self._amendments
+        return self._worth(event) is not None or (event.source, event.id) in self._amendments or (event.source, event.id) == self._before
 
     def reject(self, event: UsageEvent) -> None:
         """Take an event that ended in the dead letters."""
@@ -78,7 +85,7 @@ class Tally:
             note = "cancelled" if counts is None else f"amended, was {plain(event.quantity)} {event.unit}"
         with localcontext(EXACT):
             worth = None if counts is None else self._worth(counts)
-            if worth is None and self._worth(event) is None:
+            if worth is None and self._worth(event) is None and name != self._before:
                 return  # neither as it came nor as amended is it about the line item
             identity = identify(event)[0]
             if identity in self._seen or (identity in self._taken_back and not again):
@@ -86,7 +93,10 @@ class Tally:
                 return
             self._seen.add(identity)
             self.events.amended += bool(note)
-            if worth is None:
+            if name == self._before:
+                worth = self._reading
+                note = ", ".join([*filter(None, [note]), "before the window"])
+            elif worth is None:
                 note += "" if counts is None else "; now it counts elsewhere"
             else:
                 self.events.counted += 1

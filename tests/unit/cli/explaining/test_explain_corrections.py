@@ -134,11 +134,11 @@ def test_a_meter_that_sums(rig: Any, use: Any) -> None:
 def test_a_meter_that_weighs_by_time(rig: Any, use: Any) -> None:
     """4 GB from 00:30, 8 GB from 01:15: in the first hour 4 x 0.5 = 2; in the second 4 x 0.25 + 8 x 0.75 = 7."""
     r = rig(metered(aggregation="time_weighted", per="hour", gap_limit="2h", carry_forward=True, digits=12))
-    r.send(use("4", "03-01T00:30", sku="instance.ram", unit="GB"), use("8", "03-01T01:15", sku="instance.ram", unit="GB", id="second"))
+    r.send(use("4", "03-01T00:30", sku="instance.ram", unit="GB", id="first"), use("8", "03-01T01:15", sku="instance.ram", unit="GB", id="second"))
     first, second = (r.explain(r.item("tier-1", f"2026-03-01T0{hour}")) for hour in (0, 1))
     assert (first.line_item.quantity, second.line_item.quantity) == ("2", "7")
     assert [(v.value, v.note) for v in second.arithmetic[1].values[2:]] == [
-        ("4 GB", "× 900 s   before the window"),
+        ("4 GB", "× 900 s   src first, before the window"),
         ("8 GB", "× 2,700 s   src second"),
         ("7", "GB-h"),
     ]
@@ -150,6 +150,29 @@ def test_a_meter_that_weighs_by_time(rig: Any, use: Any) -> None:
     samples = sorted(key for key in r.facts(item).state if key[:1] == SAMPLE)
     state[samples[1]] = r.facts(item).state[samples[1]]
     assert verdicts(r.explain(item, state=state))["meter"] == "differs"  # a sample is gone
+
+
+def test_the_event_of_a_reading_that_still_holds_is_among_the_events(rig: Any, use: Any) -> None:
+    """4 GB from 23:30 of the last month on, amended to 6: the window from 00:00 to 01:00 has no event of its own, and rests on it alone."""
+    r = rig(metered(aggregation="time_weighted", per="hour", gap_limit="2h", digits=12))
+    held = use("4", "02-28T23:30", sku="instance.ram", unit="GB", id="held")
+    r.send(held, use("7", "02-28T20:30", sku="instance.ram", unit="GB", id="over"))
+    found = r.explain(r.item("tier-1", "2026-03-01T00"))
+    assert (found.line_item.quantity, found.events.counted, found.events.quantity, found.verdict) == ("4", 0, "0", "equal")
+    (event,) = found.events.shown
+    assert (event.id, event.quantity, event.offset, event.note) == ("held", "4", 0, "before the window")
+    r.amend(cancel(held, use("6", "02-28T23:30", sku="instance.ram", unit="GB", id="held")))
+    (event,) = r.explain(r.item("tier-1", "2026-03-01T00")).events.shown
+    assert (event.quantity, event.note) == ("6", "amended, was 4 GB, before the window")
+    assert [each.id for each in r.explain(r.item("tier-1", "2026-02-28T23")).events.shown] == ["held"]  # what held before it ended
+
+
+def test_the_reading_that_a_counter_goes_on_from_is_among_the_events(rig: Any, use: Any) -> None:
+    r = rig(metered(aggregation="counter"))
+    r.send(*(use(q, f"03-01T{at}", sku="instance.ram", unit="GB-h", id=at) for q, at in (("100", "00:10"), ("130", "01:20"))))
+    found = r.explain(r.item("tier-1", "2026-03-01T01"))
+    assert [(each.id, each.quantity, each.note) for each in found.events.shown] == [("00:10", "100", "before the window"), ("01:20", "130", "")]
+    assert (found.line_item.quantity, found.events.counted, found.verdict) == ("30", 1, "equal")
 
 
 @pytest.mark.parametrize(("aggregation", "quantity"), [("max", "9"), ("min", "2"), ("latest", "3")])
