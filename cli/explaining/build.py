@@ -11,6 +11,7 @@ from ...schemas.line_item import RatedLineItem
 from ...schemas.times import NS
 from ...schemas.usage_event import UsageEvent
 from ...streams.core.amendments import Amendments
+from ...streams.core.items import billing_month, derived_id
 from ...streams.core.segments import Rates
 from ...streams.core.store import AMENDED, MemoryStore
 from . import audit, words
@@ -119,8 +120,18 @@ def _difference(item: RatedLineItem, between: Correction) -> Arithmetic:
     for name, each in (("invoiced", between.invoiced), ("ought to have been", between.ought)):
         what = "nothing" if each is None else f"{each.pricing_quantity} × {each.list_unit_price or '0'} = {each.billed_cost}"
         values.append(Value(name, what))
-    values.append(Value("this correction", f"{item.pricing_quantity} × {item.list_unit_price or '0'} = {item.billed_cost}"))
+    what = f"{item.pricing_quantity} × {item.list_unit_price or '0'} = {item.billed_cost}"
+    values.append(Value("this correction", what, _half(item) if between.invoiced and between.ought else ""))
     return Arithmetic(f"correction of {item.x_corrected_period}: what ought to have been, less what was invoiced", values)
+
+
+def _half(item: RatedLineItem) -> str:
+    """Which of the two corrections this is that stand for a difference together; "" for one that stands for it alone."""
+    kinds = {derived_id(item.x_corrected_line_item_id, kind, billing_month(item)): kind for kind in ("reversal", "rebooked")}
+    return {
+        "reversal": "takes back what was invoiced; another correction books what ought to have been",
+        "rebooked": "books what ought to have been; another correction takes back what was invoiced",
+    }.get(kinds.get(item.x_line_item_id, ""), "")
 
 
 def tally_of(explained: Explained, page: int, size: int) -> Tally | None:

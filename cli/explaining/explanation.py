@@ -85,6 +85,7 @@ class PriceFacts(msgspec.Struct):
     in_words: list[str]
     introduced: Published | None  # the first book on the topic that holds this version
     in_force: Published | None  # the book by which the partition rates now
+    held: bool  # whether that book holds this version
 
 
 class Terms(msgspec.Struct):

@@ -100,7 +100,7 @@ def _price(price: PriceFacts | None, unpriced: str) -> Iterator[Row]:
     if price.introduced is not None:
         yield "published", _published(price.introduced)
     if price.in_force is not None and price.in_force != price.introduced:
-        yield "in force", _published(price.in_force)
+        yield "in force" if price.held else "replaced by", _published(price.in_force)
 
 
 def _terms(terms: Terms) -> Iterator[Row]:

@@ -78,6 +78,7 @@ def price_facts(facts: Facts) -> PriceFacts | None:
         in_words=in_words(price).splitlines(),
         introduced=_published(held[0][0]),
         in_force=None if in_force is None else _published(in_force),
+        held=in_force is not None and held_by(in_force, item) is not None,
     )
 
 

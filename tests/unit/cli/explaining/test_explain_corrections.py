@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -60,6 +61,21 @@ def test_a_correction_is_what_ought_to_have_been_less_what_was_invoiced(rig: Any
     for found in (first, second):
         assert (found.events.counted, found.events.quantity, verdicts(found)["recomputed"], found.verdict) == (2, "103", "equal", "equal")
     assert r.tampered(r.item("tier-2", charge_class="Correction"), pricing_quantity="4").verdict == "differs"
+
+
+def test_a_new_price_is_two_corrections_and_each_says_which_half_it_is(rig: Any, use: Any, book: Any) -> None:
+    r = rig(book(model="unit", unit_price="2"))
+    r.send(use("10", "03-01T00:00"))
+    r.close(MARCH, close("2026-03"))
+    r.publish(book(model="unit", unit_price="3"), "dearer")
+    halves = {each.x_price_version: r.explain(each) for each in r.newest().values() if each.charge_class == "Correction"}
+    back, books = sorted(halves.values(), key=lambda found: Decimal(found.line_item.cost))
+    for found, cost, note, held in ((back, "-20", "takes back what was invoiced; ", False), (books, "30", "books what ought to have been; ", True)):
+        assert values(found)["ought to have been"] == "10 × 3 = 30"
+        (this,) = [value for value in found.arithmetic[0].values if value.name == "this correction"]
+        assert (found.line_item.cost, found.verdict) == (cost, "equal")
+        assert this.note.startswith(note)
+        assert found.price.held is held
 
 
 def test_when_the_next_month_is_closed_line_item_and_corrections_hold_together(rig: Any, use: Any, book: Any) -> None:
