@@ -19,13 +19,15 @@ from typing import IO, NamedTuple
 from ..collectors.files import Piece
 from ..metering.tariff import Tariff
 from ..pricing.money import ZERO, money
+from ..pricing.statement.terms import month_between
 from ..schemas.acceptance import check_time
-from ..schemas.control import Amend, BackfillClose, BackfillOpen, Close, Request, Rerate
+from ..schemas.control import Amend, BackfillClose, BackfillOpen, Close, Request, Rerate, month_text
 from ..schemas.decoders.cloudevents import decode_plain
 from ..schemas.decoders.registry import decode
 from ..schemas.errors import BadInput, Reason, Rejection
 from ..schemas.limits import DEFAULT_LIMITS, Limits
 from ..schemas.line_item import RatedLineItem, encode_line_item
+from ..schemas.times import NS, parse_time
 from ..schemas.usage_event import UsageEvent
 from ..streams.core.corrections import Closed
 from ..streams.core.requests import Outcome, amend, close_backfill, open_backfill, revert_backfill
@@ -69,6 +71,7 @@ class Totals:
     line_items: int = 0
     unpriced: int = 0
     by_sku: dict[tuple[str, str, str], SkuTotal] = field(default_factory=dict)  # by account, sku and currency
+    periods: set[tuple[str, str]] = field(default_factory=set)  # begin and end of every billing period
 
     def take(self, item: RatedLineItem) -> None:
         """Add a line item."""
@@ -78,6 +81,12 @@ class Totals:
         row.cost += money(item.billed_cost)
         row.line_items += 1
         row.unpriced += item.x_unpriced
+        self.periods.add((item.billing_period_start, item.billing_period_end))
+
+    def open_months(self, closed: int) -> list[str]:
+        """The months of line items that may change yet, YYYY-MM. closed: the last closed one as a number, 0 for none."""
+        months = {month_between(parse_time(start) // NS, parse_time(end) // NS) for start, end in self.periods}
+        return [month_text(month) for month in sorted(months) if month > closed]
 
     def by_currency(self) -> dict[str, SkuTotal]:
         """One exact total per currency, in their order; currencies are never added to each other."""
@@ -120,6 +129,11 @@ class OfflineRating:
         self._uncommitted = 0
         self._revision = 0
         self.totals = Totals()
+
+    @property
+    def closed_through(self) -> int:
+        """The last closed month as a number, 12 x year + month - 1; 0 for none."""
+        return self._state.closed.month
 
     def add(self, pieces: Iterable[Piece], format: str) -> None:
         """Count the events of records in the order given: of two events in conflict, the first one counts."""

@@ -36,6 +36,7 @@ __all__ = ["byte_progress", "command", "printable"]
 
 _PRINTED = 20  # rejected events; all of them go to --dead-letters
 _TOP = 15  # rows of the summary
+_MONTHS_NAMED = 3  # of those that are open
 _LARGE = 8 << 20  # bytes from which a progress bar is worth it
 _COLUMNS = [f.encode_name for f in msgspec.structs.fields(RatedLineItem)]
 
@@ -96,7 +97,7 @@ def command(
         rest = "" if dead_letters is None else f"; all are in {dead_letters}"
         hint = "" if dead_letters is not None else "; write all to a file by --dead-letters FILE"
         click.echo(f"and {rating.totals.rejected - _PRINTED:,} more rejected{rest}{hint}", err=True)
-    _summary(rating.totals, tariff.book.currency, top, Console(stderr=True))
+    _summary(rating.totals, tariff.book.currency, top, Console(stderr=True), rating.closed_through)
     if strict and rating.totals.rejected:
         sys.exit(2)
 
@@ -203,18 +204,30 @@ def byte_progress(path: str, label: str = "reading") -> Iterator[Callable[[int],
         yield lambda position: bar.update(task, completed=position)
 
 
-def _summary(totals: Totals, currency: str, top: int, console: Console) -> None:
-    """Conservation, and the most expensive (account, sku) pairs, in a table that fits the terminal. currency: of the book."""
+def _summary(totals: Totals, currency: str, top: int, console: Console, closed: int) -> None:
+    """Conservation, and the most expensive (account, sku) pairs, in a table that fits the terminal.
+
+    currency: of the book. closed: the last closed month, 0 for none.
+    """
     every = totals.by_currency() or {currency: SkuTotal()}
     if totals.by_sku and top:
         console.print(_table(totals, every, top))
     line = f"received {totals.received:,} = counted {totals.counted:,} + duplicates {totals.duplicates:,} + rejected {totals.rejected:,}"
     unpriced = f", {totals.unpriced:,} of them unpriced (no price for their sku and unit at that time)" if totals.unpriced else ""
     costs = ", ".join(f"{plain(total.cost)} {name}" for name, total in every.items())
-    for text in (line, f"{totals.line_items:,} line items{unpriced}", f"total cost: {costs}"):
+    for text in (line, f"{totals.line_items:,} line items{unpriced}", f"total cost: {costs}{_status(totals, closed)}"):
         console.print(text, soft_wrap=True, highlight=False)
     if totals.received != totals.counted + totals.duplicates + totals.rejected:
         raise RatemillError("broken invariant: received is not counted + duplicates + rejected; please report this")
+
+
+def _status(totals: Totals, closed: int) -> str:
+    """Whether the total can change yet: what is due at the end of a month is not in it before its close."""
+    months = totals.open_months(closed)
+    if not months:
+        return ", final" if totals.periods else ""
+    named = ", ".join(months) if len(months) <= _MONTHS_NAMED else f"{months[0]} to {months[-1]}"
+    return f", an estimate: {named} {'is' if len(months) == 1 else 'are'} open"
 
 
 def _table(totals: Totals, every: Mapping[str, SkuTotal], top: int) -> Table:

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from ratemill.cli import offline
 from ratemill.cli.rate import command
+from ratemill.schemas.control import Close, encode_control
 from ratemill.schemas.errors import RatemillError
 
 BOOK = """
@@ -204,6 +205,25 @@ def test_currencies_have_totals_of_their_own(rate: Rate) -> None:
     totals = [line.split() for line in result.stderr.splitlines() if line.split()[:2] in (["total", "EUR"], ["total", "USD"])]
     assert totals == [["total", "EUR", "7.000000", "1"], ["total", "USD", "6.000000", "1"]]
     assert [(i["BillingCurrency"], i["BilledCost"]) for i in rate.items()] == [("USD", "6"), ("EUR", "7")]
+
+
+def test_the_total_says_whether_it_is_an_estimate_or_final(rate: Rate) -> None:
+    """A minimum that is due at the end of the month is not in the total before the close."""
+    (rate.folder / "book.yaml").write_text(MINIMUM)
+    events = lines([event("1", quantity="3"), event("2") | {"time": "2026-04-02T00:00:00Z"}])
+    assert "total cost: 8 USD, an estimate: 2026-03, 2026-04 are open\n" in rate(events).stderr
+    for period, expected in (("2026-03", "102 USD, an estimate: 2026-04 is open"), ("2026-04", "200 USD, final")):
+        control = rate.folder / f"{period}.ndjson"
+        control.write_bytes(encode_control(Close(id="c" * 32, author="a", reason="r", at_ns=0, period=period)) + b"\n")
+        assert f"total cost: {expected}\n" in rate(events, "--control", str(control)).stderr
+    assert "total cost: 0 USD\n" in rate(b"").stderr  # of nothing
+
+
+MINIMUM = """
+currency: USD
+prices: [{id: a, sku: s, unit: u, model: unit, unit_price: "2"}]
+adjustments: [{id: least, type: minimum_spend, amount: "100"}]
+"""
 
 
 def test_one_currency_is_named_once(rate: Rate) -> None:
