@@ -217,6 +217,8 @@ class RatemillWorker:
         """Raise what killed a lane; publish lag and queue lengths every second."""
         while True:
             await asyncio.sleep(1)
+            self.books.check()
+            self.controls.check()
             for lane in set(self._lanes.values()):
                 lane.check()
                 self.metrics.queued.labels(lane.name).set(lane.queued)
