@@ -39,9 +39,9 @@ class IndexLane(Lane):
         return {self._source: self._progress.next_offsets.get(self._source.topic, 0)}
 
     async def take(self, batch: Batch) -> int:
-        """Write a batch and wait until Elasticsearch has it, however long that takes."""
+        """Write a batch and wait until Elasticsearch has it, however long that takes. Raises Ended."""
         items = [record.value for record in batch.records if record.value is not None]
-        refused = await self._sink.write(items)
+        refused = await self.or_end(self._sink.write(items))
         now = self.context.clock_ns()
         if refused:
             records = {record.value: record for record in batch.records}

@@ -238,9 +238,9 @@ class RateLane(Lane):
 
     async def idle(self) -> None:
         """With nothing pending: take over a newer price book, answer requests, in the order in which they take effect."""
-        while self._state is not None and await self.finish(self._answers.next()):
+        while self._state is not None and not self.ending and await self.finish(self._answers.next()):
             pass
-        if self._state is not None:
+        if self._state is not None and not self.ending:
             await self._shadowing.next()
 
     def admit(self, batch: Batch) -> Batch:
