@@ -27,6 +27,7 @@ __all__ = ["Batch", "Context", "Lane", "size_of"]
 
 QUEUED_RECORDS = 20_000  # per lane; beyond it no more is fetched for it
 QUEUED_BYTES = 32 << 20
+TAKEN_BYTES = 64 << 20  # per lane: a commit is due when what was taken since the last one holds so much
 BEHIND_EVENTS = 20_000  # so many wait in the topics: the lane is catching up
 CUT_S = 0.5  # how long a lane that did not end in time has to close its store
 OR_END_S = 2.0  # how long a lane that is to end still waits for what may take for ever
@@ -62,7 +63,8 @@ class Ended(RatemillError):
 
 def size_of(batch: Batch) -> int:
     """Bytes that a batch's records hold."""
-    return sum([len(r.value) for r in batch.records if r.value is not None])
+    values = sum([len(r.value) for r in batch.records if r.value is not None]) + sum([len(r.key) for r in batch.records if r.key is not None])
+    return values + sum([len(name) + len(text or b"") for r in batch.records if r.headers for name, text in r.headers])
 
 
 class Lane:
@@ -89,6 +91,7 @@ class Lane:
         self.pending = 0  # events since the last commit
         self.lag = 0  # records in the sources behind `next_offsets`, as of the last second
         self._taken = 0  # records since the last commit
+        self._taken_bytes = 0
         self._oldest_ms = 0  # when the first of them arrived in Kafka
         self._pending_since = 0.0
 
@@ -239,7 +242,7 @@ class Lane:
         self._queue.clear()
         self._queued = self._queued_bytes = 0
         self._serials = {}
-        self.pending = self._taken = self.lag = 0
+        self.pending = self._taken = self._taken_bytes = self.lag = 0
         try:
             self.next_offsets = await self.own()
             self._strayed = True
@@ -273,15 +276,22 @@ class Lane:
                 try:
                     self.pending += await self.take(batch)
                     self._taken += len(batch.records)
+                    self._taken_bytes += size_of(batch)
                     self.next_offsets[batch.tp] = batch.records[-1].offset + 1
                 except Ended as ended:
                     self.log.info("given_up", detail=str(ended))
-            if self.pending and (self.ending or self.pending >= rating.commit_events or time.monotonic() - self._pending_since >= self._interval()):
+            if self.pending and (self.ending or self._due()):
                 await self._commit()
             if self.ending:
                 return
             if not self.pending:
                 await self.idle()
+
+    def _due(self) -> bool:
+        """Whether a commit is due: by number of events, by bytes, or by time."""
+        if self.pending >= self.context.config.rating.commit_events or self._taken_bytes >= TAKEN_BYTES:
+            return True
+        return time.monotonic() - self._pending_since >= self._interval()
 
     def _interval(self) -> float:
         """Seconds between commits: while far behind, longer ones, because each restates the windows that are still filling."""
@@ -312,7 +322,7 @@ class Lane:
     async def _commit(self) -> None:
         began = time.monotonic()
         await self.finish(self.commit())
-        self.pending = self._taken = 0
+        self.pending = self._taken = self._taken_bytes = 0
         metrics, agent = self.context.metrics, self.name.split("-")[0]
         metrics.commit_seconds.labels(agent).observe(time.monotonic() - began)
         metrics.stage_seconds.labels(agent).observe(max(0.0, self.context.clock_ns() / 1e9 - self._oldest_ms / 1e3))

@@ -44,9 +44,9 @@ class IndexLane(Lane):
         refused = await self.or_end(self._sink.write(items))
         now = self.context.clock_ns()
         if refused:
-            records = {record.value: record for record in batch.records}
+            records = {id(record.value): record for record in batch.records}  # not by value: two may be alike
             for item in refused:
-                record = records[item.item if isinstance(item.item, bytes) else bytes(item.item)]  # type: ignore[call-overload]
+                record = records[id(item.item)]
                 rejection = Rejection(Reason.BAD_LINE_ITEM, f"Elasticsearch answered {item.status}: {item.reason}"[:500])
                 self._dead.append(dead_letter(rejection, batch.tp.topic, batch.tp.partition, record.offset, 0, record.value, record.key, (), now))
         counters = self._progress.of(batch.tp.topic)

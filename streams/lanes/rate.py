@@ -12,7 +12,7 @@ import msgspec
 from aiokafka import TopicPartition
 
 from ...schemas.control import Receipt, encode_control
-from ...schemas.dead_letter import DeadLetter, to_kafka
+from ...schemas.dead_letter import DeadLetter, held_once, to_kafka
 from ...schemas.errors import Reason, Rejection
 from ...schemas.packed import as_cloudevent, unpack
 from ...schemas.usage_event import UsageEvent
@@ -141,10 +141,9 @@ class RateLane(Lane):
         else:
             decoded = decode_batch(self.context, batch, self.number)
         added = state.add(decoded.events)
-        for at in added.conflicts:
-            self._dead.append(decoded.letter(at, Rejection(Reason.CONFLICT, "an event with this identity and another payload was counted before")))
-        self._dead += [decoded.letter(at, rejection) for at, rejection in added.rejected]
-        self._dead += decoded.dead
+        conflict = Rejection(Reason.CONFLICT, "an event with this identity and another payload was counted before")
+        dead = [decoded.letter(at, conflict) for at in added.conflicts] + [decoded.letter(at, rejection) for at, rejection in added.rejected]
+        self._dead += held_once(dead + decoded.dead)
         counters = self.progress.of(batch.tp.topic)
         received = len(decoded.events) + len(decoded.dead)
         counters.received += received
