@@ -287,6 +287,45 @@ def _drops_pending() -> None:
     Lane.conclude = conclude  # type: ignore[method-assign]
 
 
+def _rates_again() -> None:
+    """A worker that rates all groups of a partition again when it gets it."""
+    from ratemill.streams.core.sweep import Wanted, rerate
+    from ratemill.streams.lanes.answers import Answers
+    from ratemill.streams.lanes.rate import RateLane
+
+    own, real, due = RateLane.own, Answers.next, set[str]()
+
+    async def owned(self: Any) -> Any:
+        due.add(self.name)
+        return await own(self)
+
+    async def next_(self: Any) -> bool:
+        if self._lane.name not in due or self._lane.progress.repriced:
+            return await real(self)
+        due.remove(self._lane.name)
+        await self._write(rerate(self._lane.state, Wanted("", "", 0), b"", 1_000_000), "takeover", None)
+        return True
+
+    RateLane.own = owned  # type: ignore[method-assign]
+    Answers.next = next_  # type: ignore[method-assign]
+
+
+def _longest_first() -> None:
+    """A worker that fetches from the partition with the longest backlog, as long as there is any."""
+    from ratemill.streams.transport import Consumer
+
+    real = Consumer._getmany
+
+    async def getmany(self: Any, active_partitions: Any, timeout: float) -> Any:
+        host = self.app.ratemill
+        waiting = {tp: lane for tp in active_partitions or () if (lane := host.lane_of(tp)) is not None and lane._ready}
+        behind = {tp: (self.highwater(tp) or 1 << 30) - max(lane.next_offsets.values(), default=0) for tp, lane in waiting.items()}
+        longest = {tp for tp, lag in behind.items() if lag == max(behind.values())}
+        return await real(self, longest or active_partitions, timeout)
+
+    Consumer._getmany = getmany  # type: ignore[method-assign]
+
+
 def _deaf_to_schemas() -> None:
     """A worker that takes any schema for its own."""
     from ratemill.schemas import control, packed
@@ -312,8 +351,8 @@ def _knows_packed_2() -> None:
 BREAKS = {
     "no_dedupe": _no_dedupe, "offsets_first": _offsets_first, "no_fencing": _no_fencing, "random_ids": _random_ids, "no_draft": _no_draft,
     "deaf_shadow": _deaf_shadow, "receipt_apart": _receipt_apart, "forgets_requests": _forgets_requests, "no_receipts": _no_receipts,
-    "small_hold": _small_hold, "ack_first": _ack_first, "float_money": _float_money, "drops_pending": _drops_pending,
-    "deaf_to_schemas": _deaf_to_schemas, "knows_packed_2": _knows_packed_2,
+    "small_hold": _small_hold, "ack_first": _ack_first, "float_money": _float_money, "drops_pending": _drops_pending, "rates_again": _rates_again,
+    "longest_first": _longest_first, "deaf_to_schemas": _deaf_to_schemas, "knows_packed_2": _knows_packed_2,
 }  # fmt: skip
 
 
