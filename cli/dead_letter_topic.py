@@ -13,7 +13,7 @@ import heapq
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -44,6 +44,7 @@ ELASTICSEARCH_PATIENCE_S = 60.0
 T = TypeVar("T")
 Record: TypeAlias = Any  # an aiokafka ConsumerRecord; the library has no types to follow
 Position = tuple[int, int]  # partition and offset on the dead-letter topic
+Sent = tuple[str, int, int, Reason]  # a record of a source, published again because of letters with this reason
 
 
 class Found(NamedTuple):
@@ -55,6 +56,30 @@ class Found(NamedTuple):
     replayed: bool = False
 
 
+class Holders:
+    """The letters that hold the bytes of their record, the last one of each source: those for which it holds them come behind it."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[int, str, int], tuple[DeadLetter, Position]] = {}
+
+    def of(self, letter: DeadLetter, position: Position) -> tuple[DeadLetter, Position] | None:
+        """The letter with the bytes of this one's record, and its place; None when retention has taken it. To be asked of every letter."""
+        source = position[0], letter.topic, letter.partition
+        if letter.held_by is None:
+            self._last[source] = letter, position
+            return letter, position
+        found = self._last.get(source)
+        return found if found is not None and (found[0].offset, found[0].index) == (letter.offset, letter.held_by) else None
+
+    def whole(self, letter: DeadLetter, position: Position) -> DeadLetter | None:
+        """The letter with the bytes of its record; None when they are not there any more."""
+        found = self.of(letter, position)
+        if found is None or found[0] is letter:
+            return None if found is None else letter
+        held = found[0]
+        return replace(letter, value=held.value, key=held.key, headers=held.headers, cut=held.cut)
+
+
 class Scan:
     """What a pass over the dead-letter topic found."""
 
@@ -62,6 +87,7 @@ class Scan:
         self.letters: list[Found] = []  # the newest, oldest first
         self.reasons: Counter[str] = Counter()  # of all that match
         self.origins: dict[Position, str] = {}  # of all that match, if they were asked for
+        self.holders: dict[Position, Position] = {}  # of those whose bytes are in another letter, where it is
         self.replayed: set[Position] = set()
         self.waiting: Counter[str] = Counter()  # reasons of those that were not replayed, if all were asked for
         self.foreign = 0  # records that are neither dead letters nor markers
@@ -114,6 +140,7 @@ async def scan(
     heap: list[tuple[int, Position, Found]] = []
     markers: dict[tuple[int, str], int] = {}
     reasons: dict[Position, str] = {}
+    holders = Holders()
     if starts:
         async with aclosing(_records(config, starts)) as records:
             async for partition, record in records:
@@ -125,15 +152,19 @@ async def scan(
                 except BadInput:
                     found.foreign += 1
                     continue
+                position = (partition, record.offset)
+                holder = holders.of(letter, position)
                 if not wanted(letter):
                     continue
-                position = (partition, record.offset)
                 found.reasons[letter.reason.value] += 1
                 if every:
                     found.origins[position], reasons[position] = origin_of(letter), letter.reason.value
+                    if holder is not None and holder[1] != position:
+                        found.holders[position] = holder[1]
                 if newest:
-                    kept = letter if values else replace(letter, value=None, headers=())
-                    heapq.heappush(heap, (letter.rejected_at, position, Found(position, kept, len(letter.value or b""))))
+                    whole = holders.whole(letter, position) or letter
+                    kept = whole if values else replace(letter, value=None, headers=())
+                    heapq.heappush(heap, (letter.rejected_at, position, Found(position, kept, whole.cut or len(whole.value or b""))))
                     if len(heap) > newest:
                         heapq.heappop(heap)
 
@@ -210,8 +241,11 @@ def marked(record: Record) -> str | None:
     return next((value.decode(errors="replace") for name, value in record.headers if name == REPLAYED), None)
 
 
-async def replay_all(config: Config, chosen: Collection[Position], backfill: str, again: bool) -> Counter[str]:
-    """Replay the letters at these places; counts of `replayed`, `elsewhere` (not our topic) and `refused` (by Elasticsearch)."""
+async def replay_all(config: Config, chosen: Collection[Position], holders: Mapping[Position, Position], backfill: str, again: bool) -> Counter[str]:
+    """Replay the letters at these places; counts of `replayed`, `elsewhere` (not our topic), `refused` (by Elasticsearch) and `cut`.
+
+    holders: where the bytes are of those that do not hold them (Scan.holders).
+    """
     topic, done = Topics.of(config.kafka).dead_letter, Counter[str]()
     producer = AIOKafkaProducer(
         **client_settings(config.kafka), transactional_id=f"{config.kafka.group_id}-dead-letters", max_request_size=20 << 20, linger_ms=5
@@ -219,33 +253,43 @@ async def replay_all(config: Config, chosen: Collection[Position], backfill: str
     try:
         await producer.start()  # from here on nobody else's replay can commit
         starts: dict[TopicPartition, int] = {}
-        for number, offset in chosen:
+        for number, offset in [*chosen, *(holders[each] for each in chosen if each in holders)]:
             starts[TopicPartition(topic, number)] = min(offset, starts.get(TopicPartition(topic, number), offset))
         if not again:
             fresh = await scan(config, lambda _: True, every=True, starts=starts)
             chosen = set(chosen) - fresh.replayed
-        pending, size = list[Found](), 0
+        pending, size, last, sent = list[Found](), 0, Holders(), set[Sent]()
         with progress_bar(len(chosen)) as advance:
             async with aclosing(_records(config, starts)) as records:
                 async for number, record in records:
-                    if (number, record.offset) not in chosen:
+                    position = number, record.offset
+                    if marked(record) is not None:
                         continue
-                    letter = from_kafka(record.key, record.value, record.headers)
-                    pending.append(Found((number, record.offset), letter, len(letter.value or b"")))
-                    size += pending[-1].size
+                    try:
+                        letter = from_kafka(record.key, record.value, record.headers)
+                    except BadInput:
+                        continue
+                    whole = last.whole(letter, position)
+                    if position not in chosen:
+                        continue
+                    if whole is None or whole.cut:
+                        done["cut"] += 1
+                        continue
+                    pending.append(Found(position, whole, len(whole.value or b"")))
+                    size += pending[-1].size if whole.held_by is None else 0  # else it is that of its holder
                     if len(pending) >= LETTERS_PER_TRANSACTION or size >= BYTES_PER_TRANSACTION:
-                        done += await _replay_some(config, producer, pending, backfill)
+                        done += await _replay_some(config, producer, pending, backfill, sent)
                         advance(len(pending))
                         pending, size = [], 0
-            done += await _replay_some(config, producer, pending, backfill)
+            done += await _replay_some(config, producer, pending, backfill, sent)
             advance(len(pending))
     finally:
         await producer.stop()
     return done
 
 
-async def _replay_some(config: Config, producer: AIOKafkaProducer, letters: Sequence[Found], backfill: str) -> Counter[str]:
-    """One transaction: the records and their markers."""
+async def _replay_some(config: Config, producer: AIOKafkaProducer, letters: Sequence[Found], backfill: str, sent: set[Sent]) -> Counter[str]:
+    """One transaction: the records and their markers. A record whose bytes several letters share (`sent`) is published for the first one."""
     if not letters:
         return Counter()
     topics, now, done = Topics.of(config.kafka), time.time_ns(), Counter[str]()
@@ -256,8 +300,10 @@ async def _replay_some(config: Config, producer: AIOKafkaProducer, letters: Sequ
             if each.position in refused or (record is None and each.letter.topic != topics.rated):
                 done["refused" if each.position in refused else "elsewhere"] += 1
                 continue
-            if record is not None:
+            this = each.letter.topic, each.letter.partition, each.letter.offset, each.letter.reason
+            if record is not None and not (each.letter.held_by is not None and this in sent):
                 await producer.send(record.topic, record.value, record.key, record.partition, headers=record.headers)
+                sent.add(this)
             key, value, headers = marker(origin_of(each.letter), now)
             await producer.send(topics.dead_letter, value, key, each.position[0], headers=headers)
             done["replayed"] += 1

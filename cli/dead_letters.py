@@ -118,10 +118,12 @@ def replay(path: str | None, origins: Sequence[str], reason: str | None, every: 
         click.echo("what is too old will be rejected again; --backfill NAME lets it count")
     if not asked and not yes:
         click.confirm(f"Replay {len(chosen)} dead letters?", abort=True)
-    done = on_kafka(config, lambda: replay_all(config, chosen, backfill or "", again))
+    done = on_kafka(config, lambda: replay_all(config, chosen, found.holders, backfill or "", again))
     click.echo(f"replayed {done['replayed']}; what fails again becomes a new dead letter: ratemill dead-letters list --since 5m")
     if done["elsewhere"]:
         click.echo(f"{done['elsewhere']} left out: this configuration does not read the topics they came from (kafka.raw_topics)", err=True)
+    if done["cut"]:
+        click.echo(f"{done['cut']} left out: their bytes are not kept whole, or no more; publish the usage anew, in smaller records", err=True)
     if done["refused"]:
         raise Unavailable(f"{done['refused']} line items were refused by Elasticsearch again; see docs/operations.md on bad_line_item")
 
@@ -215,6 +217,8 @@ def in_full(found: Found) -> list[str]:
     ]
     if letter.value is None:
         return [*lines, "value       null"]
+    if letter.cut:
+        lines.append(f"record      {letter.cut:,} bytes: larger than any that can count, so only the first bytes of its value are kept")
     cut = "" if len(letter.value) <= SHOWN_BYTES else f", the first {SHOWN_BYTES:,} of them here; --raw writes all"
     return [*lines, f"value       {len(letter.value):,} bytes{cut}", *shown_bytes(letter.value[:SHOWN_BYTES])]
 

@@ -22,6 +22,7 @@ import msgspec
 from .errors import BadInput, Rejection
 from .quantity import parse_quantity
 from .usage_event import UsageEvent, canonical_map
+from .versions import refuse_newer
 
 __all__ = [
     "Amend",
@@ -40,6 +41,7 @@ __all__ = [
     "month_text",
 ]
 
+SCHEMA = 1  # not written yet: a record without one has schema 1
 MAX_TEXT = 1_024  # characters of an author, a reason, a name
 _ID = re.compile(r"[0-9a-f]{32}").fullmatch
 _MONTH = re.compile(r"(2[01][0-9]{2})-(0[1-9]|1[0-2])").fullmatch
@@ -209,8 +211,9 @@ def encode_control(record: ControlRecord) -> bytes:
     return _encode(record)
 
 
-def decode_control(value: bytes) -> ControlRecord:
-    """Inverse of `encode_control`. Raises BadInput, one line, for anything else."""
+def decode_control(value: bytes, where: str = "a control record") -> ControlRecord:
+    """Inverse of `encode_control`. Raises NewerSchema for a schema to come, BadInput, one line, for anything else."""
+    refuse_newer(value, SCHEMA, where)
     try:
         record: ControlRecord = _decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

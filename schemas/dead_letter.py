@@ -1,5 +1,8 @@
 """A dead letter: one rejected event (or record) with the reason, where it came from, and its raw bytes, unchanged.
 
+Of a record with several rejected events the bytes are kept once, in the letter of the first of them; the others name it. A record
+beyond any limit that a configuration may have is kept in part: it can never count, and its letter must fit into Kafka.
+
 On Kafka the value is the original value, byte for byte, and everything else is in headers, so a replay needs no
 unpacking:
 
@@ -9,6 +12,8 @@ unpacking:
     ratemill-key                      the original key; absent when there was none
     ratemill-null: 1                  the original value was null, and b"" stands for it
     ratemill-original-NAME            every original header, in order
+    ratemill-held-by                  index of the letter of the same record that holds its key, value and headers; they are not here
+    ratemill-cut                      bytes of the whole record, of which only the first ones of the value are here
 
 The key is `topic/partition/offset/index`: one event has one dead letter, however often it is read again.
 """
@@ -16,18 +21,24 @@ The key is `topic/partition/offset/index`: one event has one dead letter, howeve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import BadInput, Reason
 
-__all__ = ["DeadLetter", "from_kafka", "to_kafka"]
+__all__ = ["CUT_TO", "DeadLetter", "from_kafka", "held_once", "to_kafka"]
 
 _PREFIX = "ratemill-original-"
+VALUE_LIMIT = 16 << 20  # bytes: rating.max_record_bytes is at most this
+REST_LIMIT = 1 << 18  # bytes of key and headers; each header grows by the prefix
+CUT_TO = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Why, whence, and what. rejected_at: nanoseconds since 1970, UTC, passed in. index: -1 for the whole record."""
+    """Why, whence, and what. rejected_at: nanoseconds since 1970, UTC, passed in. index: -1 for the whole record.
+
+    held_by: index of the letter that holds the bytes of the record, None where this one does. cut: bytes of the whole record, 0: it is here.
+    """
 
     reason: Reason
     detail: str
@@ -40,6 +51,30 @@ class DeadLetter:
     format: str = ""
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
+    held_by: int | None = None
+    cut: int = 0
+
+
+def held_once(letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+    """The letters of some records, those of each record side by side, and its bytes in the first of them; what is beyond limits is cut."""
+    found: list[DeadLetter] = []
+    holder: DeadLetter | None = None
+    for letter in sorted(letters, key=lambda each: (each.topic, each.partition, each.offset)):
+        if holder is None or (letter.topic, letter.partition, letter.offset) != (holder.topic, holder.partition, holder.offset):
+            holder = letter
+        if letter is holder or letter.value is not holder.value:  # other bytes: not the record, but an event of it in the plain form
+            found.append(_cut(letter))
+        else:
+            found.append(replace(letter, value=b"", key=None, headers=(), held_by=holder.index))
+    return found
+
+
+def _cut(letter: DeadLetter) -> DeadLetter:
+    value = letter.value or b""
+    rest = len(letter.key or b"") + sum([len(name.encode()) + len(text) + len(_PREFIX) for name, text in letter.headers])
+    if len(value) <= VALUE_LIMIT and rest <= REST_LIMIT:
+        return letter
+    return replace(letter, value=value[:CUT_TO], key=None, headers=(), cut=len(value) + rest)
 
 
 def to_kafka(dead_letter: DeadLetter) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
@@ -57,6 +92,10 @@ def to_kafka(dead_letter: DeadLetter) -> tuple[bytes, bytes, list[tuple[str, byt
     ]
     if d.key is not None:
         headers.append(("ratemill-key", d.key))
+    if d.held_by is not None:
+        headers.append(("ratemill-held-by", str(d.held_by).encode()))
+    if d.cut:
+        headers.append(("ratemill-cut", str(d.cut).encode()))
     if d.value is None:
         headers.append(("ratemill-null", b"1"))
     headers.extend((_PREFIX + name, value) for name, value in d.headers)
@@ -94,6 +133,8 @@ def from_kafka(key: bytes | None, value: bytes | None, headers: Sequence[tuple[s
         format=_text(found, "ratemill-format"),
         key=found.get("ratemill-key"),
         headers=tuple(originals),
+        held_by=_number(found, "ratemill-held-by") if "ratemill-held-by" in found else None,
+        cut=_number(found, "ratemill-cut") if "ratemill-cut" in found else 0,
     )
 
 

@@ -5,6 +5,7 @@
     │   ├── BadPriceBook          every mistake of a price book, with file and line
     │   └── BadConfig             every mistake of the configuration, at once
     ├── Rejection                 one event (or record) that goes to the dead letters
+    ├── NewerSchema               a record that a newer Ratemill wrote            exit status 2
     └── Unavailable               Kafka, Elasticsearch or a file is not there (retriable)  exit status 1
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-__all__ = ["BadConfig", "BadInput", "BadPriceBook", "RatemillError", "Reason", "Rejection", "Unavailable"]
+__all__ = ["BadConfig", "BadInput", "BadPriceBook", "NewerSchema", "RatemillError", "Reason", "Rejection", "Unavailable"]
 
 
 class RatemillError(Exception):
@@ -43,6 +44,17 @@ class BadPriceBook(BadInput):
     def __init__(self, mistakes: list[str]) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = mistakes
+
+
+class NewerSchema(RatemillError):
+    """A record that a newer Ratemill wrote, in a form that this one cannot read. Never a dead letter: it is as good as any other."""
+
+    exit_status: ClassVar[int] = 2  # starting again does not help
+
+    def __init__(self, where: str, found: int, known: int) -> None:
+        super().__init__(
+            f"{where} has schema {found}, this Ratemill knows schemas up to {known}; a newer one wrote it, and nothing was changed: upgrade this one"
+        )
 
 
 class Unavailable(RatemillError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from .errors import NewerSchema
 from .times import format_time
 from .usage_event import UsageEvent
 
@@ -25,19 +26,28 @@ class PackedEvents(msgspec.Struct, array_like=True, gc=False):
     events: list[UsageEvent]
 
 
+class _Head(msgspec.Struct, array_like=True, gc=False):
+    version: int
+
+
+VERSION = 1
 _encode = msgspec.msgpack.Encoder(decimal_format="string").encode
+_decode_head = msgspec.msgpack.Decoder(_Head).decode
 _decode = msgspec.msgpack.Decoder(PackedEvents).decode
 
 
 def pack(topic: str, partition: int, offsets: list[int], indexes: list[int], events: list[UsageEvent]) -> bytes:
     """One record's value."""
-    return _encode(PackedEvents(1, topic, partition, offsets, indexes, events))
+    return _encode(PackedEvents(VERSION, topic, partition, offsets, indexes, events))
 
 
-def unpack(value: bytes) -> PackedEvents:
-    """Inverse of `pack`. Raises msgspec.MsgspecError for anything else."""
+def unpack(value: bytes, where: str = "a record of packed events") -> PackedEvents:
+    """Inverse of `pack`. Raises NewerSchema for a version to come, msgspec.MsgspecError for anything else."""
+    version = _decode_head(value).version
+    if version > VERSION:
+        raise NewerSchema(where, version, VERSION)
     packed = _decode(value)
-    if packed.version != 1 or not len(packed.events) == len(packed.offsets) == len(packed.indexes):
+    if version != VERSION or not len(packed.events) == len(packed.offsets) == len(packed.indexes):
         raise msgspec.ValidationError(f"packed events of version {packed.version} are not known here")
     return packed
 

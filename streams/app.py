@@ -24,13 +24,14 @@ from ..sinks.elasticsearch import ElasticsearchSink
 from ..sinks.periods import ClosedPeriods, write_closed
 from .config import Config
 from .control_topic import Controls
-from .lanes.base import Batch, Context, Lane
+from .lanes.base import CUT_S, Batch, Context, Lane
 from .lanes.index import IndexLane
 from .lanes.normalize import NormalizeLane
 from .lanes.rate import RateLane
 from .metrics import Metrics
 from .prices_topic import Books
 from .sink_metrics import PrometheusSinkMetrics
+from .stopping import COMMITTED_S, LEFT_S, Stop
 from .topics import Topics
 
 __all__ = ["RatemillWorker"]
@@ -58,6 +59,7 @@ class RatemillWorker:
         self._sink: ElasticsearchSink | None = None
         self._starting_sink: asyncio.Future[None] | None = None
         self._changing = asyncio.Lock()
+        self._leaving = False
         self.app = self._faust_app()
 
     def _faust_app(self) -> Any:
@@ -113,6 +115,8 @@ class RatemillWorker:
     async def _on_assigned(self, _app: Any, assigned: set[TP], **_: Any) -> None:
         async with self._changing:
             await self._stop_lanes()
+            if self._leaving:
+                return
             for name, (kind, number, tps) in self._plan(assigned).items():
                 lane = self._kept.get(name)
                 if lane is None or set(lane.sources) != set(tps):
@@ -162,8 +166,8 @@ class RatemillWorker:
             metrics=PrometheusSinkMetrics(self.metrics),
         )
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set. Raises what made Faust crash."""
+    async def run(self, stop: Stop) -> None:
+        """Work until the end is asked for, then leave. Raises what made Faust crash."""
         self.books.start()
         self.controls.start()
         if "index" in self.config.worker.agents:
@@ -171,7 +175,7 @@ class RatemillWorker:
             # Waits for Elasticsearch, and nothing waits for it: writing makes sure of its index by itself.
             self._starting_sink = asyncio.ensure_future(self._sink.start())
         starting = asyncio.ensure_future(self.app.start())
-        stopping = asyncio.ensure_future(stop.wait())
+        stopping = asyncio.ensure_future(stop.event.wait())
         watching = asyncio.ensure_future(self._watch())
         telling = asyncio.ensure_future(self._tell_closed())
         try:
@@ -182,19 +186,33 @@ class RatemillWorker:
             await asyncio.wait({crashed, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
             if watching.done():
                 watching.result()
-            if not stop.is_set() and self.app.crash_reason is not None:
+            if not stop.asked and self.app.crash_reason is not None:
                 raise self.app.crash_reason
         finally:
             watching.cancel()
             telling.cancel()
-            async with self._changing:
-                await self._stop_lanes()
-            await self.app.stop()
-            await self.books.stop()
-            await self.controls.stop()
-            if self._sink is not None and self._starting_sink is not None:
-                self._starting_sink.cancel()
-                await self._sink.close()
+            await self._leave(stop)
+
+    async def _leave(self, stop: Stop) -> None:
+        """Commit what was taken, leave the group, close everything; what does not answer is left behind when its time is over."""
+        stop.begin()
+        self._leaving = True
+        try:
+            async with asyncio.timeout(stop.left(COMMITTED_S) + CUT_S):
+                async with self._changing:
+                    lanes, self._lanes = set(self._lanes.values()), {}
+                    await asyncio.gather(*(lane.conclude(stop.left(COMMITTED_S)) for lane in lanes))
+        except TimeoutError:
+            self.log.warning("lanes_cut_off")
+        self.log.info("lanes_ended", seconds=round(stop.seconds(), 2))
+        closing = [self.app.stop(), self.books.stop(), self.controls.stop()]
+        if self._sink is not None and self._starting_sink is not None:
+            self._starting_sink.cancel()
+            closing.append(self._sink.close())
+        done, open_ = await asyncio.wait([asyncio.ensure_future(one) for one in closing], timeout=stop.left(LEFT_S))
+        for error in filter(None, (one.exception() for one in done)):
+            self.log.warning("not_closed", detail=repr(error))
+        self.log.info("group_left", seconds=round(stop.seconds(), 2), left_behind=len(open_))
 
     async def _tell_closed(self) -> None:
         """Let readers of Elasticsearch know which months are final."""
@@ -217,6 +235,8 @@ class RatemillWorker:
         """Raise what killed a lane; publish lag and queue lengths every second."""
         while True:
             await asyncio.sleep(1)
+            self.books.check()
+            self.controls.check()
             for lane in set(self._lanes.values()):
                 lane.check()
                 self.metrics.queued.labels(lane.name).set(lane.queued)

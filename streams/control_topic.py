@@ -94,9 +94,9 @@ class Controls(Follower):
         return found
 
     def take(self, offset: int, value: bytes | None) -> None:
-        """Take a record of the topic in. What is not a control record is logged and left out."""
+        """Take a record of the topic in. What is not a control record is logged and left out. Raises NewerSchema."""
         try:
-            record: ControlRecord = decode_control(value or b"")
+            record: ControlRecord = decode_control(value or b"", f"the request or receipt at {self._topic}/0/{offset}")
         except BadInput as error:
             self._log.error("control_record_refused", topic=self._topic, offset=offset, detail=str(error))
             return
@@ -107,6 +107,9 @@ class Controls(Follower):
         else:
             self._places[record.id] = len(self._requests)
             self._requests.append((offset, record))
+        self.halted()
+
+    def halted(self) -> None:
         changed, self.changed = self.changed, asyncio.Event()
         changed.set()
 
@@ -135,6 +138,7 @@ async def wait_for_receipts(
         seen = 0
         while seen < len(wanted):
             changed = controls.changed
+            controls.check()
             if len(receipts := found()) > seen:
                 seen = len(receipts)
                 progress(receipts)

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from ..schemas.errors import Unavailable
+from ..schemas.errors import NewerSchema, Unavailable
 from .config import Config
 from .topics import client_settings
 
@@ -29,11 +29,15 @@ class Follower:
         self._next = 0  # offset
         self._caught_up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._newer: NewerSchema | None = None
         self._log = structlog.get_logger(f"ratemill.{name}")
 
     def record(self, record: Any) -> None:
-        """Take a record of the topic in; whatever it holds, this must not fail."""
+        """Take a record of the topic in; whatever it holds, this must not fail. NewerSchema ends the following: see `check`."""
         raise NotImplementedError
+
+    def halted(self) -> None:
+        """Called when `check` has something to raise from now on."""
 
     def start(self) -> None:
         """Begin to follow the topic."""
@@ -45,12 +49,18 @@ class Follower:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=5)
 
+    def check(self) -> None:
+        """Raises NewerSchema when the topic says something that a newer Ratemill must be asked about: what follows it is not known here."""
+        if self._newer is not None:
+            raise self._newer
+
     async def ready(self) -> None:
-        """Wait until everything written before the start is known. Raises Unavailable after a minute."""
+        """Wait until everything written before the start is known. Raises NewerSchema, and Unavailable after a minute."""
         try:
             await asyncio.wait_for(self._caught_up.wait(), READY_S)
         except TimeoutError as error:
             raise Unavailable(f"topic {self._topic} could not be read to its end within {READY_S:g} s; trying again") from error
+        self.check()
 
     async def _follow(self) -> None:
         tp = TopicPartition(self._topic, 0)
@@ -71,6 +81,11 @@ class Follower:
                         for record in records:
                             self._next = record.offset + 1
                             self.record(record)
+            except NewerSchema as error:
+                self._newer = error
+                self._caught_up.set()
+                self.halted()
+                return
             except Exception as error:
                 # Whatever it was: a worker cannot do without what the topic says, so this goes on trying for as long as it lives.
                 self._log.warning(f"{self._name}_topic_unavailable", detail=repr(error))

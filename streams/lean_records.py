@@ -1,30 +1,97 @@
-"""Records as the C parser makes them, without a copy into a dataclass each: half the cost of consuming.
+"""Records as the C parser makes them, without a copy into a dataclass each, and header names that are no UTF-8.
 
 aiokafka wraps every parsed record in a `ConsumerRecord` of eleven fields. The parsed record already has what Ratemill reads
-(offset, timestamp, key, value, headers), so the wrapper is left out in this process. It is one method of aiokafka's; should a
-version of it no longer look as expected, the wrapper stays and only speed is lost.
+(offset, timestamp, key, value, headers), so the wrapper is left out in this process: half the cost of consuming.
+
+The parser refuses a header whose name is not UTF-8, which some producers can write and brokers take: the partition would stand still
+at that record for ever, and its worker with it. Such a fetch is read once more, by aiokafka's parser in Python, with the bytes in
+question escaped.
+
+Both are changes to insides of aiokafka. Should a version of it no longer look as expected, it stays as it is.
 """
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 from aiokafka.consumer import fetcher
+from aiokafka.record import default_records, memory_records
 
 __all__ = ["use_lean_records"]
 
-_NEEDED = ("_consumer_record", "_unpack_records")
+_NEEDED = ("_consumer_record", "_unpack_records", "__next__")
 
 
 def use_lean_records() -> bool:
     """Switch it on for all consumers of this process; False when this aiokafka does not fit."""
     records: Any = getattr(fetcher, "PartitionRecords", None)
-    if records is None or not all(hasattr(records, name) for name in _NEEDED):
+    memory: Any = getattr(fetcher, "MemoryRecords", None)
+    lenient = _lenient_records()
+    if records is None or memory is None or lenient is None or not all(hasattr(records, name) for name in _NEEDED):
         return False
+
+    class KeptRecords(memory):  # type: ignore[misc]
+        def __init__(self, data: bytes) -> None:
+            super().__init__(data)
+            self.data = data
 
     class LeanRecords(records):  # type: ignore[misc]
         def _consumer_record(self, tp: Any, record: Any) -> Any:
             return record
 
+        def __next__(self) -> Any:
+            try:
+                return super().__next__()
+            except UnicodeDecodeError:
+                self._records: Any = lenient(_from(self._records.data, self.next_fetch_offset))
+                self._records_iterator = self._unpack_records()
+                return super().__next__()
+
+    fetcher.MemoryRecords = KeptRecords
     fetcher.PartitionRecords = LeanRecords
     return True
+
+
+def _from(data: bytes, offset: int) -> bytes:
+    """The record batches of a fetch from the one on that holds an offset."""
+    at = 0
+    while at + 27 <= len(data):
+        base, length = struct.unpack_from(">qi", data, at)
+        (last,) = struct.unpack_from(">i", data, at + 23)
+        if base + last >= offset:
+            break
+        at += 12 + length
+    return data[at:]
+
+
+class _Text(bytes):
+    def decode(self, *_: Any) -> str:
+        return super().decode("utf-8", "backslashreplace")
+
+
+class _Buffer(bytearray):
+    def __getitem__(self, at: Any) -> Any:
+        found = super().__getitem__(at)
+        return _Text(found) if isinstance(at, slice) else found
+
+
+def _lenient_records() -> Any:
+    """aiokafka's parser in Python, with a decoding of header names that takes any bytes; None when there is no such parser."""
+    records: Any = getattr(memory_records, "_MemoryRecordsPy", None)
+    batch: Any = getattr(default_records, "_DefaultRecordBatchPy", None)
+    if records is None or batch is None or not all(hasattr(batch, name) for name in ("_maybe_uncompress", "_read_msg")):
+        return None
+
+    class LenientBatch(batch):  # type: ignore[misc]
+        def _maybe_uncompress(self) -> None:
+            super()._maybe_uncompress()
+            self._buffer: Any = _Buffer(self._buffer)
+
+    class LenientRecords(records):  # type: ignore[misc]
+        def next_batch(self, *_: Any) -> Any:
+            found = getattr(self, "_next_slice")  # noqa: B009
+            self._cache_next()
+            return LenientBatch(found)
+
+    return LenientRecords

@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from ..metering.tariff import EMPTY_TARIFF, Tariff, parse_tariff
 from ..pricing.book import PriceBook
 from ..schemas.errors import BadPriceBook, Unavailable
+from ..schemas.versions import refuse_newer
 from .config import Config
 from .following import Follower
 from .restore import read_to_end
@@ -26,7 +27,10 @@ from .topics import Topics, client_settings, ensure_topics
 __all__ = ["Books", "InForce", "Published", "PublishedBook", "end_draft", "in_force", "is_draft", "publish_book", "read_published"]
 
 
-class PublishedBook(msgspec.Struct):
+SCHEMA = 1
+
+
+class PublishedBook(msgspec.Struct, tag_field="schema", tag=SCHEMA):
     """A published version: the text as it was checked, who published it, and why."""
 
     text: str  # "" ends the draft
@@ -104,13 +108,14 @@ async def end_draft(config: Config, author: str, reason: str) -> None:
 
 
 async def read_published(config: Config) -> list[Published]:
-    """Everything published so far, drafts too, in the order of the topic. Raises Unavailable, Unsettled."""
+    """Everything published so far, drafts too, in the order of the topic. Raises Unavailable, Unsettled, NewerSchema."""
     await ensure_topics(config)
+    topic = Topics.of(config.kafka).prices
     found: list[Published] = []
-    async for _, records in read_to_end(config.kafka, {TopicPartition(Topics.of(config.kafka).prices, 0): 0}):
+    async for _, records in read_to_end(config.kafka, {TopicPartition(topic, 0): 0}):
         for record in records:
             try:
-                found.append(_read(record.value))
+                found.append(_read(record.value, topic, record.offset))
             except (msgspec.MsgspecError, BadPriceBook):
                 continue  # refused by every worker too, which says so in its log
     return found
@@ -124,8 +129,9 @@ def is_draft(value: bytes | None) -> bool:
         return False
 
 
-def _read(value: bytes | None) -> Published:
-    """Raises msgspec.MsgspecError, BadPriceBook."""
+def _read(value: bytes | None, topic: str, offset: int) -> Published:
+    """Raises NewerSchema, msgspec.MsgspecError, BadPriceBook."""
+    refuse_newer(value or b"", SCHEMA, f"the price book at {topic}/0/{offset}")
     record = _decode(value or b"")
     ends = record.draft and not record.text
     return Published(record, None if ends else record.tariff())
@@ -154,7 +160,7 @@ class Books(Follower):
         self._in_force = InForce()
 
     def record(self, record: Any) -> None:
-        self._take(record.key, record.value)
+        self._take(record.key, record.value, record.offset)
 
     @property
     def latest(self) -> Tariff | None:
@@ -173,9 +179,9 @@ class Books(Follower):
             raise Unavailable(f"price book {digest[:12]} is not on topic {self._topic}; publish it again")
         return book
 
-    def _take(self, key: bytes | None, value: bytes | None) -> None:
+    def _take(self, key: bytes | None, value: bytes | None, offset: int = 0) -> None:
         try:
-            found = _read(value)
+            found = _read(value, self._topic, offset)
         except (msgspec.MsgspecError, BadPriceBook) as error:
             self._log.error("price_book_refused", key=(key or b"").decode(errors="replace"), detail=str(error).splitlines()[0])
             return

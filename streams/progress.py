@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import msgspec
 
+from ..schemas.versions import refuse_newer
+
 __all__ = ["Counters", "Progress", "decode_progress", "encode_progress"]
+
+SCHEMA = 1
 
 
 class Counters(msgspec.Struct, omit_defaults=True):
@@ -24,8 +28,11 @@ class Counters(msgspec.Struct, omit_defaults=True):
         return self.received == self.counted + self.duplicates + self.dead_lettered
 
 
-class Progress(msgspec.Struct, omit_defaults=True):
-    """State of one lane (an agent on one partition) as of its last commit."""
+class Progress(msgspec.Struct, omit_defaults=True, tag_field="schema", tag=SCHEMA):
+    """State of one lane (an agent on one partition) as of its last commit.
+
+    It is written as {"schema": 1, …}, and that is the schema of everything in the same transaction: of the changelogs too.
+    """
 
     lane: str  # "rate-0", "normalize-usage.raw.aws-3", "index-2"
     revision: int = 0  # commits so far; x_Revision of the line items of the last one
@@ -54,6 +61,7 @@ def encode_progress(progress: Progress) -> bytes:
     return _encode(progress)
 
 
-def decode_progress(value: bytes) -> Progress:
-    """Inverse of `encode_progress`. Raises msgspec.MsgspecError."""
+def decode_progress(value: bytes, where: str = "a progress record") -> Progress:
+    """Inverse of `encode_progress`. Raises NewerSchema for a schema to come, msgspec.MsgspecError for anything else."""
+    refuse_newer(value, SCHEMA, where)
     return _decode(value)

@@ -15,7 +15,7 @@ from .ledger import Unsettled
 from .progress import Progress, decode_progress
 from .topics import client_settings
 
-__all__ = ["Span", "bounds", "read_progress", "read_to_end", "spans"]
+__all__ = ["Span", "bounds", "place", "read_progress", "read_to_end", "spans"]
 
 STALLED_S = 90.0  # longer than a transaction of a stopped worker can stay open (ledger.TRANSACTION_TIMEOUT_S, and the broker looks every 10 s)
 
@@ -114,11 +114,20 @@ async def _asking(kafka: KafkaConfig, tps: list[TopicPartition]) -> AsyncIterato
         await consumer.stop()
 
 
+def place(lane: str, topic: str, partition: int, offset: int) -> str:
+    """Where a progress record stands, for an error."""
+    return f"the progress of {lane} at {topic}/{partition}/{offset}"
+
+
 async def read_progress(kafka: KafkaConfig, topic: str, partition: int, lane: str) -> Progress:
-    """The last committed progress of a lane, from the partition of the progress topic it writes to; a new one when there is none."""
+    """The last committed progress of a lane, from the partition of the progress topic it writes to; a new one when there is none.
+
+    Raises Unsettled; NewerSchema, when a newer Ratemill wrote it.
+    """
     last: bytes | None = None
+    where = ""
     async for _, records in read_to_end(kafka, {TopicPartition(topic, partition): 0}):
         for record in records:
             if record.key == lane.encode() and record.value is not None:
-                last = record.value
-    return decode_progress(last) if last else Progress(lane)
+                last, where = record.value, place(lane, topic, partition, record.offset)
+    return decode_progress(last, where) if last else Progress(lane)

@@ -1,11 +1,13 @@
 """State of one partition on the local disk: a RocksDB that may be lost at any time, because the changelogs hold all of it.
 
 The write-ahead log is off. After a crash RocksDB comes back as of its last memtable flush, and since every write batch
-carries the changelog positions that it brings the store to (`POSITION`), restoring continues exactly from there.
+carries the changelog positions that it brings the store to (`POSITION`), restoring continues exactly from there. A store in another
+schema than ours is dropped, which costs the time of restoring it.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ __all__ = ["RocksStore"]
 
 _ID = b"d"  # identity: bucket (4 bytes) + hash -> fingerprint
 _POSITION = b"p"  # changelog topic -> next offset to read
+_SCHEMA = b"p\0schema"  # of this store; no topic has such a name
+SCHEMA = 1  # also of a store that says nothing
 
 
 class RocksStore:
@@ -40,9 +44,16 @@ class RocksStore:
         folder.parent.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._db: Any = Rdict(str(folder), options)  # its type stubs do not know lists of keys, nor that disable_wal is a property
+        found = int(self._db.get(_SCHEMA) or b"1")
+        self.replaced = 0 if found == SCHEMA else found  # the schema of the store that was here before, if it had to go
+        if self.replaced:
+            self._db.close()
+            shutil.rmtree(folder)
+            self._db = Rdict(str(folder), options)
         no_wal: Any = WriteOptions
         self._no_wal = no_wal()
         self._no_wal.disable_wal = True
+        self._db.put(_SCHEMA, b"%d" % SCHEMA, self._no_wal)
         self._buckets = self._find_buckets()
 
     def _find_buckets(self) -> list[bytes]:

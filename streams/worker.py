@@ -16,13 +16,14 @@ from ..pricing.money import EXACT
 from ..schemas.errors import RatemillError
 from .config import Config
 from .logs import set_up_logs
+from .stopping import Stop
 from .topics import ensure_topics
 
 __all__ = ["run_worker"]
 
 
 def run_worker(config: Config) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit status. Raises RatemillError for what a person must mend."""
+    """Run until SIGTERM or SIGINT, and end within stopping.SHUTDOWN_S; returns the exit status. Raises RatemillError for what a person must mend."""
     set_up_logs(config.worker)
     setcontext(EXACT.copy())
     try:
@@ -37,19 +38,20 @@ def run_worker(config: Config) -> int:
 
 
 async def _main(config: Config) -> int:
+    stop = Stop()
+    stop.listen()
+    structlog.get_logger("ratemill.worker").info("checks_topics", kafka=config.kafka.bootstrap)
     from .app import RatemillWorker  # Faust is slow to import, and only workers need it
     from .lean_records import use_lean_records
 
     use_lean_records()
-    partitions = await ensure_topics(config)
+    partitions = await stop.unless(ensure_topics(config))
+    if partitions is None:
+        return 0
     worker = RatemillWorker(config, partitions)
     if config.worker.metrics_port:
         start_http_server(config.worker.metrics_port, config.worker.metrics_host, worker.metrics.registry)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGUSR1, _print_tasks)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _print_tasks)
     # What was imported stays: the collector need not look at it again. Batches of millions of young objects make it run
     # often for nothing; reference counting frees them.
     gc.collect()
@@ -57,7 +59,7 @@ async def _main(config: Config) -> int:
     gc.set_threshold(1_000_000, 50, 100)
     worker.log.info("worker_starts", name=worker.name, agents=config.worker.agents, kafka=config.kafka.bootstrap)
     await worker.run(stop)
-    worker.log.info("worker_stopped")
+    worker.log.info("worker_stopped", seconds=round(stop.seconds(), 2))
     return 0
 
 

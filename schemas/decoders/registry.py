@@ -68,6 +68,8 @@ def decode_record(provider: str, value: bytes | None, headers: Headers, limits: 
 
     A record without headers on the topic for CloudEvents is tried as one plain event first: the usual case pays for nothing else.
     """
+    if headers:
+        headers = [(name, text or b"") for name, text in headers]  # Kafka knows null, whatever the types say
     if value is not None and len(value) > limits.max_record_bytes:
         return [Rejection(Reason.TOO_LARGE, f"the record has {len(value)} bytes; at most {limits.max_record_bytes} are read")]
     if not headers and provider == "cloudevents" and value is not None and value[:1] == b"{" and b'"specversion"' in value:

@@ -27,7 +27,10 @@ __all__ = ["Batch", "Context", "Lane", "size_of"]
 
 QUEUED_RECORDS = 20_000  # per lane; beyond it no more is fetched for it
 QUEUED_BYTES = 32 << 20
+TAKEN_BYTES = 64 << 20  # per lane: a commit is due when what was taken since the last one holds so much
 BEHIND_EVENTS = 20_000  # so many wait in the topics: the lane is catching up
+CUT_S = 0.5  # how long a lane that did not end in time has to close its store
+OR_END_S = 2.0  # how long a lane that is to end still waits for what may take for ever
 FINISH_S = 5.0  # how long a stopped lane may still work on its commit; less than `stop` waits
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 T = TypeVar("T")
@@ -54,9 +57,14 @@ class Batch(NamedTuple):
     records: Sequence[ConsumerRecord[bytes | None, bytes | None]]
 
 
+class Ended(RatemillError):
+    """The lane is to end, and this work was given up: nothing of it counts."""
+
+
 def size_of(batch: Batch) -> int:
     """Bytes that a batch's records hold."""
-    return sum([len(r.value) for r in batch.records if r.value is not None])
+    values = sum([len(r.value) for r in batch.records if r.value is not None]) + sum([len(r.key) for r in batch.records if r.key is not None])
+    return values + sum([len(name) + len(text or b"") for r in batch.records if r.headers for name, text in r.headers])
 
 
 class Lane:
@@ -73,6 +81,7 @@ class Lane:
         self._serials: dict[TopicPartition, list[int]] = {}  # [handed out, received] per source
         self._ready = False
         self._strayed = False
+        self._ending = asyncio.Event()
         self._queue: deque[tuple[Batch, int]] = deque()  # with the bytes each holds
         self._queued = 0
         self._queued_bytes = 0
@@ -82,6 +91,7 @@ class Lane:
         self.pending = 0  # events since the last commit
         self.lag = 0  # records in the sources behind `next_offsets`, as of the last second
         self._taken = 0  # records since the last commit
+        self._taken_bytes = 0
         self._oldest_ms = 0  # when the first of them arrived in Kafka
         self._pending_since = 0.0
 
@@ -125,9 +135,36 @@ class Lane:
             task.cancel()
             await asyncio.wait([task], timeout=within_s)
 
+    async def conclude(self, within_s: float) -> None:
+        """End for good: take no more, commit what was taken. What has not ended in this time is dropped, to be read again."""
+        self._ending.set()
+        self._arrived.set()
+        if self._task is not None and self._ready:  # else nothing was taken
+            await asyncio.wait([self._task], timeout=within_s)
+        await self.stop(CUT_S)
+
+    @property
+    def ending(self) -> bool:
+        """Whether this lane only has to commit what it has taken."""
+        return self._ending.is_set()
+
+    async def or_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of work that may take for ever. Raises Ended when the lane is to end and it does not come."""
+        task, ending = asyncio.ensure_future(work), asyncio.ensure_future(self._ending.wait())
+        try:
+            await asyncio.wait({task, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                await asyncio.wait([task], timeout=OR_END_S)
+            if not task.done():
+                raise Ended(f"{self.name}: given up, because the worker ends")
+            return task.result()
+        finally:
+            task.cancel()
+            ending.cancel()
+
     def room(self) -> bool:
         """May more be fetched for this lane?"""
-        return self._ready and self._queued < QUEUED_RECORDS and self._queued_bytes < QUEUED_BYTES
+        return self._ready and not self.ending and self._queued < QUEUED_RECORDS and self._queued_bytes < QUEUED_BYTES
 
     def serial(self, tp: TopicPartition) -> int:
         """Number of the next batch handed out for a source; `put` checks that none is missing."""
@@ -177,7 +214,7 @@ class Lane:
             self.log.warning("waits_for_its_predecessor")
             await asyncio.wait([before])
         failures = 0
-        while self._task is asyncio.current_task():
+        while self._task is asyncio.current_task() and not self.ending:
             began = time.monotonic()
             try:
                 await self._incarnate()
@@ -186,19 +223,26 @@ class Lane:
                 # and after a session timeout without a rebalance the partition is still ours.
                 self.context.metrics.fenced.inc()
                 self.log.warning("fenced", detail=str(error))
-                await asyncio.sleep(self.context.config.kafka.session_timeout_s * 1.5)
+                await self._pause(self.context.config.kafka.session_timeout_s * 1.5)
             except (Unsettled, Unavailable) as error:
                 failures = 0 if time.monotonic() - began > 60 else failures + 1
                 self.context.metrics.resets.inc()
                 self.log.warning("partition_starts_again", detail=str(error))
-                await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
+                await self._pause(RETRY_S[min(failures, len(RETRY_S) - 1)])
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ending.wait()
+        except TimeoutError:
+            pass
 
     async def _incarnate(self) -> None:
         self.incarnation += 1
         self._queue.clear()
         self._queued = self._queued_bytes = 0
         self._serials = {}
-        self.pending = self._taken = self.lag = 0
+        self.pending = self._taken = self._taken_bytes = self.lag = 0
         try:
             self.next_offsets = await self.own()
             self._strayed = True
@@ -222,20 +266,32 @@ class Lane:
         rating = self.context.config.rating
         await self.idle()
         while self._task is asyncio.current_task():  # a library may swallow our cancellation
-            batch = await self._next(rating.commit_interval_s)
+            batch = None if self.ending else await self._next(rating.commit_interval_s)
             if batch is not None and batch.incarnation < 0:
                 raise Unsettled(f"{self.name}: a fetched batch was lost; reading again from the last commit")
             if batch is not None and (batch := self.admit(batch)).records:
                 if not self.pending:
                     self._pending_since = time.monotonic()
                     self._oldest_ms = batch.records[0].timestamp
-                self.pending += await self.take(batch)
-                self._taken += len(batch.records)
-                self.next_offsets[batch.tp] = batch.records[-1].offset + 1
-            if self.pending and (self.pending >= rating.commit_events or time.monotonic() - self._pending_since >= self._interval()):
+                try:
+                    self.pending += await self.take(batch)
+                    self._taken += len(batch.records)
+                    self._taken_bytes += size_of(batch)
+                    self.next_offsets[batch.tp] = batch.records[-1].offset + 1
+                except Ended as ended:
+                    self.log.info("given_up", detail=str(ended))
+            if self.pending and (self.ending or self._due()):
                 await self._commit()
+            if self.ending:
+                return
             if not self.pending:
                 await self.idle()
+
+    def _due(self) -> bool:
+        """Whether a commit is due: by number of events, by bytes, or by time."""
+        if self.pending >= self.context.config.rating.commit_events or self._taken_bytes >= TAKEN_BYTES:
+            return True
+        return time.monotonic() - self._pending_since >= self._interval()
 
     def _interval(self) -> float:
         """Seconds between commits: while far behind, longer ones, because each restates the windows that are still filling."""
@@ -266,7 +322,7 @@ class Lane:
     async def _commit(self) -> None:
         began = time.monotonic()
         await self.finish(self.commit())
-        self.pending = self._taken = 0
+        self.pending = self._taken = self._taken_bytes = 0
         metrics, agent = self.context.metrics, self.name.split("-")[0]
         metrics.commit_seconds.labels(agent).observe(time.monotonic() - began)
         metrics.stage_seconds.labels(agent).observe(max(0.0, self.context.clock_ns() / 1e9 - self._oldest_ms / 1e3))

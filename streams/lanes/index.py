@@ -39,14 +39,14 @@ class IndexLane(Lane):
         return {self._source: self._progress.next_offsets.get(self._source.topic, 0)}
 
     async def take(self, batch: Batch) -> int:
-        """Write a batch and wait until Elasticsearch has it, however long that takes."""
+        """Write a batch and wait until Elasticsearch has it, however long that takes. Raises Ended."""
         items = [record.value for record in batch.records if record.value is not None]
-        refused = await self._sink.write(items)
+        refused = await self.or_end(self._sink.write(items))
         now = self.context.clock_ns()
         if refused:
-            records = {record.value: record for record in batch.records}
+            records = {id(record.value): record for record in batch.records}  # not by value: two may be alike
             for item in refused:
-                record = records[item.item if isinstance(item.item, bytes) else bytes(item.item)]  # type: ignore[call-overload]
+                record = records[id(item.item)]
                 rejection = Rejection(Reason.BAD_LINE_ITEM, f"Elasticsearch answered {item.status}: {item.reason}"[:500])
                 self._dead.append(dead_letter(rejection, batch.tp.topic, batch.tp.partition, record.offset, 0, record.value, record.key, (), now))
         counters = self._progress.of(batch.tp.topic)

@@ -15,4 +15,5 @@ def dead_letter(
     headers: Sequence[tuple[str, bytes]], now_ns: int,
 ) -> DeadLetter:  # fmt: skip
     """The dead letter of event `index` of a record; the detail is cut to what a header should hold."""
-    return DeadLetter(rejection.reason, rejection.detail[:1_000], topic, partition, offset, index, value, now_ns, "", key, tuple(headers))
+    kept = tuple([(name, text or b"") for name, text in headers])  # Kafka knows null, whatever the types say
+    return DeadLetter(rejection.reason, rejection.detail[:1_000], topic, partition, offset, index, value, now_ns, "", key, kept)

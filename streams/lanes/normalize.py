@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from aiokafka import TopicPartition
 
-from ...schemas.dead_letter import DeadLetter, to_kafka
+from ...schemas.dead_letter import DeadLetter, held_once, to_kafka
 from ...schemas.packed import pack
 from ...schemas.usage_event import UsageEvent
 from ..ledger import Out, Record
@@ -19,6 +19,7 @@ from .partitions import account_partition
 __all__ = ["NormalizeLane"]
 
 EVENTS_PER_RECORD = 500
+BYTES_PER_RECORD = 1 << 20  # a single event may be larger
 
 
 class NormalizeLane(Lane):
@@ -52,7 +53,7 @@ class NormalizeLane(Lane):
             out[0].append(records[position].offset)
             out[1].append(index)
             out[2].append(event)
-        self._dead += decoded.dead
+        self._dead += held_once(decoded.dead)
         counters = self._progress.of(batch.tp.topic)
         counters.received += len(decoded.events) + len(decoded.dead)
         counters.counted += len(decoded.events)
@@ -80,5 +81,14 @@ class NormalizeLane(Lane):
 
     def _packed(self, offsets: list[int], indexes: list[int], events: list[UsageEvent]) -> Iterable[Record]:
         for at in range(0, len(events), EVENTS_PER_RECORD):
-            part = slice(at, at + EVENTS_PER_RECORD)
-            yield None, pack(self._source.topic, self._source.partition, offsets[part], indexes[part], events[part]), []
+            yield from self._within(offsets[at : at + EVENTS_PER_RECORD], indexes[at : at + EVENTS_PER_RECORD], events[at : at + EVENTS_PER_RECORD])
+
+    def _within(self, offsets: list[int], indexes: list[int], events: list[UsageEvent]) -> Iterable[Record]:
+        """One record, or several where the events are large."""
+        value = pack(self._source.topic, self._source.partition, offsets, indexes, events)
+        if len(value) <= BYTES_PER_RECORD or len(events) == 1:
+            yield None, value, []
+            return
+        middle = len(events) // 2
+        for half in (slice(middle), slice(middle, None)):
+            yield from self._within(offsets[half], indexes[half], events[half])

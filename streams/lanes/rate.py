@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from aiokafka import TopicPartition
 
 from ...schemas.control import Receipt, encode_control
-from ...schemas.dead_letter import DeadLetter, to_kafka
+from ...schemas.dead_letter import DeadLetter, held_once, to_kafka
 from ...schemas.errors import Reason, Rejection
 from ...schemas.packed import as_cloudevent, unpack
 from ...schemas.usage_event import UsageEvent
@@ -24,7 +25,7 @@ from ..core.store import Effects, pack_ids, unpack_ids
 from ..ledger import Out, Pairs, Record, Unsettled
 from ..prices_topic import Books
 from ..progress import Progress, decode_progress, encode_progress
-from ..restore import read_to_end
+from ..restore import place, read_to_end
 from ..rocks import RocksStore
 from .answers import Answers
 from .base import Batch, Context, Lane
@@ -66,9 +67,11 @@ class RateLane(Lane):
         began = time.monotonic()
         await self.ledger.fence()
         store = self._store = RocksStore(self._folder / self.name)
+        if store.replaced:
+            self.log.warning("local_state_replaced", schema=store.replaced, detail="another Ratemill wrote it; it is restored from the changelogs")
         await self._restore(store)
         stored = store.get(_PROGRESS_KEY)
-        self.progress = decode_progress(stored) if stored else Progress(self.name)
+        self.progress = decode_progress(stored, f"the local state of {self.name}") if stored else Progress(self.name)
         self._dead = []
         await self.books.ready()
         await self._answers.ready()
@@ -84,20 +87,27 @@ class RateLane(Lane):
 
     async def _restore(self, store: RocksStore) -> None:
         topics = self.context.topics
-        starts = {TopicPartition(t, self.number): store.position(t) for t in (topics.windows, topics.dedupe, topics.progress)}
-        async for tp, records in read_to_end(self.context.config.kafka, starts):
-            position = {tp.topic: records[-1].offset + 1}
-            if tp.topic == topics.dedupe:
-                for record in records:
-                    if record.value is not None and record.key is not None and record.key.startswith(_BUCKET):
-                        store.write(Effects([], [], dict(unpack_ids(record.value)), int(record.key[len(_BUCKET) :]), []), {})
-                store.write(Effects([], [], {}, 0, []), position)
-            elif tp.topic == topics.windows:
-                puts = [(r.key, r.value) for r in records if r.key is not None]
-                store.write(Effects([], puts, {}, 0, []), position)
-            else:
-                puts = [(_PROGRESS_KEY, r.value) for r in records if r.key == self.name.encode() and r.value is not None]
-                store.write(Effects([], puts, {}, 0, []), position)
+        # The progress comes first: it says in which schema everything else is, and nothing of a newer one may get into the store.
+        for some in [(topics.progress,), (topics.windows, topics.dedupe)]:
+            starts = {TopicPartition(topic, self.number): store.position(topic) for topic in some}
+            async for tp, records in read_to_end(self.context.config.kafka, starts):
+                self._restored(store, tp, records)
+
+    def _restored(self, store: RocksStore, tp: TopicPartition, records: Sequence[Any]) -> None:
+        topics, position = self.context.topics, {tp.topic: records[-1].offset + 1}
+        if tp.topic == topics.dedupe:
+            for record in records:
+                if record.value is not None and record.key is not None and record.key.startswith(_BUCKET):
+                    store.write(Effects([], [], dict(unpack_ids(record.value)), int(record.key[len(_BUCKET) :]), []), {})
+            store.write(Effects([], [], {}, 0, []), position)
+        elif tp.topic == topics.windows:
+            puts = [(r.key, r.value) for r in records if r.key is not None]
+            store.write(Effects([], puts, {}, 0, []), position)
+        else:
+            own = [r for r in records if r.key == self.name.encode() and r.value is not None]
+            if own:
+                decode_progress(own[-1].value, place(self.name, tp.topic, tp.partition, own[-1].offset))
+            store.write(Effects([], [(_PROGRESS_KEY, r.value) for r in own], {}, 0, []), position)
 
     async def release(self) -> None:
         """Close the local store: it holds committed data only, so the next restore starts from it."""
@@ -131,10 +141,9 @@ class RateLane(Lane):
         else:
             decoded = decode_batch(self.context, batch, self.number)
         added = state.add(decoded.events)
-        for at in added.conflicts:
-            self._dead.append(decoded.letter(at, Rejection(Reason.CONFLICT, "an event with this identity and another payload was counted before")))
-        self._dead += [decoded.letter(at, rejection) for at, rejection in added.rejected]
-        self._dead += decoded.dead
+        conflict = Rejection(Reason.CONFLICT, "an event with this identity and another payload was counted before")
+        dead = [decoded.letter(at, conflict) for at in added.conflicts] + [decoded.letter(at, rejection) for at, rejection in added.rejected]
+        self._dead += held_once(dead + decoded.dead)
         counters = self.progress.of(batch.tp.topic)
         received = len(decoded.events) + len(decoded.dead)
         counters.received += received
@@ -158,7 +167,7 @@ class RateLane(Lane):
         now, tp = self.context.clock_ns(), batch.tp
         for record in batch.records:
             try:
-                packed = unpack(record.value or b"")
+                packed = unpack(record.value or b"", f"the record at {tp.topic}/{tp.partition}/{record.offset}")
             except msgspec.MsgspecError as error:
                 rejection = Rejection(Reason.NOT_DECODABLE, f"not a record of usage.events: {error}")
                 dead.append(dead_letter(rejection, tp.topic, tp.partition, record.offset, 0, record.value, record.key, record.headers, now))
@@ -228,9 +237,9 @@ class RateLane(Lane):
 
     async def idle(self) -> None:
         """With nothing pending: take over a newer price book, answer requests, in the order in which they take effect."""
-        while self._state is not None and await self.finish(self._answers.next()):
+        while self._state is not None and not self.ending and await self.finish(self._answers.next()):
             pass
-        if self._state is not None:
+        if self._state is not None and not self.ending:
             await self._shadowing.next()
 
     def admit(self, batch: Batch) -> Batch:

@@ -49,7 +49,7 @@ class Shadowing:
         """
         while self._follow():
             await self._lane.finish(self._lane.write(Effects((), [], {}, 0, [])))
-            if self._lane.queued:
+            if self._lane.queued or self._lane.ending:
                 return
 
     def _follow(self) -> bool:

@@ -14,7 +14,9 @@ from .oracle import Expected, Raw, Row, differences, expected, rows_of_line_item
 from .traffic import DIRECT, HOPPED
 from .workers import Bed, Record
 
-__all__ = ["Outcome", "beside_rows", "latest", "mismatches", "offset_mismatches", "outcome", "read_documents", "revisions", "verify"]
+__all__ = [
+    "Outcome", "beside_rows", "latest", "mismatches", "offset_mismatches", "outcome", "read_documents", "revisions", "unchanged", "verify",
+]  # fmt: skip
 
 Progress = dict[str, dict[str, Any]]
 
@@ -85,6 +87,19 @@ def revisions(rated: Sequence[Record]) -> list[str]:
             wrong.append(f"{record.key!r}: {revision} at offset {record.offset} of partition {record.partition}, after {last[record.key]}")
         last[record.key] = revision
     return [f"usage.rated: revision did not grow for {len(wrong)} records: {'; '.join(wrong[:3])}"] if wrong else []
+
+
+def unchanged(rated: Sequence[Record]) -> list[str]:
+    """Line items that were written again although they say the same as before, but for how they came about: how many, and the first."""
+    last: dict[bytes | None, dict[str, Any]] = {}
+    same = []
+    for record in rated:
+        item = json.loads(record.value or b"{}")
+        said = {name: value for name, value in item.items() if name not in ("x_Revision", "x_Cause")}
+        if last.get(record.key) == said:
+            same.append(f"{record.key!r} revision {item['x_Revision']}")
+        last[record.key] = said
+    return [f"usage.rated: {len(same)} of {len(rated)} records say what the one before said: {'; '.join(same[:3])}"] if same else []
 
 
 def _dead(records: Sequence[Record]) -> Counter[tuple[str, int, int, bool]]:

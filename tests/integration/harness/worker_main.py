@@ -20,6 +20,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ratemill.schemas.errors import RatemillError
 from ratemill.streams import failpoints
 from ratemill.streams.config import load_config
 from ratemill.streams.worker import run_worker
@@ -283,10 +284,82 @@ def _deaf_shadow() -> None:
     Shadow.change = lambda self, group, changes: None  # type: ignore[method-assign]
 
 
+def _drops_pending() -> None:
+    """A worker that is to end throws away what it has taken since its last commit."""
+    from ratemill.streams.lanes.base import Lane
+
+    async def conclude(self: Any, within_s: float) -> None:
+        await self.stop(within_s)
+
+    Lane.conclude = conclude  # type: ignore[method-assign]
+
+
+def _rates_again() -> None:
+    """A worker that rates all groups of a partition again when it gets it."""
+    from ratemill.streams.core.sweep import Wanted, rerate
+    from ratemill.streams.lanes.answers import Answers
+    from ratemill.streams.lanes.rate import RateLane
+
+    own, real, due = RateLane.own, Answers.next, set[str]()
+
+    async def owned(self: Any) -> Any:
+        due.add(self.name)
+        return await own(self)
+
+    async def next_(self: Any) -> bool:
+        if self._lane.name not in due or self._lane.progress.repriced:
+            return await real(self)
+        due.remove(self._lane.name)
+        await self._write(rerate(self._lane.state, Wanted("", "", 0), b"", 1_000_000), "takeover", None)
+        return True
+
+    RateLane.own = owned  # type: ignore[method-assign]
+    Answers.next = next_  # type: ignore[method-assign]
+
+
+def _longest_first() -> None:
+    """A worker that fetches from the partition with the longest backlog, as long as there is any."""
+    from ratemill.streams.transport import Consumer
+
+    real = Consumer._getmany
+
+    async def getmany(self: Any, active_partitions: Any, timeout: float) -> Any:
+        host = self.app.ratemill
+        waiting = {tp: lane for tp in active_partitions or () if (lane := host.lane_of(tp)) is not None and lane._ready}
+        behind = {tp: (self.highwater(tp) or 1 << 30) - max(lane.next_offsets.values(), default=0) for tp, lane in waiting.items()}
+        longest = {tp for tp, lag in behind.items() if lag == max(behind.values())}
+        return await real(self, longest or active_partitions, timeout)
+
+    Consumer._getmany = getmany  # type: ignore[method-assign]
+
+
+def _deaf_to_schemas() -> None:
+    """A worker that takes any schema for its own."""
+    from ratemill.schemas import control, packed
+    from ratemill.streams import prices_topic, progress, restore
+    from ratemill.streams.lanes import rate
+
+    for module in (control, prices_topic, progress):
+        module.refuse_newer = lambda value, known, where: None  # type: ignore[attr-defined]
+    real = progress.decode_progress
+    mine = lambda value, where="": real(value.replace(b'"schema":2', b'"schema":1'), where)  # noqa: E731
+    rate.decode_progress = restore.decode_progress = mine
+    head = packed._decode_head
+    packed._decode_head = lambda value: found if (found := head(value)).version == packed.VERSION else packed._Head(0)  # 0: of no known version
+
+
+def _knows_packed_2() -> None:
+    """Not a fault: the next Ratemill, to which packed events of version 2 are the usual ones."""
+    from ratemill.schemas import packed
+
+    packed._decode_head = lambda value: packed._Head(packed.VERSION)  # its records only got longer
+
+
 BREAKS = {
     "no_dedupe": _no_dedupe, "offsets_first": _offsets_first, "no_fencing": _no_fencing, "random_ids": _random_ids, "no_draft": _no_draft,
     "deaf_shadow": _deaf_shadow, "receipt_apart": _receipt_apart, "forgets_requests": _forgets_requests, "no_receipts": _no_receipts,
-    "small_hold": _small_hold, "ack_first": _ack_first, "float_money": _float_money,
+    "small_hold": _small_hold, "ack_first": _ack_first, "float_money": _float_money, "drops_pending": _drops_pending, "rates_again": _rates_again,
+    "longest_first": _longest_first, "deaf_to_schemas": _deaf_to_schemas, "knows_packed_2": _knows_packed_2,
 }  # fmt: skip
 
 
@@ -311,7 +384,11 @@ def main() -> int:
         failpoints.install(point["point"], _action(point))
     if spec.get("mine"):
         signal.signal(signal.SIGUSR2, lambda *_: _install_from(spec["mine"]))
-    return run_worker(load_config())
+    try:
+        return run_worker(load_config())
+    except RatemillError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_status
 
 
 if __name__ == "__main__":

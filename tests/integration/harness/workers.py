@@ -131,6 +131,11 @@ class Worker:
         """How often the log says this."""
         return self.log.read_text(errors="replace").count(f'"{event}"')
 
+    def said(self, event: str) -> list[dict[str, Any]]:
+        """What the log says of this, each time."""
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if f'"{event}"' in line]
+        return [entry for entry in map(json.loads, lines) if entry.get("event") == event]
+
 
 async def until(condition: Any, within_s: float, otherwise: str, poll_s: float = 0.05) -> None:
     """Wait for a condition; fail with a text when it does not come true."""
@@ -186,16 +191,19 @@ class Bed:
 
     def worker(
         self, name: str, *, failpoints: Sequence[dict[str, Any]] = (), breaks: Sequence[str] = (), agents: Sequence[str] = ALL_AGENTS,
-        deaf_s: float = 0, lifetime_s: int = 240, step: int = 0,
+        deaf_s: float = 0, lifetime_s: int = 240, step: int = 0, settings: dict[str, str] | None = None,
     ) -> Worker:  # fmt: skip
-        """Start a worker; the same name finds the same data folder again. step: groups, or events, in one commit of a request's work."""
+        """Start a worker; the same name finds the same data folder again. step: groups, or events, in one commit of a request's work.
+
+        settings: more of its environment, such as {"RATEMILL_RATING__COMMIT_INTERVAL_S": "5"}.
+        """
         spec = {
             "failpoints": list(failpoints), "breaks": list(breaks), "deaf_s": deaf_s, "lifetime_s": lifetime_s, "step": step,
             "beside": self.beside, "own": OWN_TOPICS,
         }  # fmt: skip
         log = self.folder / f"{self.beside}{name}-{len(self.workers)}.log"
-        settings = {"RATEMILL_KAFKA__GROUP": "second", "RATEMILL_ELASTICSEARCH__INDEX_PREFIX": self.index} if self.beside else {}
-        made = Worker(name, self._path, self.data_dir(name), spec, agents, log, self.settings | settings)
+        own = {"RATEMILL_KAFKA__GROUP": "second", "RATEMILL_ELASTICSEARCH__INDEX_PREFIX": self.index} if self.beside else {}
+        made = Worker(name, self._path, self.data_dir(name), spec, agents, log, self.settings | own | (settings or {}))
         self.workers.append(made)
         return made
 

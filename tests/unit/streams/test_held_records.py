@@ -44,7 +44,7 @@ class Lane:
 
 
 def batch(tp: TopicPartition, *offsets: int) -> Batch:
-    return Batch(1, 1, tp, [SimpleNamespace(offset=offset, value=b"12") for offset in offsets])  # type: ignore[misc]
+    return Batch(1, 1, tp, [SimpleNamespace(offset=offset, key=None, value=b"12", headers=()) for offset in offsets])  # type: ignore[misc]
 
 
 def offsets(given: Batch) -> list[int]:

@@ -1,0 +1,77 @@
+"""What a lane may hold is bounded: in records, in bytes of whatever kind, and in what waits for a commit."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from ratemill.streams.config import Config
+from ratemill.streams.lanes.base import QUEUED_BYTES, QUEUED_RECORDS, TAKEN_BYTES, Batch, Lane, size_of
+
+TP = TopicPartition("t", 0)
+
+
+def record(value: bytes | None = b"v", key: bytes | None = None, headers: Any = ()) -> Any:
+    return SimpleNamespace(offset=0, timestamp=0, value=value, key=key, headers=headers)
+
+
+def lane() -> Lane:
+    """A lane that owns its partition and works on nothing."""
+    made = Lane(SimpleNamespace(config=Config()), "rate-0", [TP])  # type: ignore[arg-type]
+    made._ready = True
+    return made
+
+
+def put(to: Lane, *records: Any) -> None:
+    to.put(Batch(to.incarnation, to.serial(TP), TP, records))
+
+
+async def test_no_more_is_fetched_beyond_a_number_of_records() -> None:
+    its = lane()
+    put(its, *[record()] * (QUEUED_RECORDS - 1))
+    assert its.room()
+    put(its, record())
+    assert not its.room()
+    await its._next(1)
+    assert its.room()
+
+
+@pytest.mark.parametrize("part", ["value", "key", "headers"])
+async def test_no_more_is_fetched_beyond_a_number_of_bytes(part: str) -> None:
+    """Of values, keys and headers: a record may hold as much in one as in the other."""
+    content = b"x" * (1 << 20)
+    large = record(**{part: [("h", content)] if part == "headers" else content})
+    its, put_ = lane(), 0
+    while its.room():
+        put(its, large)
+        put_ += 1
+    assert put_ == QUEUED_BYTES >> 20
+
+
+async def test_a_lane_that_is_to_end_is_fetched_for_no_more() -> None:
+    its = lane()
+    assert its.room()
+    its._ending.set()
+    assert not its.room()
+
+
+async def test_a_commit_is_due_by_number_by_bytes_and_by_time() -> None:
+    its = lane()
+    its._pending_since = time.monotonic()
+    its.pending = 1
+    assert not its._due()
+    its._taken_bytes = TAKEN_BYTES
+    assert its._due()
+    its._taken_bytes = 0
+    its.pending = its.context.config.rating.commit_events
+    assert its._due()
+    its.pending = 1
+    its._pending_since -= its.context.config.rating.commit_interval_s
+    assert its._due()
+
+
+def test_null_headers_have_no_size() -> None:
+    assert size_of(Batch(1, 1, TP, [record(None, None, [("name", None)])])) == len("name")

@@ -1,0 +1,62 @@
+"""What aiokafka parses arrives whole, also with header names that are not UTF-8, which its own parser refuses."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer import fetcher
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
+from ratemill.streams.lean_records import _from, use_lean_records
+
+STAND_IN = "\ue000\ue001"
+GZIP = 1
+
+
+@pytest.fixture(autouse=True)
+def aiokafka_as_it_was() -> Iterator[None]:
+    before = fetcher.MemoryRecords, fetcher.PartitionRecords
+    yield
+    fetcher.MemoryRecords, fetcher.PartitionRecords = before
+
+
+def batch(first: int, names: list[str], compression: int = 0) -> bytes:
+    """Records `first`, `first` + 1, …, each with one header of such a name."""
+    builder = DefaultRecordBatchBuilder(2, compression, 0, -1, -1, -1, 1 << 20)
+    for at, name in enumerate(names):
+        builder.append(at, 1_000, b"k", b"v%d" % (first + at), [(name, b"h"), ("n", None)])
+    return spoiled(bytes(builder.build()), first)
+
+
+def spoiled(made: bytes, first: int) -> bytes:
+    """The batch with bytes that are no UTF-8 in place of the stand-in, at an offset of its own."""
+    data = bytearray(made.replace(STAND_IN.encode(), b"\xff\xfe\xfd\xfc\xfb\xfa"))
+    struct.pack_into(">q", data, 0, first)
+    struct.pack_into(">I", data, 17, calc_crc32c(bytes(data[21:])))
+    return bytes(data)
+
+
+def read(data: bytes, offset: int) -> list[Any]:
+    records = fetcher.PartitionRecords(TopicPartition("t", 0), fetcher.MemoryRecords(data), [], offset, None, None, True, fetcher.READ_COMMITTED)
+    return [(r.offset, r.value, [*r.headers]) for r in records]
+
+
+FETCH = batch(10, ["a", "b"]) + batch(12, ["c", STAND_IN, "d"]) + batch(15, ["e"], GZIP) + batch(16, [STAND_IN])
+
+
+def test_aiokafka_alone_refuses_them() -> None:
+    with pytest.raises(UnicodeDecodeError):
+        read(FETCH, 10)
+
+
+@pytest.mark.parametrize("offset", range(10, 17))
+def test_every_record_once_from_any_offset(offset: int) -> None:
+    assert use_lean_records()
+    escaped = "\\xff\\xfe\\xfd\\xfc\\xfb\\xfa"
+    names = ["a", "b", "c", escaped, "d", "e", escaped]
+    wanted = [(at, b"v%d" % at, [(names[at - 10], b"h"), ("n", None)]) for at in range(offset, 17)]
+    assert read(_from(FETCH, offset), offset) == wanted  # a broker begins with the batch that holds the offset
