@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from rocksdict import BlockBasedOptions, Options, Rdict, WriteBatch, WriteOptions
@@ -44,6 +45,7 @@ class RocksStore:
         self._no_wal = no_wal()
         self._no_wal.disable_wal = True
         self._buckets = self._find_buckets()
+        self._reclaiming: Thread | None = None
 
     def _find_buckets(self) -> list[bytes]:
         buckets: list[bytes] = []
@@ -141,12 +143,29 @@ class RocksStore:
         return int.from_bytes(value, "big") if value else 0
 
     def forget(self, oldest_bucket: int) -> None:
-        """Drop the identities that arrived before a bucket, whole buckets at a time."""
-        for bucket in [b for b in self._buckets if int.from_bytes(b, "big") < oldest_bucket]:
+        """Drop the identities that arrived before a bucket, whole buckets at a time; their disk comes back a little later."""
+        gone = [b for b in self._buckets if int.from_bytes(b, "big") < oldest_bucket]
+        if not gone:
+            return
+        for bucket in gone:
             self._db.delete_range(_ID + bucket, _ID + (int.from_bytes(bucket, "big") + 1).to_bytes(4, "big"))
-            self._buckets.remove(bucket)
+        self._buckets = [b for b in self._buckets if b not in gone]
+        self._wait()
+        self._reclaiming = Thread(target=self._reclaim, args=(_ID + oldest_bucket.to_bytes(4, "big"),), name="reclaim")
+        self._reclaiming.start()
+
+    def _reclaim(self, end: bytes) -> None:
+        # What a range tombstone covers stays on the disk until a compaction happens to come by, for several buckets' time.
+        # Seldom (each half dedupe window), and a matter of seconds in which RocksDB lets other threads read and write.
+        self._db.flush()
+        self._db.compact_range(_ID, end)
+
+    def _wait(self) -> None:
+        if self._reclaiming is not None:
+            self._reclaiming.join()
 
     def close(self) -> None:
         """Flush to disk and release the folder; restoring then starts from here."""
+        self._wait()
         self._db.flush()
         self._db.close()
