@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class Watch:
         self._topics = Topics.of(config.kafka)
         self._bootstrap = config.kafka.bootstrap
         self._lanes: dict[str, Progress] = {}
-        self._rated: Any = None
+        self._asked: Any = None
         self._consumer: Any = AIOKafkaConsumer(
             bootstrap_servers=config.kafka.bootstrap, enable_auto_commit=False, auto_offset_reset="earliest",
             isolation_level="read_committed", fetch_max_wait_ms=50,
@@ -97,20 +97,28 @@ class Watch:
 
     async def __aexit__(self, *_: object) -> None:
         await self._consumer.stop()
-        if self._rated is not None:
-            await self._rated.stop()
+        if self._asked is not None:
+            await self._asked.stop()
+
+    async def _ends(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
+        tps = [TopicPartition(topic, p) for topic in topics for p in range(PARTITIONS)]
+        if self._asked is None:
+            self._asked = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False, isolation_level="read_committed")
+            await self._asked.start()
+        self._asked.assign(tps)
+        self._asked.pause(*tps)  # only asked where things are
+        ends: dict[TopicPartition, int] = await self._asked.end_offsets(tps)
+        return ends
 
     async def waiting(self) -> int:
         """Offsets of `usage.rated` that the index agent has not committed, markers of transactions included; as of the last `poll`."""
-        tps = [TopicPartition(self._topics.rated, p) for p in range(PARTITIONS)]
-        if self._rated is None:
-            self._rated = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False, isolation_level="read_committed")
-            await self._rated.start()
-            self._rated.assign(tps)
-            self._rated.pause(*tps)  # only asked where things are
-        ends = await self._rated.end_offsets(tps)
-        done = {tp: lane.next_offsets.get(tp.topic, 0) for tp in tps if (lane := self._lanes.get(f"index-{tp.partition}"))}
-        return sum(ends[tp] - done.get(tp, 0) for tp in tps)
+        ends = await self._ends([self._topics.rated])
+        done = {tp: lane.next_offsets.get(tp.topic, 0) for tp in ends if (lane := self._lanes.get(f"index-{tp.partition}"))}
+        return sum(end - done.get(tp, 0) for tp, end in ends.items())
+
+    async def published(self) -> int:
+        """Records in the raw topics, whose producer uses no transactions."""
+        return sum((await self._ends(self._topics.raw)).values())
 
     async def poll(self) -> int:
         """Events that have come to their end in committed transactions."""

@@ -136,8 +136,8 @@ async def _run(
             await asyncio.sleep(EVERY_S)
             worker.check()
             at = time.monotonic() - begin
-            behind = max(0, int(min(at, seconds) * rate) - await watch.poll())
-            sample = probe.take(at, behind, await waiting(watch))
+            behind = await watch.published() - await watch.poll()
+            sample = probe.take(at, max(0, behind), await waiting(watch))
             samples.append(sample)
             if len(samples) % 6 == 1:
                 memory = f"memory {sample.rss_mb:,.0f} MB, descriptors {sample.files + sample.sockets + sample.other}"

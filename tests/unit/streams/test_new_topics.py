@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,10 +28,7 @@ class _SlowBroker:
         return []
 
     async def create_topics(self, wanted: list[Any]) -> Any:
-        class Answer:
-            topic_errors = [(t.name, 0, None) for t in wanted]
-
-        return Answer
+        return SimpleNamespace(topic_errors=[(t.name, 0, None) for t in wanted])
 
     async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
         self.asked += 1
