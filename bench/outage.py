@@ -50,6 +50,7 @@ class Look(msgspec.Struct):
     rss_mb: float
     queued: int  # records in the fullest queue
     waiting: int  # line items not yet indexed
+    told: int  # the same as the worker's metrics tell it: what an alarm would see
     normalize_s: float  # from arrival to commit, mean over the commits since the look before
     rate_s: float
 
@@ -57,8 +58,8 @@ class Look(msgspec.Struct):
 class _Eye:
     """Takes looks."""
 
-    def __init__(self, worker: Worker, port: int, watch: Watch) -> None:
-        self._worker, self._port, self._watch = worker, port, watch
+    def __init__(self, worker: Worker, port: int, watch: Watch, rated: str) -> None:
+        self._worker, self._port, self._watch, self._rated = worker, port, watch, rated
         self._begin = time.monotonic()
         self._before: dict[str, tuple[float, float]] = {}
         self.looks: list[Look] = []
@@ -75,7 +76,8 @@ class _Eye:
         await self._watch.poll()
         at_s, rss_mb = round(time.monotonic() - self._begin, 1), round(self._worker.resident_bytes() / 1e6, 1)
         queued = int(metrics.greatest("ratemill_queued_records"))
-        found = Look(phase, at_s, rss_mb, queued, await waiting(self._watch), stages["normalize"], stages["rate"])
+        told = int(metrics.total("ratemill_lag_records", topic=self._rated))
+        found = Look(phase, at_s, rss_mb, queued, await waiting(self._watch), told, stages["normalize"], stages["rate"])
         self.looks.append(found)
         if len(self.looks) % 6 == 1:
             say(f"outage: Elasticsearch {phase}; memory {found.rss_mb:,.0f} MB, event to rated {found.normalize_s + found.rate_s:.1f} s, "
@@ -117,7 +119,7 @@ async def _outage(folder: Path, minutes: float, rate: int) -> Outcome:
             await owned(worker, PARTITIONS * len(AGENTS))
             most = minutes * 60 + WARM_UP_S + DRAIN_WITHIN_S + 300
             async with Watch(config) as watch, Producing(stack.kafka, PREFIX + raw, rate, most) as producer:
-                eye = _Eye(worker, port, watch)
+                eye = _Eye(worker, port, watch, Topics.of(config.kafka).rated)
                 back_s, drain_s = await _scene(stack, eye, minutes)
                 sent = await producer.end()
                 wrong, duplicates = await _compared(config, watch, worker, int(sent["events"]))
@@ -140,9 +142,9 @@ def _judged(
     for phase in (BEFORE, AWAY, BACK):
         its = [look for look in looks if look.phase == phase]
         fresh = [look.normalize_s + look.rate_s for look in its]
-        rows.append((phase, f"{len(its)}", f"{statistics.median(fresh):.1f}", f"{max(fresh):.1f}", f"{max(look.rss_mb for look in its):,.0f}",
-                     f"{max(look.queued for look in its):,}", f"{max(look.waiting for look in its):,}"))  # fmt: skip
-    columns = ("Elasticsearch", "looks", "event to rated: median s", "longest s", "greatest memory MB", "fullest queue", "line items waiting")
+        most = (max(figures) for figures in ([look.rss_mb for look in its], *zip(*[(k.queued, k.waiting, k.told) for k in its], strict=True)))
+        rows.append((phase, f"{len(its)}", f"{statistics.median(fresh):.1f}", f"{max(fresh):.1f}", *(f"{figure:,.0f}" for figure in most)))
+    columns = ("Elasticsearch", "looks", "event to rated: median s", "longest s", "greatest memory MB", "fullest queue", "to index", "lag metric")
     table(f"An outage of {minutes:g} minutes at {rate:,} events/s", columns, rows)
     away = [look for look in looks if look.phase == AWAY]
     calm = max(look.rss_mb for look in looks if look.phase == BEFORE)
@@ -152,6 +154,7 @@ def _judged(
         Check("rating went on", slowest <= FRESH_S, f"median of the slower agent {slowest:.1f} s from arrival to commit (allowed {FRESH_S:g})"),
         Check("memory stayed bounded", peak - calm <= MEMORY_MB, f"{calm:,.0f} MB before, at most {peak:,.0f} meanwhile (+{MEMORY_MB:.0f} allowed)"),
         Check("line items waited", away[-1].waiting > 0, f"{away[-1].waiting:,} when Elasticsearch came back, which took {back_s:.0f} s"),
+        Check("metrics told of it", away[-1].told > away[-1].waiting / 2, f"ratemill_lag_records {away[-1].told:,} when {away[-1].waiting:,} waited"),
         Check("it drained", True, f"{drain_s:.0f} s after Elasticsearch answered, the load going on"),
         Check("no partition started again", restarts == 0, f"{restarts} times"),
         Check("nothing lost, nothing doubled", not wrong,

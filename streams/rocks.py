@@ -30,6 +30,7 @@ class RocksStore:
         options.set_write_buffer_size(write_buffer_bytes)
         options.set_max_background_jobs(2)
         options.set_keep_log_file_num(2)
+        options.set_max_log_file_size(4 << 20)  # without it, the log of what RocksDB does grows for as long as the worker lives
         options.set_max_open_files(256)
         options.set_allow_concurrent_memtable_write(False)  # there is one writer
         options.set_memtable_whole_key_filtering(True)
