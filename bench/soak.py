@@ -74,6 +74,8 @@ async def _soak(folder: Path, minutes: float, rate: int, rebalance: bool, never_
                 for name, title in TITLES.items()]  # fmt: skip
     checks = [Check(v.name, v.flat, str(v).removeprefix(v.name + ": ")) for v in verdicts]
     checks.append(Check("nothing lost, nothing doubled", not wrong, "; ".join(wrong) or _words(sent, expected.duplicates)))
+    errors = [line for line in log.splitlines() if b'"level": "error"' in line or b'"level": "critical"' in line]
+    checks.append(Check("no error in the log of the worker", not errors, f"{len(errors)} errors" + (f": {errors[0][:200]!r}" if errors else "")))
     if second is None:
         checks.append(Check("no partition started again", worker.restarts == 0, f"{worker.restarts} times"))
     else:
