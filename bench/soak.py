@@ -35,7 +35,7 @@ from .worker import Worker
 __all__ = ["main"]
 
 DEDUPE_S = 180  # buckets of 90 s; remembered for 270 to 360 s
-WARM_UP_S = 420.0  # by then the first buckets have been dropped
+WARM_UP_S = 600.0  # by then buckets are dropped, and the caches of RocksDB are full
 EVERY_S = 10.0
 NEVER_S = 35 * 86_400
 TOLERANCES = {

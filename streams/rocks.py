@@ -11,11 +11,14 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from rocksdict import BlockBasedOptions, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
 
 from .core.store import ENTRY, Effects
 
-__all__ = ["RocksStore"]
+__all__ = ["CACHE_BYTES", "RocksStore"]
+
+# Per partition. Duplicates are looked up all over the files, so a larger one would only take longer to fill; RocksDB's own is 32 MB.
+CACHE_BYTES = 8 << 20
 
 _ID = b"d"  # identity: bucket (4 bytes) + hash -> fingerprint
 _POSITION = b"p"  # changelog topic -> next offset to read
@@ -38,6 +41,7 @@ class RocksStore:
         # Most identities were never seen: a bloom filter per file answers for the files, one on the memtable for the rest.
         table = BlockBasedOptions()
         table.set_bloom_filter(10, False)
+        table.set_block_cache(Cache(CACHE_BYTES))
         options.set_block_based_table_factory(table)
         folder.parent.mkdir(parents=True, exist_ok=True)
         self._folder = folder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ratemill.streams.core.store import ENTRY, Effects
-from ratemill.streams.rocks import RocksStore
+from ratemill.streams.rocks import CACHE_BYTES, RocksStore
 
 IDS = 60_000  # of each bucket
 
@@ -52,3 +52,16 @@ def test_what_is_kept_is_still_there(tmp_path: Path) -> None:
         store.close()
         store = RocksStore(tmp_path / "s")
     store.close()
+
+
+def test_what_is_read_back_is_kept_in_memory_up_to_a_bound(tmp_path: Path) -> None:
+    store = RocksStore(tmp_path / "s")
+    for bucket in range(100, 112):
+        _fill(store, range(bucket, bucket + 1))
+    store.close()
+    store = RocksStore(tmp_path / "s")
+    for bucket in range(100, 112):
+        store.seen(list(_ids(bucket)))
+    used = store._db.property_int_value("rocksdb.block-cache-usage")
+    store.close()
+    assert CACHE_BYTES // 2 < used <= CACHE_BYTES
