@@ -134,7 +134,6 @@ async def _grow(bed: Bed, producer: AIOKafkaProducer, watch: Watch, ids: int) ->
 async def _measured(bed: Bed, producer: AIOKafkaProducer, watch: Watch, ids: int, how: str) -> Start:
     """Start once after an end of this kind, and try whether the worker remembers."""
     if how == KILLED:
-        await bed.start()
         await bed.send(producer, bed.many.next, KILLED_AFTER)
         bed.many.next += KILLED_AFTER
         await bed.counted(watch)

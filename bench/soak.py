@@ -162,7 +162,7 @@ def main() -> int:
     """Run what was asked for; 1 when anything grows or disagrees."""
     options = parser("soak", __doc__)
     options.add_argument("--minutes", type=float, default=30, metavar="M", help="how long (default: 30)")
-    options.add_argument("--rate", type=int, default=2_000, metavar="N", help="events per second (default: 2,000)")
+    options.add_argument("--rate", type=int, default=1_000, metavar="N", help="events per second (default: 1,000)")
     options.add_argument("--rebalance", action="store_true", help="let a second worker join and leave once a minute")
     options.add_argument("--never-forget", action="store_true", help="negative control: a dedupe window of 35 days, so no bucket is dropped")
     given = options.parse_args()

@@ -24,7 +24,7 @@ from .shape import PRICES, tail_event
 
 __all__ = ["DELAY_S", "Producing"]
 
-ACCOUNTS, SKUS = 100, 5  # each commit restates most of these windows, and Elasticsearch takes them all
+ACCOUNTS, SKUS = 50, 4  # each commit restates most of these windows, and Elasticsearch takes them all
 TICK_S = 0.1
 DELAY_S = 60  # nothing is later, and no duplicate comes later
 LATE, DUPLICATES = 0.1, 0.02

@@ -56,11 +56,11 @@ def test_what_is_kept_is_still_there(tmp_path: Path) -> None:
 
 def test_what_is_read_back_is_kept_in_memory_up_to_a_bound(tmp_path: Path) -> None:
     store = RocksStore(tmp_path / "s")
-    for bucket in range(100, 112):
+    for bucket in range(100, 105):
         _fill(store, range(bucket, bucket + 1))
     store.close()
     store = RocksStore(tmp_path / "s")
-    for bucket in range(100, 112):
+    for bucket in range(100, 105):
         store.seen(list(_ids(bucket)))
     used = store._db.property_int_value("rocksdb.block-cache-usage")
     store.close()
