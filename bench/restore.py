@@ -122,6 +122,7 @@ class Bed:
 
 async def _grow(bed: Bed, producer: AIOKafkaProducer, watch: Watch, ids: int) -> None:
     """Let the worker remember so many identities."""
+    bed.stop()
     await bed.start()
     while bed.many.next < ids:
         count = min(250_000, ids - bed.many.next)
@@ -165,7 +166,6 @@ async def _restore(folder: Path, sizes: list[int], rounds: int) -> Outcome:
         try:
             await bed.start()  # makes the topics
             async with Watch(bed.config) as watch:
-                bed.stop()
                 for ids in sizes:
                     await _grow(bed, producer, watch, ids)
                     changelogs[ids] = round(folder_mb(folder / "kafka" / "data", f"{PREFIX}ratemill.state.*/*.log"), 1)
