@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from pathlib import Path
 
 import orjson
 import pytest
@@ -11,7 +12,10 @@ from ratemill.bench.flatness import FEWEST, Tolerance, judge, theil_sen
 from ratemill.bench.limits import compare_documents
 from ratemill.bench.many import Many
 from ratemill.bench.oracle import Item, Truth, compare, latest
+from ratemill.bench.probe import folder_mb
 from ratemill.bench.shape import PRICES
+from ratemill.streams.core.store import Effects
+from ratemill.streams.rocks import RocksStore
 
 TIMES = [10.0 * n for n in range(180)]
 TIGHT = Tolerance(0.05, 2)
@@ -117,3 +121,19 @@ def test_the_newest_revisions_can_be_taken_batch_by_batch() -> None:
     parts = latest([record(3)], latest([record(1), record(2)]))
     assert (parts.written, parts.items["a"].revision) == (3, 3)
     assert latest([record(1)], parts).items["a"].revision == 3
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+def test_a_store_that_drops_buckets_is_flat_and_one_that_does_not_is_caught(tmp_path: Path, forgets: bool) -> None:
+    """The soak's verdict on RocksDB, on a real store: six commits a bucket, four buckets remembered."""
+    store = RocksStore(tmp_path / "s", write_buffer_bytes=1 << 18)
+    sizes = []
+    for commit in range(90):
+        ids = {NOISE.randbytes(16): NOISE.randbytes(8) for _ in range(1_000)}
+        store.write(Effects([], [(b"e%d" % (commit % 7), b"1")], ids, commit // 6, []), {"dedupe": commit})
+        if forgets:
+            store.forget(commit // 6 - 3)
+        sizes.append(folder_mb(tmp_path / "s"))
+    store.close()
+    verdict = judge("RocksDB", list(range(90)), sizes, 30, Tolerance(0.1, 0.3))
+    assert verdict.flat == forgets, str(verdict)
