@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test nightly lint chaos bench lock clean
+.PHONY: help setup demo test nightly lint chaos bench soak lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -45,6 +45,10 @@ chaos: setup ## Faults from a seed on real servers, then an oracle: make chaos S
 
 bench: setup ## Measure events per CPU-second.
 	$(BIN)/python -m ratemill.bench
+
+# Others like it, for what happens at a limit: python -m ratemill.bench.overload, .outage, .restore (docs/limits.md).
+soak: setup ## Half an hour of steady load: memory, file handles and RocksDB stay flat, nothing is lost.
+	$(BIN)/python -m ratemill.bench.soak --minutes 30
 
 lock: ## Choose the newest versions that pyproject.toml allows, and write requirements.lock.
 	$(PYTHON) -m venv build/lock

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Context, Decimal, Inexact, localcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 
-__all__ = ["Expected", "Item", "SkuVariance", "Tiers", "Variance", "compare", "compare_variances", "cost_of", "expect", "latest"]
+__all__ = ["Expected", "Item", "SkuVariance", "Tiers", "Truth", "Variance", "compare", "compare_variances", "cost_of", "expect", "latest"]
 
 # Enough digits for any sum here; if it ever were not, the trap says so instead of rounding.
 EXACT = Context(prec=60, traps=[Inexact])
@@ -74,29 +74,48 @@ class Latest(NamedTuple):
     written: int
 
 
+class Truth:
+    """The truth about raw records in the plain form, taken in batch by batch: a long run's topic need not fit into memory."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._quantities: dict[str, Decimal] = {}
+        self._windows: set[str] = set()
+        self._received = self._duplicates = 0
+
+    def add(self, values: Iterable[bytes]) -> None:
+        """Take in records: one event each, or an array of events."""
+        with localcontext(EXACT):
+            for value in values:
+                read = orjson.loads(value)
+                for event in read if isinstance(read, list) else (read,):
+                    self._add(event)
+
+    def _add(self, event: dict[str, Any]) -> None:
+        self._received += 1
+        account, data, at = event["subject"], event["data"], event["time"]
+        identity = f"{account}\0{event['source']}\0{event['id']}"
+        if identity in self._seen:
+            self._duplicates += 1
+            return
+        self._seen.add(identity)
+        group = f"{account} {data['sku']} {at[:7]}"
+        self._quantities[group] = self._quantities.get(group, 0) + Decimal(data["quantity"])
+        self._windows.add(f"{group} {at[8:13]}")
+
+    def expected(self) -> Expected:
+        """What follows from everything taken in so far."""
+        counts = dict.fromkeys(self._quantities, 0)
+        for window in self._windows:
+            counts[window.rpartition(" ")[0]] += 1
+        return Expected(self._received, self._duplicates, {group: (quantity, counts[group]) for group, quantity in self._quantities.items()})
+
+
 def expect(values: Iterable[bytes]) -> Expected:
-    """The truth about raw records in the plain form."""
-    seen: set[str] = set()
-    quantities: dict[str, Decimal] = {}
-    windows: set[str] = set()
-    received = duplicates = 0
-    with localcontext(EXACT):
-        for value in values:
-            received += 1
-            event = orjson.loads(value)
-            account, data, at = event["subject"], event["data"], event["time"]
-            identity = f"{account}\0{event['source']}\0{event['id']}"
-            if identity in seen:
-                duplicates += 1
-                continue
-            seen.add(identity)
-            group = f"{account} {data['sku']} {at[:7]}"
-            quantities[group] = quantities.get(group, 0) + Decimal(data["quantity"])
-            windows.add(f"{group} {at[8:13]}")
-    counts = dict.fromkeys(quantities, 0)
-    for window in windows:
-        counts[window.rpartition(" ")[0]] += 1
-    return Expected(received, duplicates, {group: (quantity, counts[group]) for group, quantity in quantities.items()})
+    """The truth about raw records that are at hand."""
+    truth = Truth()
+    truth.add(values)
+    return truth.expected()
 
 
 def cost_of(tiers: Tiers, quantity: Decimal) -> Decimal:
@@ -111,11 +130,10 @@ def cost_of(tiers: Tiers, quantity: Decimal) -> Decimal:
         return cost
 
 
-def latest(values: Iterable[bytes]) -> Latest:
-    """The newest revision of each line item among records of `usage.rated`."""
+def latest(values: Iterable[bytes], known: Latest | None = None) -> Latest:
+    """The newest revision of each line item among records of `usage.rated`, and those known before, which are taken over."""
     decode = msgspec.json.Decoder(Item).decode
-    items: dict[str, Item] = {}
-    written = 0
+    items, written = known or Latest({}, 0)
     for value in values:
         written += 1
         item = decode(value)

@@ -7,8 +7,9 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -17,20 +18,21 @@ from rich.table import Table
 from .latency import LatencyResult
 from .run import Result
 
-__all__ = ["save", "show"]
+__all__ = ["keep", "save", "show", "table"]
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def _table(title: str, columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
+def table(title: str, columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under columns; the first column is text, the others are figures."""
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else 200)
-    table = Table(title=title, title_justify="left", **({} if terminal else {"box": None, "pad_edge": False}))  # type: ignore[arg-type]
+    made = Table(title=title, title_justify="left", **({} if terminal else {"box": None, "pad_edge": False}))  # type: ignore[arg-type]
     for at, column in enumerate(columns):
-        table.add_column(column, justify="right" if at else "left", no_wrap=True)
+        made.add_column(column, justify="right" if at else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
-    console.print(table)
+        made.add_row(*row)
+    console.print(made)
 
 
 def show(results: Sequence[Result], latency: LatencyResult | None) -> None:
@@ -48,7 +50,7 @@ def _show_latency(result: LatencyResult) -> None:
         f"{result.p50_s:.2f}", f"{result.p99_s:.2f}", f"{result.max_s:.2f}", f"{result.cpu_s['worker']:.1f}",
         f"{result.documents:,}", "MISMATCH" if result.mismatches else "OK",
     )  # fmt: skip
-    _table("Event to visible: from the Kafka producer to a search in Elasticsearch, nothing pinned", columns, [row])
+    table("Event to visible: from the Kafka producer to a search in Elasticsearch, nothing pinned", columns, [row])
     print(f"the producer was at most {result.producer_late_s:.2f} s behind its schedule; a partition started again {result.restarts} times")
     print(f"p99 of each ten seconds: {', '.join(f'{p99:.1f}' for p99 in result.p99_each_10_s)}")
     print(f"CPU seconds: {', '.join(f'{name} {seconds:.0f}' for name, seconds in result.cpu_s.items())}, of {result.machine_s:.0f} the machine has")
@@ -66,7 +68,7 @@ def _show_throughput(results: Sequence[Result]) -> None:
         )
         for r in results
     ]  # fmt: skip
-    _table("Throughput: worker process only, pinned to one core, exactly-once on", columns, rows)
+    table("Throughput: worker process only, pinned to one core, exactly-once on", columns, rows)
     for path in dict.fromkeys(r.path for r in results):
         figures = [r.events_per_cpu_s for r in results if r.path == path]
         if len(figures) > 1:
@@ -84,8 +86,14 @@ def _show_throughput(results: Sequence[Result]) -> None:
 
 def save(results: Sequence[Result], latency: LatencyResult | None) -> None:
     """Keep what was measured as JSON, one file per bench."""
+    keep("", {"runs": results, "latency": latency})
+
+
+def keep(name: str, figures: Mapping[str, Any]) -> Path:
+    """Keep figures as JSON in a file of their own, with the time and the machine. Returns the file."""
     RESULTS.mkdir(exist_ok=True)
     machine = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count()}
     at = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    kept = msgspec.json.encode({"at": at, "machine": machine, "runs": results, "latency": latency})
-    (RESULTS / f"{at}.json").write_bytes(msgspec.json.format(kept, indent=1))
+    file = RESULTS / f"{at}{'-' if name else ''}{name}.json"
+    file.write_bytes(msgspec.json.format(msgspec.json.encode({"at": at, "machine": machine, **figures}), indent=1))
+    return file

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,11 @@ from .broker import Broker, Say, pin
 from .calibrate import calibrate
 from .fill import PARTITIONS, PREFIX, raw_topic
 from .kafka_io import delete, read_all
-from .oracle import Expected, Variance, compare, compare_variances, latest
+from .oracle import Expected, Latest, Variance, compare, compare_variances, latest
 from .shape import DRAFT, PRICES, Shape, price_book
 from .worker import Usage, Worker
 
-__all__ = ["AGENTS", "Result", "Watch", "configure", "owned", "run_once", "verify", "verify_shadow"]
+__all__ = ["AGENTS", "Result", "Watch", "configure", "newest_rated", "owned", "run_once", "verify", "verify_shadow"]
 
 AGENTS = {"direct": ("rate",), "hop": ("normalize", "rate"), "shadow": ("rate",)}
 WITHOUT_HOP = ("direct", "shadow")  # shadow: as direct, with a draft of the price book beside the live one
@@ -57,14 +57,17 @@ class Result(msgspec.Struct):
     threads: dict[str, float]  # CPU seconds by thread name and id, of those above 1%
 
 
-def configure(folder: Path, bootstrap: str, path: str, raw: str, elasticsearch: str = "") -> Config:
-    """A fresh folder with a configuration file: a group of its own, the default settings of rating."""
+def configure(
+    folder: Path, bootstrap: str, path: str, raw: str, elasticsearch: str = "", *, rating: Mapping[str, int] | None = None, metrics_port: int = 0
+) -> Config:
+    """A fresh folder with a configuration file: a group of its own, the default settings of rating but for those given."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     keyed = "account" if path in WITHOUT_HOP else ""
     lines = ["[kafka]", f'bootstrap = "{bootstrap}"', f'topic_prefix = "{PREFIX}"', f'group = "{uuid.uuid4().hex}"', f"partitions = {PARTITIONS}"]
     lines += [f'raw_topics = [{{name = "{raw}", provider = "cloudevents", keyed_by = "{keyed}"}}]']
-    lines += ["[worker]", f'data_dir = "{folder / "data"}"']
+    lines += ["[rating]", *(f"{name} = {value}" for name, value in (rating or {}).items())]
+    lines += ["[worker]", f'data_dir = "{folder / "data"}"', f"metrics_port = {metrics_port}"]
     if elasticsearch:
         lines += ["[elasticsearch]", f'url = "{elasticsearch}"', f'index_prefix = "bench-{uuid.uuid4().hex[:8]}"']
     file = folder / "ratemill.toml"
@@ -77,7 +80,9 @@ class Watch:
 
     def __init__(self, config: Config) -> None:
         self._topics = Topics.of(config.kafka)
+        self._bootstrap = config.kafka.bootstrap
         self._lanes: dict[str, Progress] = {}
+        self._asked: Any = None
         self._consumer: Any = AIOKafkaConsumer(
             bootstrap_servers=config.kafka.bootstrap, enable_auto_commit=False, auto_offset_reset="earliest",
             isolation_level="read_committed", fetch_max_wait_ms=50,
@@ -92,6 +97,28 @@ class Watch:
 
     async def __aexit__(self, *_: object) -> None:
         await self._consumer.stop()
+        if self._asked is not None:
+            await self._asked.stop()
+
+    async def _ends(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
+        tps = [TopicPartition(topic, p) for topic in topics for p in range(PARTITIONS)]
+        if self._asked is None:
+            self._asked = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False, isolation_level="read_committed")
+            await self._asked.start()
+        self._asked.assign(tps)
+        self._asked.pause(*tps)  # only asked where things are
+        ends: dict[TopicPartition, int] = await self._asked.end_offsets(tps)
+        return ends
+
+    async def waiting(self) -> int:
+        """Offsets of `usage.rated` that the index agent has not committed, markers of transactions included; as of the last `poll`."""
+        ends = await self._ends([self._topics.rated])
+        done = {tp: lane.next_offsets.get(tp.topic, 0) for tp in ends if (lane := self._lanes.get(f"index-{tp.partition}"))}
+        return sum(end - done.get(tp, 0) for tp, end in ends.items())
+
+    async def published(self) -> int:
+        """Records in the raw topics, whose producer uses no transactions."""
+        return sum((await self._ends(self._topics.raw)).values())
 
     async def poll(self) -> int:
         """Events that have come to their end in committed transactions."""
@@ -159,11 +186,17 @@ async def _all_told(config: Config, worker: Worker) -> None:
         await asyncio.sleep(1)
 
 
+async def newest_rated(config: Config) -> Latest:
+    """The newest revisions on `usage.rated`."""
+    newest = latest(())
+    async for records in read_all(config.kafka.bootstrap, Topics.of(config.kafka).rated, PARTITIONS):
+        newest = latest((r.value for r in records if r.value is not None), newest)
+    return newest
+
+
 async def verify(config: Config, expected: Expected) -> tuple[int, int, int, list[str]]:
     """Compare `usage.rated` with the oracle: (records written, distinct line items, of these withdrawn, mismatches)."""
-    topic = Topics.of(config.kafka).rated
-    values = [r.value async for records in read_all(config.kafka.bootstrap, topic, PARTITIONS) for r in records if r.value is not None]
-    newest = latest(values)
+    newest = await newest_rated(config)
     wrong = compare(expected, {sku.name: sku.tiers for sku in PRICES}, newest.items.values())
     return newest.written, len(newest.items), sum(item.withdrawn for item in newest.items.values()), wrong
 

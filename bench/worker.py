@@ -65,6 +65,11 @@ class Worker:
                 log.write(line)
                 log.flush()
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._popen.pid
+
     def usage(self) -> Usage:
         """CPU used up to now."""
         threads = {t.id: t.user_time + t.system_time for t in self._process.threads()}
@@ -81,6 +86,10 @@ class Worker:
                 names[thread.id] = ""
         return names
 
+    def resident_bytes(self) -> int:
+        """Resident memory now."""
+        return int(self._process.memory_info().rss)
+
     def peak_bytes(self) -> int:
         """Greatest resident memory so far (the present one where the system does not keep the greatest)."""
         try:
@@ -89,7 +98,7 @@ class Worker:
                     return int(line.split()[1]) * 1_024
         except OSError:
             pass
-        return int(self._process.memory_info().rss)
+        return self.resident_bytes()
 
     def check(self) -> None:
         """Raise Unavailable when the worker has ended."""
@@ -100,6 +109,11 @@ class Worker:
     def log_end(self) -> str:
         """What it said last."""
         return self.log.read_text(errors="replace")[-2_000:]
+
+    def kill(self) -> None:
+        """End it as a crash would: SIGKILL."""
+        self._popen.kill()
+        self.stop()
 
     def stop(self) -> None:
         """End it: politely, then not."""

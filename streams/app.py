@@ -14,6 +14,7 @@ from typing import Any
 import faust
 import structlog
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from ..schemas.control import month_text
@@ -37,6 +38,7 @@ from .topics import Topics
 __all__ = ["RatemillWorker"]
 
 _NS = 1_000_000_000
+ENDS_WITHIN_S = 5.0
 
 
 class RatemillWorker:
@@ -240,15 +242,25 @@ class RatemillWorker:
             for lane in set(self._lanes.values()):
                 lane.check()
                 self.metrics.queued.labels(lane.name).set(lane.queued)
+            ends = await self._unheard_ends()
             lags: dict[Lane, int] = {}
             for tp, lane in list(self._lanes.items()):
-                end = self.app.consumer.highwater(tp)
+                end = ends.get(tp, self.app.consumer.highwater(tp))
                 if end is not None:
                     lag = max(0, end - lane.next_offsets.get(TopicPartition(*tp), 0))
                     lags[lane] = lags.get(lane, 0) + lag
                     self.metrics.lag.labels(tp.topic, tp.partition).set(lag)
             for lane, lag in lags.items():
                 lane.lag = lag
+
+    async def _unheard_ends(self) -> dict[TP, int]:
+        """Ends of the partitions whose lane is full: nothing is fetched for them, so nothing tells the consumer how they grow."""
+        full = [tp for tp, lane in self._lanes.items() if lane.queued and not lane.room()]
+        try:
+            async with asyncio.timeout(ENDS_WITHIN_S):
+                return dict(await self.app.consumer.highwaters(*full)) if full else {}
+        except (KafkaError, TimeoutError):
+            return {}  # the lag is then as of the last fetch, and what is wrong with Kafka shows elsewhere
 
 
 async def _feed(stream: Any) -> None:

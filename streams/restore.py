@@ -19,6 +19,8 @@ __all__ = ["Span", "bounds", "place", "read_progress", "read_to_end", "spans"]
 
 STALLED_S = 90.0  # longer than a transaction of a stopped worker can stay open (ledger.TRANSACTION_TIMEOUT_S, and the broker looks every 10 s)
 
+NEWEST = 2_000  # offsets of the progress topic that are searched first
+
 
 async def read_to_end(kafka: KafkaConfig, starts: Mapping[TopicPartition, int]) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
     """Committed records of several partitions from the given offsets to the end as of this call, batch by batch.
@@ -122,12 +124,20 @@ def place(lane: str, topic: str, partition: int, offset: int) -> str:
 async def read_progress(kafka: KafkaConfig, topic: str, partition: int, lane: str) -> Progress:
     """The last committed progress of a lane, from the partition of the progress topic it writes to; a new one when there is none.
 
-    Raises Unsettled; NewerSchema, when a newer Ratemill wrote it.
+    The log is searched from its end: a lane that worked lately stands there, and before it may lie a week of commits that
+    compaction has not come to. Raises Unsettled; NewerSchema, when a newer Ratemill wrote it.
     """
-    last: bytes | None = None
-    where = ""
-    async for _, records in read_to_end(kafka, {TopicPartition(topic, partition): 0}):
-        for record in records:
-            if record.key == lane.encode() and record.value is not None:
-                last, where = record.value, place(lane, topic, partition, record.offset)
-    return decode_progress(last, where) if last else Progress(lane)
+    tp = TopicPartition(topic, partition)
+    begins, ends = await bounds(kafka, [tp])
+    reach = NEWEST
+    while True:
+        start = max(begins[tp], ends[tp] - reach)
+        last: bytes | None = None
+        where = ""
+        async for _, records in read_to_end(kafka, {tp: start}):
+            for record in records:
+                if record.key == lane.encode() and record.value is not None:
+                    last, where = record.value, place(lane, topic, partition, record.offset)
+        if last is not None or start == begins[tp]:
+            return decode_progress(last, where) if last else Progress(lane)
+        reach *= 16

@@ -10,13 +10,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
-from rocksdict import BlockBasedOptions, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
 
 from .core.store import ENTRY, Effects
 
-__all__ = ["RocksStore"]
+__all__ = ["CACHE_BYTES", "RocksStore"]
+
+# Per partition. Duplicates are looked up all over the files, so a larger one would only take longer to fill; RocksDB's own is 32 MB.
+CACHE_BYTES = 8 << 20
 
 _ID = b"d"  # identity: bucket (4 bytes) + hash -> fingerprint
 _POSITION = b"p"  # changelog topic -> next offset to read
@@ -33,6 +37,7 @@ class RocksStore:
         options.set_write_buffer_size(write_buffer_bytes)
         options.set_max_background_jobs(2)
         options.set_keep_log_file_num(2)
+        options.set_max_log_file_size(4 << 20)  # without it, the log of what RocksDB does grows for as long as the worker lives
         options.set_max_open_files(256)
         options.set_allow_concurrent_memtable_write(False)  # there is one writer
         options.set_memtable_whole_key_filtering(True)
@@ -40,6 +45,7 @@ class RocksStore:
         # Most identities were never seen: a bloom filter per file answers for the files, one on the memtable for the rest.
         table = BlockBasedOptions()
         table.set_bloom_filter(10, False)
+        table.set_block_cache(Cache(CACHE_BYTES))
         options.set_block_based_table_factory(table)
         folder.parent.mkdir(parents=True, exist_ok=True)
         self._folder = folder
@@ -55,6 +61,7 @@ class RocksStore:
         self._no_wal.disable_wal = True
         self._db.put(_SCHEMA, b"%d" % SCHEMA, self._no_wal)
         self._buckets = self._find_buckets()
+        self._reclaiming: Thread | None = None
 
     def _find_buckets(self) -> list[bytes]:
         buckets: list[bytes] = []
@@ -152,12 +159,29 @@ class RocksStore:
         return int.from_bytes(value, "big") if value else 0
 
     def forget(self, oldest_bucket: int) -> None:
-        """Drop the identities that arrived before a bucket, whole buckets at a time."""
-        for bucket in [b for b in self._buckets if int.from_bytes(b, "big") < oldest_bucket]:
+        """Drop the identities that arrived before a bucket, whole buckets at a time; their disk comes back a little later."""
+        gone = [b for b in self._buckets if int.from_bytes(b, "big") < oldest_bucket]
+        if not gone:
+            return
+        for bucket in gone:
             self._db.delete_range(_ID + bucket, _ID + (int.from_bytes(bucket, "big") + 1).to_bytes(4, "big"))
-            self._buckets.remove(bucket)
+        self._buckets = [b for b in self._buckets if b not in gone]
+        self._wait()
+        self._reclaiming = Thread(target=self._reclaim, args=(_ID + oldest_bucket.to_bytes(4, "big"),), name="reclaim")
+        self._reclaiming.start()
+
+    def _reclaim(self, end: bytes) -> None:
+        # What a range tombstone covers stays on the disk until a compaction happens to come by, for several buckets' time.
+        # Seldom (each half dedupe window), and a matter of seconds in which RocksDB lets other threads read and write.
+        self._db.flush()
+        self._db.compact_range(_ID, end)
+
+    def _wait(self) -> None:
+        if self._reclaiming is not None:
+            self._reclaiming.join()
 
     def close(self) -> None:
         """Flush to disk and release the folder; restoring then starts from here."""
+        self._wait()
         self._db.flush()
         self._db.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -15,6 +17,7 @@ __all__ = ["Topics", "client_settings", "ensure_topics", "existing_topics", "par
 
 _RECORD_LIMIT = 17 << 20  # above the largest raw record that any configuration accepts, so that it can be dead-lettered whole
 _DAY_MS = 86_400_000
+_TOLD_WITHIN_S = 20.0
 
 
 class Topics(NamedTuple):
@@ -144,15 +147,24 @@ async def ensure_topics(config: Config) -> dict[str, int]:
                     raise Unavailable(f"Kafka refused to create topic {name}: {text or code}; check rights and replication factor")
             except TopicAlreadyExistsError:
                 pass
-        return _checked(await admin.describe_topics([t.name for t in wanted]), topics, config)
+        return _checked(await _counts(admin, [t.name for t in wanted]), topics, config)
     except KafkaError as error:
         raise Unavailable(f"Kafka at {config.kafka.bootstrap}: {error!r}; try again, or see `ratemill doctor`") from error
     finally:
         await admin.close()
 
 
-def _checked(described: list[dict[str, object]], topics: Topics, config: Config) -> dict[str, int]:
-    counts = {str(d["topic"]): len(d["partitions"]) for d in described}  # type: ignore[arg-type]
+async def _counts(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+    """Partitions of topics that exist. A busy broker tells of a topic that was made just now a little later, and until then of none."""
+    deadline = time.monotonic() + _TOLD_WITHIN_S
+    while True:
+        counts = {str(d["topic"]): len(d["partitions"]) for d in await admin.describe_topics(names)}
+        if all(counts.get(name) for name in names) or time.monotonic() > deadline:
+            return counts
+        await asyncio.sleep(0.2)
+
+
+def _checked(counts: dict[str, int], topics: Topics, config: Config) -> dict[str, int]:
     for name in [*topics.rate_sources, topics.rated, topics.windows, topics.dedupe, topics.shadow]:
         if counts.get(name, 0) != counts.get(topics.events, 0) or (counts.get(name) and counts[name] != config.kafka.partitions):
             raise BadInput(

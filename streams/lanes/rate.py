@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from aiokafka import TopicPartition
@@ -24,8 +23,8 @@ from ..core.state import PartitionState, Settings
 from ..core.store import Effects, pack_ids, unpack_ids
 from ..ledger import Out, Pairs, Record, Unsettled
 from ..prices_topic import Books
-from ..progress import Progress, decode_progress, encode_progress
-from ..restore import place, read_to_end
+from ..progress import Progress, encode_progress
+from ..restore import read_progress, read_to_end
 from ..rocks import RocksStore
 from .answers import Answers
 from .base import Batch, Context, Lane
@@ -36,7 +35,6 @@ from .shadowing import Shadowing
 __all__ = ["RateLane"]
 
 _NO_HEADERS: list[tuple[str, bytes]] = []
-_PROGRESS_KEY = b"progress"
 _BUCKET = b"bucket:"
 
 
@@ -63,15 +61,15 @@ class RateLane(Lane):
     # -- steps 1 and 2: fence, restore -------------------------------------------------------------------------------
 
     async def own(self) -> dict[TopicPartition, int]:
-        """Fence whoever wrote before, then bring the local store to the end of the changelogs."""
+        """Fence whoever wrote before, read how far they had come, and bring the local store to the end of the changelogs."""
         began = time.monotonic()
         await self.ledger.fence()
+        # The progress comes first: it says in which schema everything else is, and nothing of a newer one may get into the store.
+        self.progress = await read_progress(self.context.config.kafka, self.context.topics.progress, self.number, self.name)
         store = self._store = RocksStore(self._folder / self.name)
         if store.replaced:
             self.log.warning("local_state_replaced", schema=store.replaced, detail="another Ratemill wrote it; it is restored from the changelogs")
         await self._restore(store)
-        stored = store.get(_PROGRESS_KEY)
-        self.progress = decode_progress(stored, f"the local state of {self.name}") if stored else Progress(self.name)
         self._dead = []
         await self.books.ready()
         await self._answers.ready()
@@ -87,27 +85,21 @@ class RateLane(Lane):
 
     async def _restore(self, store: RocksStore) -> None:
         topics = self.context.topics
-        # The progress comes first: it says in which schema everything else is, and nothing of a newer one may get into the store.
-        for some in [(topics.progress,), (topics.windows, topics.dedupe)]:
-            starts = {TopicPartition(topic, self.number): store.position(topic) for topic in some}
-            async for tp, records in read_to_end(self.context.config.kafka, starts):
-                self._restored(store, tp, records)
-
-    def _restored(self, store: RocksStore, tp: TopicPartition, records: Sequence[Any]) -> None:
-        topics, position = self.context.topics, {tp.topic: records[-1].offset + 1}
-        if tp.topic == topics.dedupe:
-            for record in records:
-                if record.value is not None and record.key is not None and record.key.startswith(_BUCKET):
-                    store.write(Effects([], [], dict(unpack_ids(record.value)), int(record.key[len(_BUCKET) :]), []), {})
-            store.write(Effects([], [], {}, 0, []), position)
-        elif tp.topic == topics.windows:
-            puts = [(r.key, r.value) for r in records if r.key is not None]
-            store.write(Effects([], puts, {}, 0, []), position)
-        else:
-            own = [r for r in records if r.key == self.name.encode() and r.value is not None]
-            if own:
-                decode_progress(own[-1].value, place(self.name, tp.topic, tp.partition, own[-1].offset))
-            store.write(Effects([], [(_PROGRESS_KEY, r.value) for r in own], {}, 0, []), position)
+        oldest = self._settings.oldest_bucket(self.context.clock_ns() // 1_000_000_000)
+        starts = {TopicPartition(t, self.number): store.position(t) for t in (topics.windows, topics.dedupe)}
+        async for tp, records in read_to_end(self.context.config.kafka, starts):
+            position = {tp.topic: records[-1].offset + 1}
+            if tp.topic == topics.dedupe:
+                for record in records:
+                    if record.value is None or record.key is None or not record.key.startswith(_BUCKET):
+                        continue
+                    bucket = int(record.key[len(_BUCKET) :])
+                    if bucket >= oldest:  # Kafka keeps them longer than the next commit would
+                        store.write(Effects([], [], dict(unpack_ids(record.value)), bucket, []), {})
+                store.write(Effects([], [], {}, 0, []), position)
+            else:
+                puts = [(r.key, r.value) for r in records if r.key is not None]
+                store.write(Effects([], puts, {}, 0, []), position)
 
     async def release(self) -> None:
         """Close the local store: it holds committed data only, so the next restore starts from it."""
@@ -214,8 +206,8 @@ class RateLane(Lane):
         if self._dead:
             outs.append((topics.dead_letter, number, [to_kafka(letter) for letter in self._dead]))
         wrote = await self.ledger.commit(outs, self.next_offsets)
-        local = {t: wrote.positions[t] for t in (topics.windows, topics.dedupe, topics.progress) if t in wrote.positions}
-        puts = [*effects.puts, *self._shadowing.made.puts, (_PROGRESS_KEY, progress)]
+        local = {t: wrote.positions[t] for t in (topics.windows, topics.dedupe) if t in wrote.positions}
+        puts = [*effects.puts, *self._shadowing.made.puts]
         store.write(Effects((), puts, effects.ids, effects.bucket, []), local)
         self._shadowing.committed()
         await failpoints.hit("after_swap", self.name)

@@ -1,0 +1,233 @@
+"""Ten times the load that can be sustained, for five minutes: nothing is lost, memory stays bounded, and it recovers.
+
+    python -m ratemill.bench.overload --minutes 5
+
+One real worker with all three agents, on a Kafka and an Elasticsearch of its own. First the sustainable rate of this machine is found: rates are
+offered for a while each, and one is sustained when everything is rated and indexed within five seconds of its end. Then ten times the greatest of
+them is offered, by a process of its own, as compressed batches. Whether the machine could offer so much is a check of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+
+from ..local.ports import free_ports
+from ..local.stack import Stack
+from ..schemas.errors import Unavailable
+from ..streams.config import Config
+from ..streams.prices_topic import publish_book
+from ..streams.topics import Topics
+from .fill import PARTITIONS, RAW
+from .limits import AGENTS, Check, Outcome, command, drained, own_stack, parser, say, waiting, wrong_with
+from .many import Many
+from .oracle import Expected
+from .probe import Metrics
+from .report import table
+from .run import Watch, configure, owned
+from .shape import price_book
+from .worker import Worker
+
+__all__ = ["main"]
+
+RATES = (1_000, 2_000, 4_000, 6_000, 8_000, 12_000, 16_000, 24_000)
+STEP_S = 20.0
+SUSTAINED_S = 5.0
+TICK_S = 0.25
+EVERY_S = 5.0
+MEMORY_MB = 1_200.0  # resident, whatever is offered: caches of the windows, and full queues (20,000 records or 32 MB for each of 12 lanes)
+QUEUED = 20_000 + 4_000  # records in a lane: its limit (streams.lanes.base.QUEUED_RECORDS) and one fetch more
+
+
+class Look(msgspec.Struct):
+    """One look at the worker under overload."""
+
+    at_s: float
+    offered: int
+    rated: int
+    waiting: int
+    rss_mb: float
+    queued: int
+
+
+async def _offer(bootstrap: str, topic: str, first: int, rate: int, seconds: float) -> None:
+    """The producer's process: publish events from number `first` on at a rate, and print what was reached."""
+    many = Many()
+    many.next = first
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, compression_type="lz4", max_batch_size=1 << 20, max_request_size=8 << 20
+    )
+    await producer.start()
+    begin = time.monotonic()
+    try:
+        while (passed := time.monotonic() - begin) < seconds:
+            due = first + int(min(seconds, passed + TICK_S) * rate)
+            # At most a second's worth at once: what cannot be kept up with is not offered later.
+            count = min(due - many.next, rate)
+            await many.send(producer, topic, range(many.next, many.next + count))
+            many.next += count
+            if (early := begin + (many.next - first) / rate - time.monotonic()) > 0:
+                await asyncio.sleep(min(early, TICK_S))
+    finally:
+        await producer.stop()
+    print(json.dumps({"events": many.next - first, "seconds": round(time.monotonic() - begin, 2)}))
+
+
+class _Bed:
+    """The worker and what was offered to it."""
+
+    def __init__(self, stack: Stack, config: Config, worker: Worker, watch: Watch) -> None:
+        self.stack, self.config, self.worker, self.watch = stack, config, worker, watch
+        self.sent = 0
+        self.looks: list[Look] = []
+
+    async def offer(self, rate: int, seconds: float, metrics_port: int = 0) -> dict[str, float]:
+        """Offer a rate for a while, looking at the worker meanwhile if a port is given."""
+        arguments = [self.stack.kafka, next(iter(Topics.of(self.config.kafka).raw)), str(self.sent), str(rate), str(seconds)]
+        process: Any = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "ratemill.bench.overload", "--offer", *arguments, stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            ended = asyncio.ensure_future(process.communicate())
+            while not ended.done():
+                await asyncio.wait([ended], timeout=EVERY_S)
+                if metrics_port:
+                    await self.look(metrics_port)
+            printed, _ = await ended
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            raise Unavailable(f"the producer ended with status {process.returncode}")
+        offered: dict[str, float] = json.loads(printed)
+        self.sent += int(offered["events"])
+        return offered
+
+    async def look(self, port: int) -> None:
+        """Note how the worker is."""
+        self.worker.check()
+        metrics = await asyncio.to_thread(Metrics, port)
+        rated = await self.watch.poll()
+        look = Look(
+            at_s=round(time.monotonic(), 1), offered=await self.watch.published(), rated=rated, waiting=await waiting(self.watch),
+            rss_mb=round(self.worker.resident_bytes() / 1e6, 1), queued=int(metrics.greatest("ratemill_queued_records")),
+        )  # fmt: skip
+        self.looks.append(look)
+        if len(self.looks) % 6 == 1:
+            say(f"overload: {look.offered:,} records offered, {look.rated:,} events rated, {look.waiting:,} line items to index, "
+                f"memory {look.rss_mb:,.0f} MB, fullest queue {look.queued:,}")  # fmt: skip
+
+
+async def _sustainable(bed: _Bed) -> tuple[int, dict[int, float]]:
+    """The greatest rate that is sustained, and the seconds that each tried one took to drain."""
+    found, tried = 0, dict[int, float]()
+    for rate in RATES:
+        await bed.offer(rate, STEP_S)
+        ended = time.monotonic()
+        tried[rate] = round(await drained(bed.watch, bed.worker, bed.sent) - ended, 1)
+        say(f"overload: {rate:,} events/s for {STEP_S:g} s: drained after {tried[rate]} s")
+        if tried[rate] > SUSTAINED_S:
+            break
+        found = rate
+    if not found:
+        raise Unavailable(f"not even {RATES[0]:,} events/s are sustained on this machine now: {tried}")
+    return found, tried
+
+
+async def _overload(folder: Path, minutes: float, times: float, sustained: int) -> Outcome:
+    with own_stack(folder) as stack:
+        port, raw = free_ports(1)[0], RAW + "overload"
+        config = configure(folder / "run", stack.kafka, "hop", raw, stack.elasticsearch, metrics_port=port)
+        await publish_book(config, price_book(), "bench.yaml", "bench", "bench")
+        worker = Worker(folder / "run", AGENTS, None)
+        try:
+            await owned(worker, PARTITIONS * len(AGENTS))
+            async with Watch(config) as watch:
+                bed = _Bed(stack, config, worker, watch)
+                await bed.offer(RATES[0], 5)  # the index of the month is made, code paths are warm
+                await drained(watch, worker, bed.sent)
+                tried = dict[int, float]()
+                if not sustained:
+                    sustained, tried = await _sustainable(bed)
+                say(f"overload: {sustained * times:,.0f} events/s for {minutes:g} minutes")
+                offered = await bed.offer(round(sustained * times), minutes * 60, port)
+                ended, before = time.monotonic(), await watch.poll()
+                behind = bed.sent - before
+                rated_s = await _rated(bed, port) - ended
+                drained_s = await drained(watch, worker, bed.sent) - ended
+                truth = Many()
+                truth.next = bed.sent
+                expected: Expected = truth.expected(bed.sent, 0)
+                wrong = await wrong_with(config, watch, expected)
+            peak = worker.peak_bytes() / 1e6
+        finally:
+            worker.stop()
+    reached = offered["events"] / offered["seconds"]
+    figures = {"sustained": sustained, "tried": tried, "offered": offered, "behind": behind, "rated_s": round(rated_s, 1),
+               "drained_s": round(drained_s, 1), "peak_mb": round(peak), "looks": bed.looks}  # fmt: skip
+    _show(bed.looks)
+    queued = max(look.queued for look in bed.looks)
+    checks = [
+        Check(f"{times:g} times the sustainable load was offered", reached >= 0.95 * sustained * times,
+              f"{reached:,.0f} events/s for {offered['seconds']:,.0f} s, {reached / sustained:.1f} times the {sustained:,} that are sustained"),
+        Check("it was too much", behind > sustained * SUSTAINED_S, f"{behind:,} events were not rated when the load ended"),
+        Check("memory stayed bounded", peak <= MEMORY_MB, f"{peak:,.0f} MB at most (allowed {MEMORY_MB:,.0f})"),
+        Check("queues stayed bounded", queued <= QUEUED, f"{queued:,} records in the fullest (allowed {QUEUED:,}); the others waited in Kafka"),
+        Check("it recovered", True, f"everything rated {rated_s:.0f} s after the load ended, and indexed after {drained_s:.0f} s; "
+              f"{behind / max(rated_s, 1):,.0f} events/s meanwhile"),
+        Check("no partition started again", worker.restarts == 0, f"{worker.restarts} times"),
+        Check("nothing lost, nothing doubled", not wrong, "; ".join(wrong) or f"{bed.sent:,} events; every document is the line item of usage.rated"),
+    ]  # fmt: skip
+    return Outcome(checks, figures)
+
+
+async def _rated(bed: _Bed, port: int) -> float:
+    """Wait until everything is rated; returns when it was (monotonic). Raises Unavailable when nothing moves."""
+    moved, done = time.monotonic(), -1
+    told = moved
+    while (now := await bed.watch.poll()) < bed.sent:
+        if now != done:
+            done, moved = now, time.monotonic()
+        if time.monotonic() - moved > 120:
+            raise Unavailable(f"{now:,} of {bed.sent:,} events are rated, and nothing moves:\n{bed.worker.log_end()}")
+        if time.monotonic() - told > EVERY_S:
+            told = time.monotonic()
+            await bed.look(port)
+        await asyncio.sleep(0.2)
+    return time.monotonic()
+
+
+def _show(looks: list[Look]) -> None:
+    rows = []
+    for look in looks[:: max(1, len(looks) // 25)]:
+        at = f"{look.at_s - looks[0].at_s:.0f}"
+        rows.append((at, f"{look.offered:,}", f"{look.rated:,}", f"{look.waiting:,}", f"{look.rss_mb:,.0f}", f"{look.queued:,}"))
+    table("Overload: one worker, all agents", ("s", "records offered", "events rated", "to index", "memory MB", "fullest queue"), rows)
+
+
+def main() -> int:
+    """Run what was asked for; 1 when a check fails."""
+    if sys.argv[1:2] == ["--offer"]:  # the producer's process
+        bootstrap, topic, first, rate, seconds = sys.argv[2:]
+        asyncio.run(_offer(bootstrap, topic, int(first), int(rate), float(seconds)))
+        return 0
+    options = parser("overload", __doc__)
+    options.add_argument("--minutes", type=float, default=5, metavar="M", help="how long the overload lasts (default: 5)")
+    options.add_argument("--times", type=float, default=10, metavar="X", help="how many times the sustainable rate (default: 10)")
+    options.add_argument("--sustained", type=int, default=0, metavar="N", help="the sustainable rate in events/s; by default it is found first")
+    given = options.parse_args()
+    if given.minutes <= 0 or given.times <= 1 or given.sustained < 0:
+        options.error("--minutes must be more than 0, --times more than 1 and --sustained not negative")
+    return command("overload", given.dir, lambda folder: _overload(folder, given.minutes, given.times, given.sustained))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

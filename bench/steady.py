@@ -1,0 +1,105 @@
+"""A steady producer in a process of its own: `python -m ratemill.bench.steady BOOTSTRAP TOPIC RATE SECONDS`.
+
+What it sends keeps the state of a worker constant once the dedupe window is full: few accounts and SKUs, event times of now. A tenth is up to
+a minute late, and 2% are exact duplicates of what was sent in the last minute. Prints one line of JSON at the end; SIGTERM ends it early.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import sys
+import time
+from collections import deque
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import DefaultPartitioner
+
+from ..schemas.errors import Unavailable
+from .fill import PARTITIONS
+from .shape import PRICES, tail_event
+
+__all__ = ["DELAY_S", "Producing"]
+
+ACCOUNTS, SKUS = 50, 4  # each commit restates most of these windows, and Elasticsearch takes them all
+TICK_S = 0.1
+DELAY_S = 60  # nothing is later, and no duplicate comes later
+LATE, DUPLICATES = 0.1, 0.02
+
+
+async def _produce(bootstrap: str, topic: str, rate: int, seconds: float) -> dict[str, float]:
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, max_batch_size=1 << 20)
+    await producer.start()
+    rng = random.Random(11)
+    numbers = list(range(PARTITIONS))
+    accounts = [f"account-{n:04d}" for n in range(ACCOUNTS)]
+    home = {account: DefaultPartitioner()(account.encode(), numbers, numbers) for account in accounts}
+    sent: deque[tuple[str, bytes]] = deque(maxlen=rate * (DELAY_S - 10))
+    number, late, tick, begin = 0, 0.0, 0, time.monotonic()
+    try:
+        while not stopped.is_set() and tick * TICK_S < seconds:
+            due = begin + tick * TICK_S
+            if (early := due - time.monotonic()) > 0:
+                await asyncio.sleep(early)
+            late = max(late, time.monotonic() - due)
+            tick += 1
+            batches = [producer.create_batch() for _ in numbers]
+            for _ in range(round(rate * TICK_S)):
+                if sent and rng.random() < DUPLICATES:
+                    account, value = sent[rng.randrange(len(sent))]
+                else:
+                    account, sku, thousandths = rng.choice(accounts), PRICES[rng.randrange(SKUS)], rng.randrange(1, 100_000)
+                    age_ms = rng.randrange(DELAY_S * 1_000) if rng.random() < LATE else 0
+                    quantity = f"{thousandths // 1_000}.{thousandths % 1_000:03d}"
+                    value = tail_event(account, sku, number, time.time_ns() // 1_000_000 - age_ms, quantity)
+                    sent.append((account, value))
+                number += 1
+                batches[home[account]].append(key=account.encode(), value=value, timestamp=None)
+            for partition, batch in enumerate(batches):
+                if batch.record_count():
+                    await producer.send_batch(batch, topic, partition=partition)
+        await producer.flush()
+    finally:
+        await producer.stop()
+    return {"events": number, "seconds": round(time.monotonic() - begin, 1), "latest_tick_s": round(late, 3)}
+
+
+class Producing:
+    """The producer's process: `async with` starts it, and ends it at the latest with the block."""
+
+    def __init__(self, bootstrap: str, topic: str, rate: int, seconds: float) -> None:
+        self._arguments = ["-m", "ratemill.bench.steady", bootstrap, topic, str(rate), str(seconds)]
+        self._process: Any = None
+
+    async def __aenter__(self) -> Producing:
+        self._process = await asyncio.create_subprocess_exec(sys.executable, *self._arguments, stdout=asyncio.subprocess.PIPE)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.running:
+            self._process.kill()
+            await self._process.wait()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.returncode is None
+
+    async def end(self) -> dict[str, float]:
+        """End it if it still runs. Returns what it sent: events, seconds, and how far it was behind its schedule at most."""
+        if self.running:
+            self._process.terminate()
+        printed, _ = await self._process.communicate()
+        if self._process.returncode:
+            raise Unavailable(f"the producer ended with status {self._process.returncode}")
+        sent: dict[str, float] = json.loads(printed)
+        return sent
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(_produce(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))))

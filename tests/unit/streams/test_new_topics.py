@@ -1,0 +1,48 @@
+"""A broker that tells of new topics a little later must not be taken for one whose topics have other partitions."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ratemill.schemas.errors import BadInput
+from ratemill.streams import topics
+from ratemill.streams.config import load_config
+
+
+class _SlowBroker:
+    """Stands for the admin client: it makes every topic at once, and describes it without partitions for a while."""
+
+    silent, partitions = 0, 4
+
+    def __init__(self, **_: Any) -> None:
+        self.asked = 0
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def list_topics(self) -> list[str]:
+        return []
+
+    async def create_topics(self, wanted: list[Any]) -> Any:
+        return SimpleNamespace(topic_errors=[(t.name, 0, None) for t in wanted])
+
+    async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
+        self.asked += 1
+        shown = range(self.partitions) if self.asked > self.silent else ()
+        return [{"topic": name, "partitions": list(shown)} for name in names]
+
+
+def test_a_topic_made_just_now_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topics, "AIOKafkaAdminClient", type("Slow", (_SlowBroker,), {"silent": 2}))
+    counts = asyncio.run(topics.ensure_topics(load_config(environment={})))
+    assert set(counts.values()) == {4}
+
+
+def test_another_count_is_still_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topics, "AIOKafkaAdminClient", type("Other", (_SlowBroker,), {"partitions": 3}))
+    with pytest.raises(BadInput, match=r"has 3 partitions, kafka\.partitions says 4"):
+        asyncio.run(topics.ensure_topics(load_config(environment={})))

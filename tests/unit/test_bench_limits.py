@@ -1,0 +1,139 @@
+"""What soak, overload, outage and restore judge by: series that must pass, and those that must not."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+
+import orjson
+import pytest
+from ratemill.bench.flatness import FEWEST, Tolerance, judge, theil_sen
+from ratemill.bench.limits import compare_documents
+from ratemill.bench.many import Many
+from ratemill.bench.oracle import Item, Truth, compare, latest
+from ratemill.bench.probe import folder_mb
+from ratemill.bench.shape import PRICES
+from ratemill.streams.core.store import Effects
+from ratemill.streams.rocks import RocksStore
+
+TIMES = [10.0 * n for n in range(180)]
+TIGHT = Tolerance(0.05, 2)
+NOISE = random.Random(5)
+
+
+def _flat(values: list[float], tolerance: Tolerance = TIGHT, warm_up: float = 420) -> bool:
+    return judge("x", TIMES, values, warm_up, tolerance).flat
+
+
+def test_what_grows_steadily_is_caught() -> None:
+    assert not _flat([200 + t / 60 for t in TIMES])  # 1 MB a minute, 23 MB in all
+    assert not _flat([200 + t / 60 + NOISE.uniform(-20, 20) for t in TIMES])
+
+
+def test_what_swings_is_flat() -> None:
+    assert _flat([200 + NOISE.uniform(-20, 20) for _ in TIMES])
+    assert _flat([50 + t % 90 for t in TIMES])  # fills for 90 s, then compaction
+    assert _flat([50 + t % 400 / 4 for t in TIMES])
+
+
+@pytest.mark.parametrize("phase", range(0, 400, 40))
+def test_a_sawtooth_that_grows_is_caught_whatever_its_phase(phase: int) -> None:
+    assert not _flat([50 + (t + phase) % 90 / 3 + t / 30 for t in TIMES])
+
+
+def test_steps_are_caught_when_they_go_on() -> None:
+    assert not _flat([30 + t // 300 for t in TIMES])  # one descriptor more every five minutes
+    assert _flat([30 + (t > 600) for t in TIMES])  # one more, once
+
+
+def test_a_leak_after_the_middle_is_caught() -> None:
+    assert not _flat([200 + max(0, t - 1_000) / 30 for t in TIMES])
+
+
+def test_what_falls_and_what_grew_in_the_warm_up_are_flat() -> None:
+    assert _flat([400 - t / 10 for t in TIMES])
+    assert _flat([min(t, 400) for t in TIMES])
+    assert not _flat([min(t, 1_500) for t in TIMES])
+
+
+def test_growth_within_the_tolerance_is_flat() -> None:
+    grown = [200 + t / 200 for t in TIMES]  # 7 in all behind the warm-up, and 5% are 10
+    assert _flat(grown)
+    assert not _flat(grown, Tolerance(0.01, 2))
+
+
+def test_one_wild_sample_decides_nothing() -> None:
+    assert _flat([5_000.0 if n in (60, 170) else 200.0 for n in range(180)])
+
+
+def test_too_few_samples_are_no_verdict() -> None:
+    with pytest.raises(ValueError, match="are needed"):
+        judge("x", TIMES[: FEWEST - 1], [1.0] * (FEWEST - 1), 0, TIGHT)
+    assert judge("x", TIMES[:FEWEST], [1.0] * FEWEST, 0, TIGHT).flat
+
+
+def test_the_slope_is_the_median_of_all_pairs() -> None:
+    times, values = [0.0, 1.0, 2.0, 10.0], [1.0, 4.0, 2.0, 30.0]
+    slopes = sorted((values[j] - values[i]) / (times[j] - times[i]) for i, j in itertools.combinations(range(4), 2))
+    assert theil_sen(times, values) == pytest.approx((slopes[2] + slopes[3]) / 2)
+    assert theil_sen([1.0, 1.0, 3.0], [0.0, 9.0, 4.0]) == pytest.approx(-0.25)  # pairs of one time have no slope
+
+
+@pytest.mark.parametrize("count", [1, 49, 50, 12_345, 60_000])
+def test_what_many_events_come_to_is_what_reading_them_says(count: int) -> None:
+    many = Many()
+    many.next = count
+    truth = Truth()
+    events = [many.event(number).encode() for number in range(count)]
+    truth.add([b"[" + b",".join(events[at : at + 50]) + b"]" for at in range(0, count, 50)])
+    truth.add(events[:7])
+    assert truth.expected() == many.expected(count + min(7, count), min(7, count))
+    assert len({orjson.loads(event)["id"] for event in events}) == count
+
+
+def test_one_event_more_or_less_is_noticed() -> None:
+    many = Many()
+    many.next = 1_000
+    items = []
+    for at, (group, (quantity, _)) in enumerate(many.expected(0, 0).groups.items()):
+        account, sku, month = group.split(" ")
+        items.append(Item(f"i{at}", 1, account, sku, f"{month}-01T00:00:00Z", str(quantity), "1", str(quantity)))
+    prices = {sku.name: ((None, "1"),) for sku in PRICES}
+    assert compare(many.expected(1_000, 0), prices, items) == []
+    for many.next in (999, 1_001):
+        assert compare(many.expected(many.next, 0), prices, items)
+
+
+def test_a_document_that_is_not_the_newest_line_item_is_noticed() -> None:
+    new, old = (Item("a", revision, "acct", "sku", "2026-11-01T00:00:00Z", str(revision)) for revision in (2, 1))
+    assert compare_documents({"a": new}, {"a": new}) == []
+    assert compare_documents({"a": new}, {"a": old})
+    assert compare_documents({"a": new}, {})
+    assert compare_documents({}, {"a": new})
+
+
+def test_the_newest_revisions_can_be_taken_batch_by_batch() -> None:
+    def record(revision: int) -> bytes:
+        names = {"x_LineItemId": "a", "BillingAccountId": "acct", "SkuId": "sku", "ChargePeriodStart": "2026-11-01T00:00:00Z", "BilledCost": "1"}
+        return orjson.dumps({**names, "x_Revision": revision})
+
+    parts = latest([record(3)], latest([record(1), record(2)]))
+    assert (parts.written, parts.items["a"].revision) == (3, 3)
+    assert latest([record(1)], parts).items["a"].revision == 3
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+def test_a_store_that_drops_buckets_is_flat_and_one_that_does_not_is_caught(tmp_path: Path, forgets: bool) -> None:
+    """The soak's verdict on RocksDB, on a real store: six commits a bucket, four buckets remembered."""
+    store = RocksStore(tmp_path / "s", write_buffer_bytes=1 << 18)
+    sizes = []
+    for commit in range(90):
+        ids = {NOISE.randbytes(16): NOISE.randbytes(8) for _ in range(1_000)}
+        store.write(Effects([], [(b"e%d" % (commit % 7), b"1")], ids, commit // 6, []), {"dedupe": commit})
+        if forgets:
+            store.forget(commit // 6 - 3)
+        sizes.append(folder_mb(tmp_path / "s"))
+    store.close()
+    verdict = judge("RocksDB", list(range(90)), sizes, 30, Tolerance(0.1, 0.3))
+    assert verdict.flat == forgets, str(verdict)
