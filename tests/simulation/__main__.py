@@ -34,7 +34,10 @@ def main() -> int:
     for seed in range(options.seed, options.seed + options.count):
         plan = calm(plan_of(seed)) if options.calm else plan_of(seed)
         result = simulate(seed, plan, traced=options.trace)
-        if result.violations or options.count == 1:
+        if options.count > 1 and result.violations:
+            print(f"seed {seed}: {'; '.join(result.violations)[:300]}", flush=True)
+            failed += 1
+        elif options.count == 1:
             print(f"seed {seed}: {result.steps} steps, {result.seconds:.1f} s of virtual time")
             print(plan)
             print("\n".join(result.lines))

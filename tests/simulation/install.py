@@ -71,7 +71,7 @@ def install(*, traced: bool = False) -> None:
     quiet_burials()
     warnings.simplefilter("ignore")
     setcontext(EXACT.copy())
-    level = 0 if traced else 60
+    level = 0 if traced else 50
     structlog.configure(processors=[_into_trace], wrapper_class=structlog.make_filtering_bound_logger(level), cache_logger_on_first_use=False)
     clock: Any = _Clock()
     for module in (ledger, base, rate, shadowing):

@@ -5,7 +5,7 @@ asyncio promises; which process runs next, and when a message arrives, is drawn.
 pile up until it is revived), and it can be killed behind any step, that is at any await: its tasks are never resumed, no `finally`
 of theirs runs, and what others send to it is lost.
 
-Time stands still while code runs. It passes only when nobody has anything to do, and then jumps to the next timer.
+A step takes a microsecond. When nobody has anything to do, time jumps to the next timer.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 __all__ = ["Handle", "Process", "Scheduler"]
 
 START_NS = 1_794_139_200_000_000_000  # 2026-11-08T12:00:00Z: in the middle of a month, every time
+STEP_S = 1e-6
 _set_running_loop = asyncio._set_running_loop
 
 
@@ -56,6 +57,7 @@ class Scheduler:
         self.draw = random.random
         self.now = 0.0  # seconds since the start
         self.steps = 0
+        self.most_steps = 100_000  # more than any world takes
         self.done = False
         self.ready: list[Process] = []
         self._timers: list[tuple[float, int, Any]] = []
@@ -92,10 +94,10 @@ class Scheduler:
                     when, _, what = heappop(timers)
                     if type(what) is Handle:
                         if what.callback is not None:
-                            self.now = when
+                            self.now = max(self.now, when)
                             what.process.enqueue(what)
                     else:
-                        self.now = when
+                        self.now = max(self.now, when)
                         _set_running_loop(None)
                         what()
                 else:
@@ -105,6 +107,7 @@ class Scheduler:
 
     def _step(self, process: Process, handle: Handle) -> None:
         self.steps += 1
+        self.now += STEP_S
         process.steps += 1
         _set_running_loop(process)
         callback, context = handle.callback, handle.context
@@ -117,6 +120,9 @@ class Scheduler:
             self.broken.append(f"a callback raised {error!r}")
         if process.steps == process.doomed_at:
             process.on_doom()
+        if self.steps >= self.most_steps:
+            self.broken.append(f"no end after {self.steps} steps: something spins")
+            self.done = True
 
 
 class Process(asyncio.AbstractEventLoop):

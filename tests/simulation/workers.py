@@ -9,8 +9,9 @@ timeout is out too. A member that was put out learns of it when it is heard of a
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +183,16 @@ class Host:
         process.on_doom = self.crash
         self.processes.append(process)
         self.world.trace(f"world         {self.name} starts")
-        process.create_task(self._main(process))
+        self.guard(process, self._main(process))
+
+    def guard(self, process: Process, work: Coroutine[Any, Any, None]) -> None:
+        """Run what must not fail: a worker would end itself."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self.world.violate(f"{self.name}: {error!r} {''.join(traceback.format_tb(error.__traceback__)[-2:])}")
+
+        process.create_task(work).add_done_callback(ended)
 
     async def _main(self, process: Process) -> None:
         plan = self.world.plan
@@ -190,8 +200,8 @@ class Host:
         worker.books.start()
         worker.controls.start()
         worker._starting_sink = asyncio.ensure_future(worker.sink.start())
-        process.create_task(_feed(worker.stream))
-        process.create_task(self._fetch(worker))
+        self.guard(process, _feed(worker.stream))
+        self.guard(process, self._fetch(worker))
         self.group.join(Member(self, process, worker))
 
     async def _fetch(self, worker: Worker) -> None:
@@ -225,7 +235,7 @@ class Host:
         """SIGTERM: what `RatemillWorker.run` does at its end."""
         if self.up and self.process is not None and self.worker is not None:
             self.world.count("left")
-            self.process.create_task(self._leave(self.process, self.worker))
+            self.guard(self.process, self._leave(self.process, self.worker))
 
     async def _leave(self, process: Process, worker: Worker) -> None:
         async with worker._changing:
@@ -301,7 +311,7 @@ class Group:
         if not member.process.alive:
             return
         if member.heard(self.world.scheduler.now):
-            self._after(member, TIMES.HEARTBEAT, lambda: member.process.create_task(self._join_again(member)))
+            self._after(member, TIMES.HEARTBEAT, lambda: member.host.guard(member.process, self._join_again(member)))
         else:
             self.world.scheduler.after(TIMES.HEARTBEAT, lambda: self._tell_when_heard(member))
 
@@ -335,11 +345,13 @@ class Group:
         if generation != self.generation or member not in self.members:
             return
         if member.heard(self.world.scheduler.now):
-            self._after(member, TIMES.HEARTBEAT, lambda: member.process.create_task(self._come(member, generation)))
+            self._after(member, TIMES.HEARTBEAT, lambda: member.host.guard(member.process, self._come(member, generation)))
         else:
             self.world.scheduler.after(TIMES.HEARTBEAT, lambda: self._call(member, generation))
 
     async def _come(self, member: Member, generation: int) -> None:
+        if generation != self.generation:
+            return  # called again meanwhile
         await self._revoke(member)
         self.world.scheduler.after(0.01, lambda: self._came(member, generation))
 
@@ -369,7 +381,7 @@ class Group:
         for id_, topics in shares.items():
             tps = [TopicPartition(topic, number) for topic, numbers in topics.items() for number in numbers]
             member = ids[id_]
-            self._after(member, 0.2, lambda member=member, tps=tps: member.process.create_task(self._give(member, generation, tps)))  # type: ignore[misc]
+            self._after(member, 0.2, lambda member=member, tps=tps: member.host.guard(member.process, self._give(member, generation, tps)))  # type: ignore[misc]
 
     async def _give(self, member: Member, generation: int, tps: list[TopicPartition]) -> None:
         if generation == self.generation or member not in self.members:  # else it is being called again already
