@@ -304,7 +304,6 @@ class Broker:
         known = {**dict(list(known.items())[-4:]), sequence: base}  # it remembers the last five
         partition.sequences[pid, epoch] = sequence + len(records), known
         partition.epochs[pid] = epoch
-        partition.wake()
         return base
 
     def open_transactions(self) -> list[str]:

@@ -22,6 +22,7 @@ from aiokafka.errors import (
     RequestTimedOutError,
 )
 
+from .broker import Partition
 from .scheduler import Process
 from .world import World
 
@@ -300,10 +301,24 @@ async def poll(
     deadline = process.time() + timeout_s * world.plan.idle_stretch
     partitions = [world.broker.partition(tp) for tp in tps]
     while True:
-        asked = {partition.tp: positions[partition.tp] for partition in partitions}
+        # What is not there yet is waited for at the broker; only committed records wake who waits.
+        behind = [p for p in partitions if (p.stable if committed else p.end) > positions[p.tp]]
+        if not behind:
+            arrived: asyncio.Future[None] = process.create_future()
+            interrupted(arrived)
+            wake = _setter(arrived)
+            for partition in partitions:
+                partition.waiting.append(wake)
+            timer = process.call_at(deadline, wake)
+            await arrived
+            timer.cancel()
+            if process.time() >= deadline or not any(p.end > positions[p.tp] for p in partitions):
+                return {}
+            continue
+        asked = {partition.tp: positions[partition.tp] for partition in behind}
 
-        def serve(asked: dict[TopicPartition, int] = asked) -> list[tuple[TopicPartition, list[Any], int]]:
-            return [(p.tp, *p.fetch(asked[p.tp], committed, limit)) for p in partitions]
+        def serve(asked: dict[TopicPartition, int] = asked, behind: list[Partition] = behind) -> list[tuple[TopicPartition, list[Any], int]]:
+            return [(p.tp, *p.fetch(asked[p.tp], committed, limit)) for p in behind]
 
         fetched: dict[TopicPartition, list[Any]] = {}
         try:
@@ -313,24 +328,9 @@ async def poll(
                     if records:
                         fetched[tp] = records
         except (KafkaConnectionError, RequestTimedOutError):
-            pass
+            await asyncio.sleep(BACKOFF_S)
         if fetched or process.time() >= deadline:
             return fetched
-        arrived: asyncio.Future[None] = process.create_future()
-        interrupted(arrived)
-        wake = _setter(arrived)
-        for partition in partitions:
-            # Something may have come since the answer was made.
-            if (partition.stable if committed else partition.end) > positions[partition.tp]:
-                wake()
-            partition.waiting.append(wake)
-        try:
-            async with asyncio.timeout_at(deadline):
-                await arrived
-        except TimeoutError:
-            return {}
-        if not any(partition.end > positions[partition.tp] for partition in partitions):
-            return {}
 
 
 def _setter(future: asyncio.Future[None]) -> Callable[[], None]:

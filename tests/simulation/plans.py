@@ -78,10 +78,10 @@ def plan_of(seed: int) -> Plan:
     """The plan of a seed."""
     random = Random(f"plan {seed}")
     draw = random.random
-    partitions = random.choices((1, 2, 3), (70, 26, 4))[0]
+    partitions = random.choices((1, 2, 3), (80, 18, 2))[0]
     workers = random.choices((1, 2, 3), (15, 73, 12))[0]
-    publishing_s = 1 + 5 * draw()
-    faults = sorted((_fault(random, publishing_s + 3, workers) for _ in range(random.choices((1, 2, 3, 4, 6), (30, 30, 20, 15, 5))[0])), key=_time_of)
+    publishing_s = 1 + 3 * draw()
+    faults = sorted((_fault(random, publishing_s + 1.5, workers) for _ in range(random.choices((1, 2, 3, 4, 6), (30, 30, 20, 15, 5))[0])), key=_time_of)
     late = draw() < 0.25
     books = (draw() * publishing_s, publishing_s * draw() + 2) if draw() < 0.2 else (publishing_s * draw(),) if late else (0.0,)
     return Plan(
@@ -89,8 +89,8 @@ def plan_of(seed: int) -> Plan:
         workers=workers,
         case=random.randrange(CASES),
         publishing_s=publishing_s,
-        heal_s=max([publishing_s, *(min(f.at + f.seconds, f.at + 12) for f in faults)]) + 0.5,
-        commit_interval_s=random.choice((0.2, 0.5, 1.0, 1.0)),
+        heal_s=max([publishing_s, *(f.at + f.seconds for f in faults)]) + 0.5,
+        commit_interval_s=random.choice((0.3, 0.5, 1.0, 1.0)),
         fetch_records=random.choice((2, 5, 50, 50)),
         batch_bytes=random.choice((900, 4_000, 1 << 19)),
         flushes=random.choice((0.0, 0.1, 0.5)),
@@ -106,7 +106,7 @@ def _time_of(fault: Fault) -> float:
 
 def _fault(random: Random, within_s: float, workers: int) -> Fault:
     kind = random.choices(tuple(FAULTS), tuple(FAULTS.values()))[0]
-    seconds = random.choice((0.5, 2.0, 4.0, 11.0)) * (0.5 + random.random())
+    seconds = random.choice((0.3, 1.0, 2.5, 6.5)) * (0.5 + random.random())
     return Fault(kind, within_s * random.random(), random.randrange(workers), seconds, random.randrange(1 << 30))
 
 

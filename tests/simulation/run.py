@@ -16,6 +16,7 @@ from ratemill.streams.prices_topic import PublishedBook
 from .faults import Faults
 from .plans import Plan, plan_of
 from .scheduler import START_NS
+from .sites import Site
 from .traffic import BOOKS, case_of
 from .verdict import Auditor
 from .workers import Group, Host
@@ -37,6 +38,7 @@ class Result:
     steps: int
     seconds: float  # virtual
     healed_in: float  # seconds from the last fault to rest
+    sites: set[Site]  # awaits at which workers died
     lines: list[str]
 
     @property
@@ -64,7 +66,8 @@ def simulate(seed: int, plan: Plan | None = None, *, traced: bool = False) -> Re
         for host in hosts:
             for process in host.processes:
                 process.bury()
-        if seed % 50 == 0:
+        world.scheduler.forget()
+        if seed % 200 == 0:
             gc.collect()
 
 
@@ -92,7 +95,7 @@ def _run(world: World, hosts: list[Host]) -> Result:
         violations.append("nothing is left that could happen, and the work is not done")
     counts = {**world.counts, **world.broker.counts, **world.cluster.counts, **{f"kafka: {k}": v for k, v in world.kafka.counts.items()}}
     counts |= {f"elasticsearch: {k}": v for k, v in world.elasticsearch.counts.items()}
-    return Result(world.seed, violations, counts, scheduler.steps, scheduler.now, scheduler.now - plan.heal_s, world.lines or [])
+    return Result(world.seed, violations, counts, scheduler.steps, scheduler.now, scheduler.now - plan.heal_s, world.sites, world.lines or [])
 
 
 def _publish(world: World, messages: Any) -> None:

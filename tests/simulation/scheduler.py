@@ -14,7 +14,7 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextvars import Context, copy_context
+from contextvars import Context
 from heapq import heappop, heappush
 from random import Random
 from typing import Any
@@ -62,6 +62,7 @@ class Scheduler:
         self.ready: list[Process] = []
         self._timers: list[tuple[float, int, Any]] = []
         self._number = 0
+        self._running: Process | None = None
         self.broken: list[str] = []  # callbacks that raised: a mistake of the simulation itself
 
     def at(self, when: float, action: Callable[[], None]) -> None:
@@ -77,6 +78,11 @@ class Scheduler:
     def timer(self, handle: Handle) -> None:
         self._number += 1
         heappush(self._timers, (handle.when_, self._number, handle))
+
+    def forget(self) -> None:
+        """Drop what was still to come: it holds on to everything else."""
+        self._timers.clear()
+        self.ready.clear()
 
     def run(self) -> None:
         """Until `done`, or until nothing is left that could happen."""
@@ -98,18 +104,20 @@ class Scheduler:
                             what.process.enqueue(what)
                     else:
                         self.now = max(self.now, when)
-                        _set_running_loop(None)
                         what()
                 else:
                     return
         finally:
+            self._running = None
             _set_running_loop(None)
 
     def _step(self, process: Process, handle: Handle) -> None:
         self.steps += 1
         self.now += STEP_S
         process.steps += 1
-        _set_running_loop(process)
+        if self._running is not process:
+            self._running = process
+            _set_running_loop(process)
         callback, context = handle.callback, handle.context
         try:
             if context is None:
@@ -186,6 +194,8 @@ class Process(asyncio.AbstractEventLoop):
         finally:
             _set_running_loop(None)
         self.tasks.clear()
+        self.queue.clear()
+        self.complaints.clear()
 
     # -- what asyncio asks of a loop ---------------------------------------------------------------------------------
 
@@ -193,7 +203,7 @@ class Process(asyncio.AbstractEventLoop):
         return self.scheduler.now
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
-        handle = Handle(self, callback, args, context or copy_context(), 0.0)
+        handle = Handle(self, callback, args, context, 0.0)
         if self.alive:
             if not self.queue and not self.stalled:
                 self.scheduler.ready.append(self)
@@ -204,7 +214,7 @@ class Process(asyncio.AbstractEventLoop):
         return self.call_at(self.scheduler.now + delay, callback, *args, context=context)
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
-        handle = Handle(self, callback, args, context or copy_context(), when)
+        handle = Handle(self, callback, args, context, when)
         if self.alive:
             self.scheduler.timer(handle)
         return handle

@@ -28,6 +28,7 @@ from ratemill.streams.topics import Topics
 
 from .clients import poll
 from .scheduler import START_NS, Process
+from .sites import sites_of
 from .world import TIMES, World
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ class Host:
         process = self.process
         if process is None or not process.alive:
             return
-        self.world.on_crash(self)
+        self.world.sites |= sites_of(process)
         process.kill()
         lost = self.world.disks.crash(f"{self.name}/")
         self.world.count("crashes")

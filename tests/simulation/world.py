@@ -20,21 +20,22 @@ if TYPE_CHECKING:
     from .disk import Disks
     from .elastic import Cluster
     from .plans import Plan
+    from .sites import Site
 
 __all__ = ["TIMES", "World"]
 
 
 class TIMES:
-    """Seconds. All are a sixth of what they are in production, so their proportions hold."""
+    """Seconds. All are a tenth of what they are in production, so their proportions hold."""
 
-    SESSION = 1.7
+    SESSION = 1.0
     REBALANCE = 3 * SESSION
     HEARTBEAT = SESSION / 5
-    REQUEST = 5.0
-    TRANSACTION = 10.0
-    STALLED = 15.0
-    FINISH = 0.9
-    STOP = 1.7
+    REQUEST = 3.0
+    TRANSACTION = 6.0
+    STALLED = 9.0
+    FINISH = 0.5
+    STOP = 1.0
 
 
 @dataclass
@@ -53,7 +54,7 @@ class World:
     lines: list[str] | None = None  # the trace, where one is wanted
     violations: list[str] = field(default_factory=list)
     broken_deliveries: bool = False
-    on_crash: Callable[[Any], None] = lambda _: None  # told before a host's process dies
+    sites: set[Site] = field(default_factory=set)  # awaits at which workers died
 
     @classmethod
     def make(cls, seed: int, plan: Plan, *, traced: bool = False) -> World:
