@@ -72,6 +72,15 @@ class Batch:
 
 
 class _Client:
+    """The connection of a producer; the ledger listens to what becomes of its requests."""
+
+    def __init__(self, world: World, process: Process) -> None:
+        self._world = world
+        self._process = process
+
+    async def send(self, what: str, serve: Callable[[], Any]) -> Any:
+        return await self._world.kafka.request(self._process, what, serve)
+
     async def close(self) -> None:
         await asyncio.sleep(0)
 
@@ -90,7 +99,7 @@ class SimulatedProducer:
         self._closed = False
         self._sender = self
         self.sender_task: asyncio.Task[None] | None = None
-        self.client = _Client()
+        self.client = _Client(self._world, self._process)
         self._wake: asyncio.Future[None] | None = None
         self._batches: list[tuple[TopicPartition, Batch, asyncio.Future[Metadata]]] = []
         self._added: set[TopicPartition] = set()
@@ -105,9 +114,7 @@ class SimulatedProducer:
         await world.kafka.request(self._process, "Metadata", lambda: None)  # a bootstrap that fails is told
         while True:
             try:
-                self._pid, self._epoch = await world.kafka.request(
-                    self._process, "InitProducerId", lambda: broker.init_producer(self._id, self._timeout_s)
-                )
+                self._pid, self._epoch = await self.client.send("InitProducerId", lambda: broker.init_producer(self._id, self._timeout_s))
                 break
             except (ConcurrentTransactions, KafkaConnectionError, RequestTimedOutError):
                 await asyncio.sleep(BACKOFF_S)
@@ -190,7 +197,7 @@ class SimulatedProducer:
         """Ask until there is an answer."""
         while True:
             try:
-                return await self._world.kafka.request(self._process, what, serve)
+                return await self.client.send(what, serve)
             except InvalidProducerEpoch as error:
                 raise ProducerFenced() from error
             except (ConcurrentTransactions, KafkaConnectionError, RequestTimedOutError) as error:

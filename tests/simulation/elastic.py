@@ -93,13 +93,13 @@ class Cluster:
         return {"items": [{"index": self._index(orjson.loads(lines[at])["index"], lines[at + 1])} for at in range(0, len(lines) - 1, 2)]}
 
     def _index(self, action: dict[str, Any], source: bytes) -> dict[str, Any]:
-        id_, version = action["_id"], action["version"]
+        id_, version = action["_id"], action.get("version")
         refusal = self._refusal(action)
         if refusal is None:
             documents = self.indices[self.aliases[action["_index"]]]
             known = documents.get(id_)
-            if known is None or version > known[0]:
-                documents[id_] = version, source
+            if known is None or version is None or version > known[0]:
+                documents[id_] = orjson.loads(source)["x_Revision"] if version is None else version, source
                 self.written += 1
                 return {"_id": id_, "status": 200 if known else 201}
             self.count("answered 409")

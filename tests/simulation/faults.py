@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from .network import KINDS, LATE
 from .plans import Fault
 from .scheduler import Process
 from .workers import Group, Host
@@ -21,7 +22,7 @@ class Faults:
         self.hosts = hosts
         self._group = group
         self._armed: dict[Host, tuple[str, Callable[[], None]]] = {}  # what happens with the next request of a kind
-        world.kafka.on_request = self._on_request
+        world.kafka.on_request = world.elasticsearch.on_request = self._on_request
         for fault in world.plan.faults:
             world.scheduler.at(fault.at, lambda fault=fault: self._begin(fault))  # type: ignore[misc]
 
@@ -88,6 +89,11 @@ class Faults:
 
     def _stop(self, fault: Fault, host: Host, random: Random) -> None:
         self._stall(fault, host)
+
+    def _unanswered(self, fault: Fault, host: Host, random: Random) -> None:
+        wanted = random.choice(("InitProducerId", "AddPartitionsToTxn", "Produce", "TxnOffsetCommit", "EndTxn", "EndTxn", "EndTxn", "POST _bulk"))
+        network = self.world.elasticsearch if wanted == "POST _bulk" else self.world.kafka
+        self._armed[host] = wanted, lambda: setattr(network, "forced", random.choice((*KINDS, LATE)))
 
     def _stop_in_a_commit(self, fault: Fault, host: Host, random: Random) -> None:
         wanted = random.choice(("AddPartitionsToTxn", "Produce", "AddOffsetsToTxn", "TxnOffsetCommit", "EndTxn", "EndTxn"))

@@ -18,9 +18,11 @@ from typing import Any
 
 from .scheduler import Process, Scheduler
 
-__all__ = ["Network"]
+__all__ = ["KINDS", "LATE", "Network"]
 
-REFUSED, LOST, LATE, SILENT = "refused", "lost", "late", "silent"
+KINDS = REFUSED, LOST, LATE, SILENT = "refused", "lost", "late", "silent"
+
+AMONG = {"EndTxn": ("AddPartitionsToTxn", "Produce", "AddOffsetsToTxn"), "POST _bulk": ("POST _bulk",)}
 
 
 class Network:
@@ -34,7 +36,7 @@ class Network:
         self._silent = silent
         self.patience_s = patience_s  # when a client gives up
         self.faulty = 0.0
-        self.kinds = (REFUSED, LOST, LATE, SILENT)
+        self.kinds = KINDS
         self.slow = 0.01  # seconds a message takes, at most, mostly
         self.down_until = 0.0
         self.paused_until = 0.0
@@ -42,6 +44,8 @@ class Network:
         self.counts: dict[str, int] = {}
         self.trace: Callable[[str], None] | None = None
         self.on_request: Callable[[Process, str], None] | None = None
+        self.forced = ""  # how the request that is being sent fails
+        self._late: list[tuple[Process, tuple[str, ...], int, Callable[[], None]]] = []  # behind so many more such requests of a process it arrives
 
     def count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
@@ -53,9 +57,12 @@ class Network:
         now, dice = scheduler.now, draw()
         if self.on_request is not None:
             self.on_request(process, what)
+        if self._late:
+            self._arrive(process, what)
         delay = self.slow * dice * dice if dice < 0.98 else self.slow * 20 * draw()
         arrives = now + delay
         if self.down_until > now:
+            self.forced = ""
             scheduler.at(arrives, lambda: self._fail(process, future, what, self._broken))
             return future
         if self.paused_until > now:
@@ -65,8 +72,9 @@ class Network:
             if draw() < 0.5:
                 scheduler.at(until + delay, lambda: self._serve_unheard(process, what, serve))
             scheduler.at(now + self.patience_s, lambda: self._fail(process, future, what, self._silent))
-        elif self.faulty and draw() < self.faulty:
-            self._failing(process, future, what, serve, arrives)
+        elif self.forced or (self.faulty and draw() < self.faulty):
+            kind, self.forced = self.forced or self.kinds[int(draw() * len(self.kinds))], ""
+            self._failing(process, future, what, serve, arrives, kind)
         elif arrives - now > self.patience_s:  # while the server is paused
             self.count(f"{what} {SILENT}")
             scheduler.at(arrives, lambda: self._serve_unheard(process, what, serve))
@@ -75,14 +83,29 @@ class Network:
             scheduler.at(arrives, lambda: self._serve(process, future, what, serve))
         return future
 
-    def _failing(self, process: Process, future: asyncio.Future[Any], what: str, serve: Callable[[], Any], arrives: float) -> None:
+    def _arrive(self, process: Process, what: str) -> None:
+        still = []
+        for sender, among, behind, arrive in self._late:
+            if sender is process and (not among or what in among):
+                behind -= 1
+            if behind > 0:
+                still.append((sender, among, behind, arrive))
+            else:
+                self._scheduler.after(self.slow * self._draw(), arrive)
+        self._late = still
+
+    def _failing(self, process: Process, future: asyncio.Future[Any], what: str, serve: Callable[[], Any], arrives: float, kind: str) -> None:
         draw, scheduler = self._draw, self._scheduler
-        kind = self.kinds[int(draw() * len(self.kinds))]
         self.count(f"{what} {kind}")
         if kind is LOST or (kind is SILENT and draw() < 0.3):
             scheduler.at(arrives, lambda: self._serve_unheard(process, what, serve))
         elif kind is LATE or (kind is SILENT and draw() < 0.3):
-            scheduler.at(arrives + self.patience_s * 2 * draw() ** 2, lambda: self._serve_unheard(process, f"{what} (late)", serve))
+            late = lambda: self._serve_unheard(process, f"{what} (late)", serve)  # noqa: E731
+            if draw() < 0.5:
+                scheduler.at(arrives + self.patience_s * draw() ** 2, late)
+            else:
+                # Where it can do most harm.
+                self._late.append((process, AMONG.get(what, ()), int(1 + 3 * draw()), late))
         if kind is SILENT:
             scheduler.at(scheduler.now + self.patience_s, lambda: self._fail(process, future, what, self._silent))
         else:
@@ -109,6 +132,7 @@ class Network:
         try:
             serve()
             outcome = "and nobody hears the answer"
+            self.count(f"{what} took effect unheard")
         except Exception as raised:
             outcome = f"-> {raised!r}, unheard"
         if self.trace is not None:

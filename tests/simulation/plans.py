@@ -17,6 +17,7 @@ FAULTS = {
     "lose disk": 2,  # a crash, and the disk is gone
     "stop": 4,  # SIGSTOP, shorter or longer than a session, then SIGCONT
     "stop in a commit": 5,
+    "unanswered": 14,  # the next request of a kind fails, mostly the one that ends a transaction: it was done, will be done, or not
     "deaf": 4,  # a worker and the group's coordinator do not reach each other; all else goes on
     "cut": 2,  # a worker does not reach Kafka
     "leave": 3,  # SIGTERM, and later a start

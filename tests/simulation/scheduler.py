@@ -139,6 +139,7 @@ class Process(asyncio.AbstractEventLoop):
     def __init__(self, scheduler: Scheduler, name: str) -> None:
         self.scheduler = scheduler
         self.name = name
+        self.began = scheduler.now
         self.queue: deque[Handle] = deque()
         self.alive = True
         self.stalled = False
