@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("seed", type=int, help="the seed that failed")
     parser.add_argument("--count", type=int, default=1, help="run so many seeds, from this one on")
     parser.add_argument("--trace", action="store_true", help="show everything that happened")
+    parser.add_argument("--digest", action="store_true", help="print one digest of all that happened for each seed")
     parser.add_argument("--calm", action="store_true", help="the same world without faults")
     options = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":
@@ -28,13 +29,16 @@ def main() -> int:
     from .plans import calm, plan_of
     from .run import simulate
 
-    install(traced=options.trace)
+    traced = options.trace or options.digest
+    install(traced=traced)
     failed = 0
     began = time.process_time()
     for seed in range(options.seed, options.seed + options.count):
         plan = calm(plan_of(seed)) if options.calm else plan_of(seed)
-        result = simulate(seed, plan, traced=options.trace)
-        if options.count > 1 and result.violations:
+        result = simulate(seed, plan, traced=traced)
+        if options.digest:
+            print(seed, result.digest)
+        elif options.count > 1 and result.violations:
             print(f"seed {seed}: {'; '.join(result.violations)[:300]}", flush=True)
             failed += 1
         elif options.count == 1:
@@ -44,6 +48,8 @@ def main() -> int:
             print("\n".join(f"{name}: {count}" for name, count in sorted(result.counts.items())))
             print("\n".join(result.violations) or "everything holds")
             failed += bool(result.violations)
+    if options.digest:
+        return 0
     print(f"{options.count} seeds, {failed} failed, {(time.process_time() - began) / options.count * 1_000:.1f} ms of processor time each")
     return 1 if failed else 0
 

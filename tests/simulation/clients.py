@@ -133,6 +133,8 @@ class SimulatedProducer:
         if self._state != "in transaction":
             raise IllegalOperation("Can't send messages while not in transaction")
         future: asyncio.Future[Metadata] = self._process.create_future()
+        if self._batches and self._world.scheduler.draw() < 0.2:
+            await asyncio.sleep(0)  # no room yet
         self._batches.append((TopicPartition(topic, partition), batch, future))
         self._notify()
         return future

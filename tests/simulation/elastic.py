@@ -90,6 +90,9 @@ class Cluster:
     def bulk(self, body: bytes) -> dict[str, Any]:
         self.trouble()
         lines = body.split(b"\n")
+        if self.troubled and len(lines) > 3 and self._draw() < self.troubled / 4:
+            self.count("answered 413")
+            raise api_error(413, "content_too_long")
         return {"items": [{"index": self._index(orjson.loads(lines[at])["index"], lines[at + 1])} for at in range(0, len(lines) - 1, 2)]}
 
     def _index(self, action: dict[str, Any], source: bytes) -> dict[str, Any]:

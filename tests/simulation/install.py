@@ -27,7 +27,7 @@ from .clients import SimulatedConsumer, SimulatedProducer
 from .disk import SimulatedStore
 from .elastic import SimulatedElasticsearch
 from .scheduler import START_NS, quiet_burials
-from .world import TIMES
+from .world import TIMES, World
 
 __all__ = ["install"]
 
@@ -63,6 +63,12 @@ def _into_trace(logger: Any, name: str, event: dict[str, Any]) -> str:
     raise structlog.DropEvent
 
 
+def _count(metrics: Metrics) -> None:
+    """Let each world know how often its lanes were fenced, or started again."""
+    for counter, what in ((metrics.fenced, "lanes fenced"), (metrics.resets, "unknown outcomes")):
+        counter.inc = lambda amount=1, exemplar=None, what=what: World.current().count(what)  # type: ignore[method-assign,assignment,misc]
+
+
 def install(*, traced: bool = False) -> None:
     """Once in a process, before any world is made."""
     if os.environ.get("PYTHONHASHSEED") != "0":
@@ -84,6 +90,7 @@ def install(*, traced: bool = False) -> None:
     sink.connect = lambda *args, **options: SimulatedElasticsearch()  # type: ignore[assignment,return-value]
     prices_topic.parse_tariff = lru_cache(maxsize=100)(prices_topic.parse_tariff)  # type: ignore[assignment]
     metrics = Metrics()
+    _count(metrics)
     app.Metrics = lambda: metrics  # type: ignore[assignment,misc,return-value]
     driver.Consumer._getmany = _getmany
     base.FINISH_S = TIMES.FINISH

@@ -23,6 +23,7 @@ class Report:
 
     seeds: int = 0
     seconds: float = 0.0  # of wall clock
+    processor_s: float = 0.0
     failures: dict[int, list[str]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)  # how often something happened
     worlds: Counter[str] = field(default_factory=Counter)  # in how many worlds
@@ -37,11 +38,15 @@ class Report:
         for name in ("counts", "worlds", "sites"):
             getattr(self, name).update(getattr(other, name))
         self.steps += other.steps
+        self.processor_s += other.processor_s
         self.virtual_s += other.virtual_s
         self.healed_s = max(self.healed_s, other.healed_s)
 
     def __str__(self) -> str:
-        text = f"{self.seeds} seeds in {self.seconds:.0f} s: {self.counts['crashes']} crashes, {self.virtual_s / 3_600:.1f} h of virtual time"
+        text = (
+            f"{self.seeds} seeds in {self.seconds:.0f} s ({1_000 * self.processor_s / max(1, self.seeds):.1f} ms of processor time each): "
+            f"{self.counts['crashes']} crashes, {self.virtual_s / 3_600:.1f} h of virtual time"
+        )
         lines = [f"seed {seed}: {'; '.join(found)[:1500]}\n  {COMMAND} {seed} --trace" for seed, found in sorted(self.failures.items())]
         return "\n".join([text, *lines])
 
@@ -58,7 +63,7 @@ def _prepare(breach: str) -> None:
 def _run(seeds: list[int]) -> Report:
     from .run import simulate
 
-    report = Report()
+    report, began = Report(), time.process_time()
     for seed in seeds:
         result = simulate(seed)
         report.seeds += 1
@@ -70,6 +75,7 @@ def _run(seeds: list[int]) -> Report:
         report.sites.update(result.sites)
         if result.violations:
             report.failures[seed] = result.violations
+    report.processor_s = time.process_time() - began
     return report
 
 

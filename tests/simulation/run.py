@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from aiokafka import TopicPartition
 from ratemill.pricing.book import EMPTY_BOOK
+from ratemill.schemas.control import encode_control
 from ratemill.streams.prices_topic import PublishedBook
 
 from .faults import Faults
@@ -84,6 +85,9 @@ def _run(world: World, hosts: list[Host]) -> Result:
         key, value, _ = _published(len(plan.books) - 1 - number)
         scheduler.at(at, lambda key=key, value=value: world.broker.publish(TopicPartition(topics.prices, 0), key, value))  # type: ignore[misc]
     _publish(world, case.messages)
+    for share, request in case.requests:
+        record = request.id.encode(), encode_control(request)
+        scheduler.at(share * plan.publishing_s, lambda record=record: world.broker.publish(TopicPartition(topics.control, 0), *record))  # type: ignore[misc]
     for host in hosts:
         scheduler.after(0.05 * scheduler.draw(), host.start)
     scheduler.at(plan.heal_s, faults.heal)

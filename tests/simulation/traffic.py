@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 from random import Random
 from typing import Any, NamedTuple
@@ -16,6 +17,10 @@ from typing import Any, NamedTuple
 from aiokafka import TopicPartition
 from harness.oracle import Expected, Raw, expected
 from harness.traffic import DIRECT, HOPPED, POISON, PRICES
+from msgspec.structs import replace
+from ratemill.schemas.control import Amend, Close, Origin, Request, Rerate
+from ratemill.schemas.decoders.registry import decode_record
+from ratemill.schemas.usage_event import UsageEvent
 from ratemill.streams.topics import partition_of
 
 from .scheduler import START_NS
@@ -45,10 +50,13 @@ class Message(NamedTuple):
 
 
 class Case(NamedTuple):
-    """Messages in the order in which they are published, and what they come to under the last price book."""
+    """Messages in the order in which they are published, requests, and what all come to under the last price book."""
 
     messages: tuple[Message, ...]
+    requests: tuple[tuple[float, Request], ...]  # when, as a share of the time in which everything is published
     expected: Expected
+    empty: bool  # usage may have been cancelled: whether its window is there, at 0, depends on what came first
+    closed: bool  # a month was closed: what is a correction depends on what came first, and only sums do not
 
 
 class _Maker:
@@ -59,6 +67,8 @@ class _Maker:
         self.known: list[tuple[str, dict[str, Any]]] = []
         self.roamed: set[str] = set()  # ids with copies elsewhere: which of two in conflict comes first nobody could say
         self.contested: set[str] = set()
+        self.requests: list[tuple[float, Request]] = []
+        self.amended: dict[tuple[str, str, str], Fraction] = {}
 
     def event(self, number: int) -> dict[str, Any]:
         r = self.random
@@ -136,15 +146,53 @@ class _Maker:
                 self.put(topic, event)
 
 
+    def ask(self) -> None:
+        """In every third case something is asked: amendments, cancellations, re-ratings, a close."""
+        r = self.random
+        if r.random() < 0.65 or not self.known:
+            return
+        for _ in range(r.choice((1, 1, 2, 3))):
+            about = {"id": f"{r.getrandbits(128):032x}", "author": "operator", "reason": "because", "at_ns": START_NS}
+            dice, when = r.random(), r.random()
+            if dice < 0.6:
+                self.amend(about, when)
+            elif dice < 0.8:
+                account = r.choice(("", f"account-{r.randrange(ACCOUNTS)}"))
+                self.requests.append((when, Rerate(account=account, sku=r.choice(("", *SKUS)), period=r.choice(("", "2026-11")), **about)))
+            else:
+                self.requests.append((when, Close(period="2026-10", **about)))
+
+    def amend(self, about: dict[str, Any], when: float) -> None:
+        r = self.random
+        event = r.choice(self.known)[1]
+        identity = event["subject"], event["source"], event["id"]
+        if event["id"] in self.contested or identity in self.amended:
+            return
+        (original,) = decode_record("cloudevents", json.dumps(event).encode(), ())
+        assert isinstance(original, UsageEvent)
+        quantity = Decimal(r.randint(0, 80)) / 4 if r.random() < 0.6 else None
+        self.amended[identity] = Fraction(quantity or 0)
+        replacement = None if quantity is None else replace(original, quantity=quantity)
+        self.requests.append((when, Amend(original=original, origin=Origin("usage.raw.direct", 0, 0, 0), replacement=replacement, **about)))
+
+
 @lru_cache(maxsize=2_000)
 def case_of(number: int, partitions: int) -> Case:
     """A traffic by its number."""
     maker = _Maker(number, partitions)
     maker.make()
+    maker.ask()
     offsets: dict[TopicPartition, int] = {}
     raw = []
     for tp, _, value in maker.messages:
         offset = offsets.get(tp, 0)
         offsets[tp] = offset + 1
         raw.append(Raw(tp.topic, tp.partition, offset, value, START_NS // 1_000_000))
-    return Case(tuple(maker.messages), expected(raw, PRICES))
+    asked = [request for _, request in maker.requests]
+    return Case(
+        tuple(maker.messages),
+        tuple(maker.requests),
+        expected(raw, PRICES, maker.amended),
+        any(isinstance(request, Amend) for request in asked),
+        any(isinstance(request, Close) for request in asked),
+    )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from aiokafka import TopicPartition
-from harness.oracle import differences, rows_of_line_items
+from harness.oracle import Row, differences, rows_of_line_items
 from harness.traffic import DIRECT, HOPPED
+from ratemill.schemas.control import Receipt, decode_control
+from ratemill.streams.control_topic import partitions_concerned
 from ratemill.streams.progress import Progress, decode_progress
 from ratemill.streams.topics import Topics
 
@@ -32,6 +35,10 @@ class Auditor:
         self.hosts = hosts
         self.topics = Topics.of(config_of(world.plan.partitions, 1.0, 0).kafka)
         self.progress: dict[str, Progress] = {}
+        self.receipts: Counter[tuple[str, int]] = Counter()
+        self.wanted_receipts = Counter(
+            {(request.id, number): 1 for _, request in case.requests for number in partitions_concerned(config_of(world.plan.partitions, 1.0, 0), request)}
+        )
         world.broker.on_commit = self.committed
 
     # -- at each commit ----------------------------------------------------------------------------------------------
@@ -41,6 +48,11 @@ class Auditor:
         if partition.tp.topic == self.topics.progress:
             for entry in entries:
                 self._progress(decode_progress(entry.value or b""))
+        elif partition.tp.topic == self.topics.control:
+            for entry in entries:
+                receipt = decode_control(entry.value or b"")
+                if isinstance(receipt, Receipt):
+                    self.receipts[receipt.control_id, receipt.partition] += 1
 
     def _progress(self, new: Progress) -> None:
         old = self.progress.get(new.lane)
@@ -72,6 +84,8 @@ class Auditor:
             progress = self.progress.get(f"rate-{number}")
             if progress is not None and progress.book != digest:
                 return f"rate-{number} rates by {progress.book[:12]}, in force is {digest[:12]}"
+        if missing := self.wanted_receipts - self.receipts:
+            return f"requests without a receipt: {missing}"
         if waiting := broker.open_transactions():
             return f"open transactions: {', '.join(waiting)}"
         return ""
@@ -92,7 +106,9 @@ class Auditor:
         """Everything that differs from what the oracle says; [] when nothing does."""
         wanted = self.case.expected
         latest, found = self._latest()
-        found += differences("usage.rated", wanted.rows, rows_of_line_items(json.loads(value) for _, value in latest.values()))
+        found += self._line_items(latest)
+        if self.receipts != self.wanted_receipts:
+            found.append(f"receipts: {self.receipts - self.wanted_receipts} too many")
         found += self._documents(latest)
         found += differences("usage.dead-letter", wanted.dead, self._dead())
         found += self._conservation()
@@ -102,6 +118,14 @@ class Auditor:
                 if committed != offset:
                     found.append(f"{lane}: the group is at {committed} of {topic}, the progress at {offset}")
         return found
+
+    def _line_items(self, latest: dict[str, tuple[int, bytes]]) -> list[str]:
+        wanted, got = self.case.expected.rows, rows_of_line_items(json.loads(value) for _, value in latest.values())
+        if self.case.closed:
+            return differences("usage.rated, sums", _sums(wanted), _sums(got))
+        if self.case.empty:
+            wanted, got = _without_empty(wanted), _without_empty(got)
+        return differences("usage.rated", wanted, got)
 
     def _entries(self, topic: str) -> list[Entry]:
         partitions = [self.world.broker.partition(TopicPartition(topic, number)) for number in range(self.world.plan.partitions)]
@@ -161,3 +185,15 @@ class Auditor:
             "index dead": 0,
         }
         return found + [f"{name}: {totals[name]}, expected {count}" for name, count in checks.items() if totals[name] != count]
+
+
+def _sums(rows: Counter[Row]) -> Counter[tuple[str, str, Fraction]]:
+    """What each account's SKU costs, with its corrections."""
+    sums: dict[tuple[str, str], Fraction] = {}
+    for row, times in rows.items():
+        sums[row.account, row.sku] = sums.get((row.account, row.sku), Fraction(0)) + row.cost * times
+    return Counter((account, sku, cost) for (account, sku), cost in sums.items() if cost)
+
+
+def _without_empty(rows: Counter[Row]) -> Counter[Row]:
+    return Counter({row: times for row, times in rows.items() if row.priced or row.cost})

@@ -230,6 +230,8 @@ class Host:
         process.kill()
         lost = self.world.disks.crash(f"{self.name}/")
         self.world.count("crashes")
+        if lost:
+            self.world.count("writes lost on disks")
         self.world.trace(f"world         {self.name} is killed; {lost} writes were not flushed")
 
     def leave(self) -> None:
