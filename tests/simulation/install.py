@@ -96,7 +96,7 @@ def install(*, traced: bool = False) -> None:
     base.FINISH_S = TIMES.FINISH
     base.Lane.stop.__defaults__ = (TIMES.STOP,)
     base.Lane.__hash__ = lambda self: hash(self.name)  # type: ignore[method-assign,assignment]  # sets of lanes have the order of their names
-    answers.SWEPT_PER_COMMIT = 2
+    answers.SWEPT_PER_COMMIT = 4  # groups: a sweep takes several commits
     for point in failpoints.POINTS:
         failpoints.install(point, _pause)
     gc.collect()

@@ -18,6 +18,7 @@ from aiokafka import TopicPartition
 from harness.oracle import Expected, Raw, expected
 from harness.traffic import DIRECT, HOPPED, POISON, PRICES
 from msgspec.structs import replace
+from ratemill.pricing.money import plain
 from ratemill.schemas.control import Amend, Close, Origin, Request, Rerate
 from ratemill.schemas.decoders.registry import decode_record
 from ratemill.schemas.usage_event import UsageEvent
@@ -55,6 +56,7 @@ class Case(NamedTuple):
     messages: tuple[Message, ...]
     requests: tuple[tuple[float, Request], ...]  # when, as a share of the time in which everything is published
     expected: Expected
+    texts: frozenset[tuple[Any, ...]]  # the rows of the line items once more, as line items write them
     empty: bool  # usage may have been cancelled: whether its window is there, at 0, depends on what came first
     closed: bool  # a month was closed: what is a correction depends on what came first, and only sums do not
 
@@ -176,6 +178,10 @@ class _Maker:
         self.requests.append((when, Amend(original=original, origin=Origin("usage.raw.direct", 0, 0, 0), replacement=replacement, **about)))
 
 
+def _text(number: Fraction | None) -> str | None:
+    return None if number is None else plain(Decimal(number.numerator) / Decimal(number.denominator))
+
+
 @lru_cache(maxsize=2_000)
 def case_of(number: int, partitions: int) -> Case:
     """A traffic by its number."""
@@ -189,10 +195,12 @@ def case_of(number: int, partitions: int) -> Case:
         offsets[tp] = offset + 1
         raw.append(Raw(tp.topic, tp.partition, offset, value, START_NS // 1_000_000))
     asked = [request for _, request in maker.requests]
+    wanted = expected(raw, PRICES, maker.amended)
     return Case(
         tuple(maker.messages),
         tuple(maker.requests),
-        expected(raw, PRICES, maker.amended),
+        wanted,
+        frozenset((*row[:8], *map(_text, row[8:11]), row.unpriced) for row in wanted.rows),
         any(isinstance(request, Amend) for request in asked),
         any(isinstance(request, Close) for request in asked),
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import orjson
 from aiokafka import TopicPartition
 from harness.oracle import Row, differences, rows_of_line_items
 from harness.traffic import DIRECT, HOPPED
@@ -120,7 +120,11 @@ class Auditor:
         return found
 
     def _line_items(self, latest: dict[str, tuple[int, bytes]]) -> list[str]:
-        wanted, got = self.case.expected.rows, rows_of_line_items(json.loads(value) for _, value in latest.values())
+        items = [orjson.loads(value) for _, value in latest.values()]
+        texts = [_texts(item) for item in items if not item.get("x_Withdrawn")]
+        if len(texts) == len(self.case.texts) and self.case.texts.issuperset(texts) and len(set(texts)) == len(texts):
+            return []  # the usual case, for a tenth of the time
+        wanted, got = self.case.expected.rows, rows_of_line_items(items)
         if self.case.closed:
             return differences("usage.rated, sums", _sums(wanted), _sums(got))
         if self.case.empty:
@@ -137,7 +141,7 @@ class Auditor:
         wrong = []
         for entry in self._entries(self.topics.rated):
             value = entry.value or b"{}"
-            item = json.loads(value)
+            item = orjson.loads(value)
             id_, revision = item["x_LineItemId"], item["x_Revision"]
             if id_ in latest and revision <= latest[id_][0]:
                 wrong.append(f"usage.rated: revision {revision} of {id_} at offset {entry.offset} stands behind {latest[id_][0]}")
@@ -197,3 +201,12 @@ def _sums(rows: Counter[Row]) -> Counter[tuple[str, str, Fraction]]:
 
 def _without_empty(rows: Counter[Row]) -> Counter[Row]:
     return Counter({row: times for row, times in rows.items() if row.priced or row.cost})
+
+
+def _texts(item: dict[str, Any]) -> tuple[Any, ...]:
+    """The row of a line item, with its amounts as they are written."""
+    get = item.get
+    return (
+        item["BillingAccountId"], item["SkuId"], item["ChargePeriodStart"], item["ChargePeriodEnd"], get("RegionId") or "", get("ResourceId") or "",
+        get("x_Dimensions") or "", item["x_Component"], get("ConsumedQuantity"), item["PricingQuantity"], item["BilledCost"], bool(get("x_Unpriced")),
+    )  # fmt: skip
