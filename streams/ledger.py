@@ -9,7 +9,9 @@ The commit protocol, the same seven steps in docs/architecture.md, in the lanes 
     4. step      decode, deduplicate, window and price in memory; nothing leaves the process
     5. write     one transaction: line items, changelogs, dead letters, progress, source offsets
     6. commit    the transaction; an error here or in 5 is ambiguous, so the producer and the state in memory are thrown away
-                 and the partition starts again at step 1 (or waits to be assigned, when it was fenced)
+                 and the partition starts again at step 1 (or waits to be assigned, when it was fenced). So it does when it was
+                 committed, but a request of it went without an answer: Kafka may have that request still, and take it for one of
+                 the producer's next transaction (an EndTxn would commit half of it), which only a newer epoch prevents
     7. swap      take the effects over into the local store, with the changelog positions that they reach
 
 A worker that lost its partition can pass steps 4 and 5 unawares, never 6.
@@ -73,6 +75,7 @@ class Ledger:
         self._kafka = kafka
         self._name = name
         self._producer: AIOKafkaProducer | None = None
+        self._unanswered = False
 
     async def fence(self) -> None:
         """Step 1. Raises Unsettled when Kafka cannot do it now."""
@@ -86,6 +89,7 @@ class Ledger:
             request_timeout_ms=30_000,
             linger_ms=0,
         )
+        self._watch(producer)
         try:
             # Not asyncio.wait_for: before Python 3.12 it swallows a cancellation that comes together with its result.
             async with asyncio.timeout(TRANSACTION_TIMEOUT_S):
@@ -96,8 +100,21 @@ class Ledger:
         except BaseException:
             await _abandon(producer)
             raise
-        self._producer = producer
+        self._producer, self._unanswered = producer, False
         await failpoints.hit("after_fence", self._name)
+
+    def _watch(self, producer: AIOKafkaProducer) -> None:
+        """Note when a request goes without an answer: aiokafka asks again by itself, and tells nobody."""
+        send = producer.client.send
+
+        async def watched(*args: Any, **options: Any) -> Any:
+            try:
+                return await send(*args, **options)
+            except BaseException:
+                self._unanswered |= producer is self._producer
+                raise
+
+        producer.client.send = watched
 
     async def commit(self, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> Receipt:
         """Steps 5 and 6: all records and offsets, or none. Records may be made on the way; topics are written in the order given.
@@ -139,6 +156,8 @@ class Ledger:
         await failpoints.hit("before_commit", self._name)
         await producer.commit_transaction()
         await failpoints.hit("after_commit", self._name)
+        if self._unanswered:
+            raise Unsettled(f"{self._name}: committed, but a request went without an answer and may still arrive")
         return receipt
 
     async def discard(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -102,8 +102,13 @@ def _events(raw: Raw) -> list[Event | None]:
     return [_event(o, received_at) for o in obj] if isinstance(obj, list) else [_event(obj, received_at)]
 
 
-def expected(records: Sequence[Raw], prices: Sequence[dict[str, Any]]) -> Expected:
-    """Deduplicate by (account, source, id), first in log order; then rate by the definition."""
+def expected(
+    records: Sequence[Raw], prices: Sequence[dict[str, Any]], amended: Mapping[tuple[str, str, str], Fraction] | None = None
+) -> Expected:
+    """Deduplicate by (account, source, id), first in log order; then rate by the definition.
+
+    amended: quantities that some events count with instead of their own.
+    """
     first: dict[tuple[str, str, str], Event] = {}
     home: dict[tuple[str, str, str], set[tuple[str, int]]] = defaultdict(set)
     contested: set[tuple[str, str, str]] = set()
@@ -132,7 +137,9 @@ def expected(records: Sequence[Raw], prices: Sequence[dict[str, Any]]) -> Expect
     if undecidable:
         raise AssertionError(f"the traffic has conflicts over several partitions, which no oracle can decide: {undecidable[:3]}")
     conflicts = sum(count for key, count in dead.items() if key[3])
-    return Expected(Counter(_rate(first.values(), prices)), dead, received, poison, len(first), duplicates, conflicts)
+    amended = amended or {}
+    counting = [event._replace(quantity=amended.get(identity, event.quantity)) for identity, event in first.items()]
+    return Expected(Counter(_rate(counting, prices)), dead, received, poison, len(first), duplicates, conflicts)
 
 
 def _rate(events: Iterable[Event], prices: Sequence[dict[str, Any]]) -> list[Row]:

@@ -1,0 +1,106 @@
+"""Put the simulated world in the place of the real one, for good: only in processes that do nothing else.
+
+What is replaced is what reaches outside: aiokafka's producer and consumers, RocksDB, the Elasticsearch client, the clocks, Faust. All else is
+the production code as it is. Two things are only made cheaper: a tariff is parsed once in a process, and metrics are shared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import warnings
+from decimal import setcontext
+from functools import lru_cache
+from typing import Any
+
+import structlog
+from faust.transport.drivers import aiokafka as driver
+from ratemill.pricing.money import EXACT
+from ratemill.sinks import elasticsearch as sink
+from ratemill.streams import app, failpoints, following, ledger, prices_topic, restore
+from ratemill.streams.lanes import answers, base, rate, shadowing
+from ratemill.streams.metrics import Metrics
+
+from .clients import SimulatedConsumer, SimulatedProducer
+from .disk import SimulatedStore
+from .elastic import SimulatedElasticsearch
+from .scheduler import START_NS, quiet_burials
+from .world import TIMES, World
+
+__all__ = ["install"]
+
+
+class _Clock:
+    """`time`, as lanes use it."""
+
+    @staticmethod
+    def monotonic() -> float:
+        return asyncio.get_running_loop().time()
+
+    @staticmethod
+    def time_ns() -> int:
+        return START_NS + int(asyncio.get_running_loop().time() * 1_000_000_000)
+
+
+async def _getmany(self: Any, active_partitions: Any, timeout: float) -> Any:
+    return await self.fetched(active_partitions, timeout)
+
+
+async def _pause(where: str) -> None:
+    """Makes a named place of the commit protocol an await at which a worker can die."""
+    await asyncio.sleep(0)
+
+
+def _into_trace(logger: Any, name: str, event: dict[str, Any]) -> str:
+    try:
+        process = asyncio.get_running_loop()
+    except RuntimeError:
+        raise structlog.DropEvent from None
+    details = " ".join(f"{key}={value}" for key, value in event.items() if key not in ("event", "lane"))
+    process.world.trace(f"log           {process.name} {event.get('lane', '')}: {event.get('event')} {details}"[:260])  # type: ignore[attr-defined]
+    raise structlog.DropEvent
+
+
+def _count(metrics: Metrics) -> None:
+    """Let each world know how often its lanes were fenced, or started again."""
+    for counter, what in ((metrics.fenced, "lanes fenced"), (metrics.resets, "unknown outcomes")):
+        counter.inc = lambda amount=1, exemplar=None, what=what: World.current().count(what)  # type: ignore[method-assign,assignment,misc]
+
+
+def install(*, traced: bool = False) -> None:
+    """Once in a process, before any world is made."""
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        raise SystemExit("a seed fixes everything only under PYTHONHASHSEED=0; start it by `python -m simulation`")
+    sys.setrecursionlimit(5_000)
+    quiet_burials()
+    warnings.simplefilter("ignore")
+    setcontext(EXACT.copy())
+    level = 0 if traced else 50
+    structlog.configure(processors=[_into_trace], wrapper_class=structlog.make_filtering_bound_logger(level), cache_logger_on_first_use=False)
+    clock: Any = _Clock()
+    for module in (ledger, base, rate, shadowing):
+        module.time = clock  # type: ignore[attr-defined]
+    ledger.AIOKafkaProducer = SimulatedProducer
+    ledger.TRANSACTION_TIMEOUT_S = TIMES.TRANSACTION
+    restore.AIOKafkaConsumer = following.AIOKafkaConsumer = SimulatedConsumer
+    restore.STALLED_S = TIMES.STALLED
+    rate.RocksStore = SimulatedStore  # type: ignore[assignment,misc]
+    sink.connect = lambda *args, **options: SimulatedElasticsearch()  # type: ignore[assignment,return-value]
+    prices_topic.parse_tariff = lru_cache(maxsize=100)(prices_topic.parse_tariff)  # type: ignore[assignment]
+    metrics = Metrics()
+    _count(metrics)
+    app.Metrics = lambda: metrics  # type: ignore[assignment,misc,return-value]
+    driver.Consumer._getmany = _getmany
+    base.FINISH_S = TIMES.FINISH
+    base.Lane.stop.__defaults__ = (TIMES.STOP,)
+    base.Lane.__hash__ = lambda self: hash(self.name)  # type: ignore[method-assign,assignment]  # sets of lanes have the order of their names
+    answers.SWEPT_PER_COMMIT = 4  # groups: a sweep takes several commits
+    for point in failpoints.POINTS:
+        failpoints.install(point, _pause)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+

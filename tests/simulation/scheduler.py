@@ -1,0 +1,256 @@
+"""Virtual time, and one event loop for each simulated worker process: what runs next follows from the seed alone.
+
+A `Process` is an event loop without selectors, threads or a clock of its own. Within a process callbacks run in the order in which
+asyncio promises; which process runs next, and when a message arrives, is drawn. A process can be stopped (its timers and answers
+pile up until it is revived), and it can be killed behind any step, that is at any await: its tasks are never resumed, no `finally`
+of theirs runs, and what others send to it is lost.
+
+A step takes a microsecond. When nobody has anything to do, time jumps to the next timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from heapq import heappop, heappush
+from random import Random
+from typing import Any
+
+__all__ = ["Handle", "Process", "Scheduler"]
+
+START_NS = 1_794_139_200_000_000_000  # 2026-11-08T12:00:00Z: in the middle of a month, every time
+STEP_S = 1e-6
+_set_running_loop = asyncio._set_running_loop
+
+
+class Handle:
+    """A callback to come; asyncio cancels it."""
+
+    __slots__ = ("args", "callback", "context", "process", "when_")
+
+    def __init__(self, process: Process, callback: Callable[..., Any] | None, args: tuple[Any, ...], context: Context | None, when: float) -> None:
+        self.process = process
+        self.callback = callback
+        self.args = args
+        self.context = context
+        self.when_ = when
+
+    def cancel(self) -> None:
+        self.callback = None
+        self.args = ()
+
+    def cancelled(self) -> bool:
+        return self.callback is None
+
+    def when(self) -> float:
+        return self.when_
+
+
+class Scheduler:
+    """The one place where anything happens. `at` and `after` are the hands of the world: they reach every process."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.draw = random.random
+        self.now = 0.0  # seconds since the start
+        self.steps = 0
+        self.most_steps = 100_000  # more than any world takes
+        self.done = False
+        self.ready: list[Process] = []
+        self._timers: list[tuple[float, int, Any]] = []
+        self._number = 0
+        self._running: Process | None = None
+        self.broken: list[str] = []  # callbacks that raised: a mistake of the simulation itself
+
+    def at(self, when: float, action: Callable[[], None]) -> None:
+        """Let the world act at a time."""
+        self._number += 1
+        heappush(self._timers, (when, self._number, action))
+
+    def after(self, delay: float, action: Callable[[], None]) -> None:
+        """Let the world act after a delay."""
+        self._number += 1
+        heappush(self._timers, (self.now + delay, self._number, action))
+
+    def timer(self, handle: Handle) -> None:
+        self._number += 1
+        heappush(self._timers, (handle.when_, self._number, handle))
+
+    def forget(self) -> None:
+        """Drop what was still to come: it holds on to everything else."""
+        self._timers.clear()
+        self.ready.clear()
+
+    def run(self) -> None:
+        """Until `done`, or until nothing is left that could happen."""
+        ready, timers, draw = self.ready, self._timers, self.draw
+        try:
+            while not self.done:
+                if ready:
+                    process = ready[int(draw() * len(ready))] if len(ready) > 1 else ready[0]
+                    handle = process.queue.popleft()
+                    if not process.queue:
+                        ready.remove(process)
+                    if handle.callback is not None:
+                        self._step(process, handle)
+                elif timers:
+                    when, _, what = heappop(timers)
+                    if type(what) is Handle:
+                        if what.callback is not None:
+                            self.now = max(self.now, when)
+                            what.process.enqueue(what)
+                    else:
+                        self.now = max(self.now, when)
+                        what()
+                else:
+                    return
+        finally:
+            self._running = None
+            _set_running_loop(None)
+
+    def _step(self, process: Process, handle: Handle) -> None:
+        self.steps += 1
+        self.now += STEP_S
+        process.steps += 1
+        if self._running is not process:
+            self._running = process
+            _set_running_loop(process)
+        callback, context = handle.callback, handle.context
+        try:
+            if context is None:
+                callback(*handle.args)  # type: ignore[misc]
+            else:
+                context.run(callback, *handle.args)  # type: ignore[arg-type]
+        except Exception as error:  # tasks keep theirs
+            self.broken.append(f"a callback raised {error!r}")
+        if process.steps == process.doomed_at:
+            process.on_doom()
+        if self.steps >= self.most_steps:
+            self.broken.append(f"no end after {self.steps} steps: something spins")
+            self.done = True
+
+
+class Process(asyncio.AbstractEventLoop):
+    """One operating system process with its event loop."""
+
+    def __init__(self, scheduler: Scheduler, name: str) -> None:
+        self.scheduler = scheduler
+        self.name = name
+        self.began = scheduler.now
+        self.queue: deque[Handle] = deque()
+        self.alive = True
+        self.stalled = False
+        self.steps = 0
+        self.doomed_at = -1  # the step behind which it dies
+        self.on_doom: Callable[[], None] = self.kill
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.complaints: list[dict[str, Any]] = []
+
+    # -- what happens to a process -----------------------------------------------------------------------------------
+
+    def enqueue(self, handle: Handle) -> None:
+        if self.alive:
+            if not self.queue and not self.stalled:
+                self.scheduler.ready.append(self)
+            self.queue.append(handle)
+
+    def kill(self) -> None:
+        """kill -9: nothing of it runs any more."""
+        if self.queue and not self.stalled:
+            self.scheduler.ready.remove(self)
+        self.alive = False
+        self.queue.clear()
+        self.doomed_at = -1
+
+    def stall(self) -> None:
+        """SIGSTOP."""
+        if not self.stalled:
+            self.stalled = True
+            if self.queue:
+                self.scheduler.ready.remove(self)
+
+    def revive(self) -> None:
+        """SIGCONT: it goes on where it was, and sees how late it is."""
+        if self.stalled:
+            self.stalled = False
+            if self.queue and self.alive:
+                self.scheduler.ready.append(self)
+
+    def doom(self, steps: int) -> None:
+        """Let it die behind so many of its steps."""
+        self.doomed_at = self.steps + steps
+
+    def bury(self) -> None:
+        """Free what a dead process still holds. The world is over by then: what `finally` blocks do now reaches nobody."""
+        self.alive = False
+        _set_running_loop(self)
+        try:
+            for task in self.tasks:
+                if not task.done():
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    _close(task.get_coro())
+        finally:
+            _set_running_loop(None)
+        self.tasks.clear()
+        self.queue.clear()
+        self.complaints.clear()
+
+    # -- what asyncio asks of a loop ---------------------------------------------------------------------------------
+
+    def time(self) -> float:
+        return self.scheduler.now
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
+        handle = Handle(self, callback, args, context, 0.0)
+        if self.alive:
+            if not self.queue and not self.stalled:
+                self.scheduler.ready.append(self)
+            self.queue.append(handle)
+        return handle
+
+    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
+        return self.call_at(self.scheduler.now + delay, callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
+        handle = Handle(self, callback, args, context, when)
+        if self.alive:
+            self.scheduler.timer(handle)
+        return handle
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None) -> asyncio.Task[Any]:  # type: ignore[override]
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        self.tasks.append(task)
+        return task
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.complaints.append(context)
+
+
+def _close(coro: Any) -> None:
+    """Close a suspended coroutine, whatever its `finally` blocks await or raise."""
+    for _ in range(20):
+        try:
+            coro.close()
+            return
+        except BaseException:
+            continue
+
+
+def quiet_burials() -> None:
+    """Coroutines of killed processes end by being closed: Python's remarks about that are of no interest."""
+    sys.unraisablehook = lambda _: None

@@ -1,0 +1,88 @@
+"""Seeds of the simulation (docs/simulation.md): each is a world of its own, and in each everything must hold.
+
+    RATEMILL_SIMULATIONS=200000 RATEMILL_SEED=7 pytest tests/simulation/test_simulation.py
+
+Without them: 20,000 seeds, always the same. A failure says its seed, and the command that shows all that happened.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simulation.plans import FAULTS
+from simulation.pool import Report, run_seeds
+from simulation.sites import all_sites
+
+SEEDS = int(os.environ.get("RATEMILL_SIMULATIONS", "20000"))
+FIRST = int(os.environ.get("RATEMILL_SEED", "0")) * 1_000_000
+TESTS = Path(__file__).parents[1]
+
+# Awaits at which a worker cannot die here, and why.
+SPARED = {
+    ("lanes/shadowing.py", "Shadowing.next"): "there are no drafts of price books",
+    ("lanes/answers.py", "Answers._revert"): "there are no backfills",
+    ("streams/restore.py", "spans"): "only commands ask for it",
+    ("sinks/elasticsearch.py", "ElasticsearchSink.__aenter__"): "only tests use it",
+    ("sinks/elasticsearch.py", "ElasticsearchSink.__aexit__"): "only tests use it",
+    ("sinks/elasticsearch.py", "check"): "only commands ask for it",
+}
+
+
+@pytest.fixture(scope="module")
+def report(request: pytest.FixtureRequest) -> Report:
+    """All seeds, run once."""
+    told = request.config.get_terminal_writer()
+
+    def tell(line: str) -> None:
+        told.line(f"simulation: {line}")
+
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        told.line()
+        found = run_seeds(range(FIRST, FIRST + SEEDS), told=tell)
+        tell(str(found).splitlines()[0])
+    return found
+
+
+def test_in_every_world_nothing_is_lost_or_doubled(report: Report) -> None:
+    assert not report.failures, str(report)
+    assert report.seeds == SEEDS
+
+
+def test_every_kind_of_fault_hits(report: Report) -> None:
+    """And not once: each at least once in a thousand worlds."""
+    least = max(1, report.seeds // 1_000)
+    missing = [kind for kind in FAULTS if report.worlds[f"fault: {kind}"] < least]
+    requests = ("InitProducerId", "AddPartitionsToTxn", "Produce", "AddOffsetsToTxn", "TxnOffsetCommit", "EndTxn", "Fetch", "ListOffsets")
+    missing += [f"{what} {how}" for what in requests for how in ("refused", "lost", "late", "silent") if not report.worlds[f"kafka: {what} {how}"]]
+    missing += [f"POST _bulk {how}" for how in ("refused", "lost", "late", "silent") if not report.worlds[f"elasticsearch: POST _bulk {how}"]]
+    effects = (
+        "transactions aborted by the next holder", "transactions timed out", "requests of a fenced producer", "batches produced twice",
+        "markers written apart", "zombies", "deliveries dropped", "deliveries doubled", "deliveries swapped", "stops", "crashes",
+        "answered 409", "answered 429", "answered 503", "answered 413", "answered nonsense", "answered 403 read-only", "index lost",
+        "lanes fenced", "unknown outcomes", "writes lost on disks",
+    )  # fmt: skip
+    missing += [what for what in effects if report.worlds[what] < least]
+    assert missing == []
+
+
+def test_workers_die_at_every_await(report: Report) -> None:
+    spared = [
+        f"{file}:{line} {function}"
+        for file, sites in all_sites().items()
+        for line, (function, _) in sites.items()
+        if not report.sites[file, function, line] and (file, function) not in SPARED
+    ]
+    assert spared == []
+
+
+def test_a_seed_fixes_everything() -> None:
+    """Two processes, each with addresses of its own: the same steps, one by one."""
+    command = [sys.executable, "-m", "simulation", "0", "--count", "12", "--digest"]
+    once, again = (subprocess.run(command, cwd=TESTS, capture_output=True, text=True, check=True, timeout=300).stdout for _ in range(2))
+    assert once == again
+    assert len(set(once.split())) == 24  # seeds and digests, all different
