@@ -5,6 +5,7 @@
     │   ├── BadPriceBook          every mistake of a price book, with file and line
     │   └── BadConfig             every mistake of the configuration, at once
     ├── Rejection                 one event (or record) that goes to the dead letters
+    ├── Damaged                   state that Ratemill wrote itself, and cannot read back
     └── Unavailable               Kafka, Elasticsearch or a file is not there (retriable)  exit status 1
 """
 
@@ -13,7 +14,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-__all__ = ["BadConfig", "BadInput", "BadPriceBook", "RatemillError", "Reason", "Rejection", "Unavailable"]
+import msgspec
+
+__all__ = ["UNREADABLE", "BadConfig", "BadInput", "BadPriceBook", "Damaged", "RatemillError", "Reason", "Rejection", "Unavailable"]
+
+# What msgspec raises for bytes that it cannot read: also where they are no UTF-8, or nested too deep.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class RatemillError(Exception):
@@ -43,6 +49,17 @@ class BadPriceBook(BadInput):
     def __init__(self, mistakes: list[str]) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = mistakes
+
+
+class Damaged(RatemillError):
+    """State of our own, in a topic or in a store, that cannot be read. Going on without it would count wrongly.
+
+    what: the thing that cannot be read; why: what the reader said.
+    """
+
+    def __init__(self, what: str, why: object) -> None:
+        said = " ".join(str(why).split())[:300]
+        super().__init__(f"{what} cannot be read: {said}; it was damaged, or written by another version of Ratemill: see docs/operations.md")
 
 
 class Unavailable(RatemillError):

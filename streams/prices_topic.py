@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from ..metering.tariff import EMPTY_TARIFF, Tariff, parse_tariff
 from ..pricing.book import PriceBook
-from ..schemas.errors import BadPriceBook, Unavailable
+from ..schemas.errors import UNREADABLE, BadPriceBook, Unavailable
 from .config import Config
 from .following import Follower
 from .restore import read_to_end
@@ -81,6 +81,7 @@ def _same(one: Published, other: Published | None) -> bool:
     return other is not None and one.tariff is not None and other.tariff is not None and one.tariff.digest == other.tariff.digest
 
 
+_REFUSED = (*UNREADABLE, BadPriceBook)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(PublishedBook).decode
 
@@ -111,7 +112,7 @@ async def read_published(config: Config) -> list[Published]:
         for record in records:
             try:
                 found.append(_read(record.value))
-            except (msgspec.MsgspecError, BadPriceBook):
+            except _REFUSED:
                 continue  # refused by every worker too, which says so in its log
     return found
 
@@ -120,12 +121,12 @@ def is_draft(value: bytes | None) -> bool:
     """Whether a record puts nothing in force: it begins or ends a draft."""
     try:
         return _decode(value or b"").draft
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return False
 
 
 def _read(value: bytes | None) -> Published:
-    """Raises msgspec.MsgspecError, BadPriceBook."""
+    """Raises what is in _REFUSED."""
     record = _decode(value or b"")
     ends = record.draft and not record.text
     return Published(record, None if ends else record.tariff())
@@ -176,7 +177,7 @@ class Books(Follower):
     def _take(self, key: bytes | None, value: bytes | None) -> None:
         try:
             found = _read(value)
-        except (msgspec.MsgspecError, BadPriceBook) as error:
+        except _REFUSED as error:
             self._log.error("price_book_refused", key=(key or b"").decode(errors="replace"), detail=str(error).splitlines()[0])
             return
         if found.tariff is not None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from ..schemas.errors import UNREADABLE, Damaged
+
 __all__ = ["Counters", "Progress", "decode_progress", "encode_progress"]
 
 
@@ -55,5 +57,8 @@ def encode_progress(progress: Progress) -> bytes:
 
 
 def decode_progress(value: bytes) -> Progress:
-    """Inverse of `encode_progress`. Raises msgspec.MsgspecError."""
-    return _decode(value)
+    """Inverse of `encode_progress`. Raises Damaged."""
+    try:
+        return _decode(value)
+    except UNREADABLE as error:
+        raise Damaged("the progress of a lane", error) from error
