@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..schemas.dead_letter import DeadLetter, from_kafka
 from ..schemas.decoders.registry import decode_record
-from ..schemas.errors import BadInput, Reason, Unavailable
+from ..schemas.errors import UNREADABLE, BadInput, Reason, Unavailable
 from ..schemas.usage_event import UsageEvent
 from ..sinks.elasticsearch import ElasticsearchSink, check
 from ..streams.config import Config
@@ -165,13 +165,13 @@ class Outgoing(NamedTuple):
     partition: int | None
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]]
+    headers: list[tuple[str, bytes | None]]
 
 
 def outgoing(letter: DeadLetter, config: Config, backfill: str) -> Outgoing | None:
-    """The record of a replay; None when this configuration reads no such topic."""
+    """The record of a replay; None when this configuration reads no such topic, or the letter holds only the beginning of its record."""
     topics = Topics.of(config.kafka)
-    if letter.topic not in topics.raw and letter.topic != topics.events:
+    if letter.cut_from or (letter.topic not in topics.raw and letter.topic != topics.events):
         return None
     headers = [pair for pair in letter.headers if not (backfill and pair[0] == BACKFILL)]
     if backfill:
@@ -195,7 +195,7 @@ def holds_cloudevent(letter: DeadLetter) -> bool:
         return False
     try:
         value = msgspec.json.decode(letter.value)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return False
     return isinstance(value, dict) and value.get("specversion") == "1.0" and value.get("type") == "ratemill.usage"
 

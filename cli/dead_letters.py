@@ -121,7 +121,8 @@ def replay(path: str | None, origins: Sequence[str], reason: str | None, every: 
     done = on_kafka(config, lambda: replay_all(config, chosen, backfill or "", again))
     click.echo(f"replayed {done['replayed']}; what fails again becomes a new dead letter: ratemill dead-letters list --since 5m")
     if done["elsewhere"]:
-        click.echo(f"{done['elsewhere']} left out: this configuration does not read the topics they came from (kafka.raw_topics)", err=True)
+        said = "this configuration does not read their topics (kafka.raw_topics), or they are only the beginnings of records that no topic takes"
+        click.echo(f"{done['elsewhere']} left out: {said}", err=True)
     if done["refused"]:
         raise Unavailable(f"{done['refused']} line items were refused by Elasticsearch again; see docs/operations.md on bad_line_item")
 
@@ -211,7 +212,7 @@ def in_full(found: Found) -> list[str]:
         f"detail      {printable(letter.detail)}",
         f"rejected    {time_text(letter.rejected_at)} UTC" + ("; replayed since" if found.replayed else ""),
         f"key         {'none' if letter.key is None else printable(letter.key.decode(errors='replace'))}",
-        *(f"header      {printable(name)}: {printable(value.decode(errors='replace'))}" for name, value in letter.headers),
+        *(f"header      {printable(name)}: {printable((value or b'').decode(errors='replace'))}" for name, value in letter.headers),
     ]
     if letter.value is None:
         return [*lines, "value       null"]

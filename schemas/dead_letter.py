@@ -9,6 +9,8 @@ unpacking:
     ratemill-key                      the original key; absent when there was none
     ratemill-null: 1                  the original value was null, and b"" stands for it
     ratemill-original-NAME            every original header, in order
+    ratemill-originals                instead, of a record with more than 100: names and values as one MessagePack array
+    ratemill-cut-from                 bytes of the original value, where it was too large for any topic and only its beginning is here
 
 The key is `topic/partition/offset/index`: one event has one dead letter, however often it is read again.
 """
@@ -18,16 +20,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .errors import BadInput, Reason
+import msgspec
+
+from .errors import UNREADABLE, BadInput, Reason
 
 __all__ = ["DeadLetter", "from_kafka", "to_kafka"]
 
+Headers = tuple[tuple[str, bytes | None], ...]
+
 _PREFIX = "ratemill-original-"
+_NAMED = 100  # original headers that stand under their names; the prefix would make a record of many short ones ten times as large
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Headers).decode
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Why, whence, and what. rejected_at: nanoseconds since 1970, UTC, passed in. index: -1 for the whole record."""
+    """Why, whence, and what. A header may have no value. rejected_at: nanoseconds since 1970, UTC, passed in. index: -1 for the whole record."""
 
     reason: Reason
     detail: str
@@ -39,13 +48,14 @@ class DeadLetter:
     rejected_at: int
     format: str = ""
     key: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: Headers = ()
+    cut_from: int = 0  # bytes of the original value where `value` is only its beginning, else 0
 
 
-def to_kafka(dead_letter: DeadLetter) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+def to_kafka(dead_letter: DeadLetter) -> tuple[bytes, bytes, list[tuple[str, bytes | None]]]:
     """Key, value and headers of the record for the dead-letter topic."""
     d = dead_letter
-    headers: list[tuple[str, bytes]] = [
+    headers: list[tuple[str, bytes | None]] = [
         ("ratemill-reason", d.reason.value.encode()),
         ("ratemill-detail", _bytes(d.detail)),
         ("ratemill-format", _bytes(d.format)),
@@ -59,14 +69,19 @@ def to_kafka(dead_letter: DeadLetter) -> tuple[bytes, bytes, list[tuple[str, byt
         headers.append(("ratemill-key", d.key))
     if d.value is None:
         headers.append(("ratemill-null", b"1"))
-    headers.extend((_PREFIX + name, value) for name, value in d.headers)
+    if d.cut_from:
+        headers.append(("ratemill-cut-from", str(d.cut_from).encode()))
+    if len(d.headers) > _NAMED:
+        headers.append(("ratemill-originals", _encode(d.headers)))
+    else:
+        headers.extend((_PREFIX + name, value) for name, value in d.headers)
     return _bytes(f"{d.topic}/{d.partition}/{d.offset}/{d.index}"), b"" if d.value is None else d.value, headers
 
 
-def from_kafka(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> DeadLetter:
+def from_kafka(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> DeadLetter:
     """The dead letter that `to_kafka` wrote. Raises BadInput for a record that is not one; the key repeats headers and is not read."""
-    found: dict[str, bytes] = {}
-    originals: list[tuple[str, bytes]] = []
+    found: dict[str, bytes | None] = {}
+    originals: list[tuple[str, bytes | None]] = []
     for name, raw in headers:
         if name.startswith(_PREFIX):
             originals.append((name[len(_PREFIX) :], raw))
@@ -77,6 +92,11 @@ def from_kafka(key: bytes | None, value: bytes | None, headers: Sequence[tuple[s
     null = found.get("ratemill-null") == b"1"
     if null and value:
         raise BadInput("not a dead letter: it has a value and the header ratemill-null")
+    if (packed := found.get("ratemill-originals")) is not None:
+        try:
+            originals += _decode(packed)
+        except UNREADABLE:
+            raise BadInput("not a dead letter: the header ratemill-originals holds no headers") from None
     reason = _text(found, "ratemill-reason")
     try:
         known = Reason(reason)
@@ -94,6 +114,7 @@ def from_kafka(key: bytes | None, value: bytes | None, headers: Sequence[tuple[s
         format=_text(found, "ratemill-format"),
         key=found.get("ratemill-key"),
         headers=tuple(originals),
+        cut_from=_number(found, "ratemill-cut-from") if "ratemill-cut-from" in found else 0,
     )
 
 
@@ -101,7 +122,7 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def _text(headers: dict[str, bytes], name: str) -> str:
+def _text(headers: dict[str, bytes | None], name: str) -> str:
     raw = headers.get(name)
     if raw is None:
         raise BadInput(f"not a dead letter: the header {name} is missing")
@@ -111,7 +132,7 @@ def _text(headers: dict[str, bytes], name: str) -> str:
         raise BadInput(f"not a dead letter: the header {name} is not UTF-8") from None
 
 
-def _number(headers: dict[str, bytes], name: str) -> int:
+def _number(headers: dict[str, bytes | None], name: str) -> int:
     text = _text(headers, name)
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 20):

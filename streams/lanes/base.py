@@ -16,6 +16,7 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from ...schemas.dead_letter import DeadLetter
 from ...schemas.errors import RatemillError, Unavailable
 from ...schemas.limits import Limits
 from ..config import Config
@@ -27,6 +28,7 @@ __all__ = ["Batch", "Context", "Lane", "size_of"]
 
 QUEUED_RECORDS = 20_000  # per lane; beyond it no more is fetched for it
 QUEUED_BYTES = 32 << 20
+DEAD_BYTES = 32 << 20  # of dead letters in one commit; beyond it, commit sooner
 BEHIND_EVENTS = 20_000  # so many wait in the topics: the lane is catching up
 FINISH_S = 5.0  # how long a stopped lane may still work on its commit; less than `stop` waits
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -80,6 +82,7 @@ class Lane:
         self._task: asyncio.Task[None] | None = None
         self._last: asyncio.Task[None] | None = None  # also after `stop`, which may give up on it
         self.pending = 0  # events since the last commit
+        self.dead_bytes = 0  # in the dead letters since the last commit
         self.lag = 0  # records in the sources behind `next_offsets`, as of the last second
         self._taken = 0  # records since the last commit
         self._oldest_ms = 0  # when the first of them arrived in Kafka
@@ -198,7 +201,7 @@ class Lane:
         self._queue.clear()
         self._queued = self._queued_bytes = 0
         self._serials = {}
-        self.pending = self._taken = self.lag = 0
+        self.pending = self._taken = self.lag = self.dead_bytes = 0
         try:
             self.next_offsets = await self.own()
             self._strayed = True
@@ -232,7 +235,8 @@ class Lane:
                 self.pending += await self.take(batch)
                 self._taken += len(batch.records)
                 self.next_offsets[batch.tp] = batch.records[-1].offset + 1
-            if self.pending and (self.pending >= rating.commit_events or time.monotonic() - self._pending_since >= self._interval()):
+            full = self.pending >= rating.commit_events or self.dead_bytes >= DEAD_BYTES
+            if self.pending and (full or time.monotonic() - self._pending_since >= self._interval()):
                 await self._commit()
             if not self.pending:
                 await self.idle()
@@ -266,7 +270,7 @@ class Lane:
     async def _commit(self) -> None:
         began = time.monotonic()
         await self.finish(self.commit())
-        self.pending = self._taken = 0
+        self.pending = self._taken = self.dead_bytes = 0
         metrics, agent = self.context.metrics, self.name.split("-")[0]
         metrics.commit_seconds.labels(agent).observe(time.monotonic() - began)
         metrics.stage_seconds.labels(agent).observe(max(0.0, self.context.clock_ns() / 1e9 - self._oldest_ms / 1e3))
@@ -295,6 +299,13 @@ class Lane:
         if self._task is not None and self._task.done():
             self.expect(not self._task.cancelled(), "it ended although nobody stopped it")
             self._task.result()
+
+    def count_dead(self, agent: str, letters: Sequence[DeadLetter]) -> None:
+        """Tell the metrics of dead letters that were written. A topic of which this worker knows nothing gets no label of its own."""
+        known = (*self.context.topics.raw, self.context.topics.events, self.context.topics.rated)
+        for letter in letters:
+            topic = letter.topic if letter.topic in known else "other"
+            self.context.metrics.dead_lettered.labels(agent, topic, letter.reason).inc()
 
     def expect(self, condition: bool, what: str) -> None:
         """Check an invariant at run time; `assert` would be gone under -O."""

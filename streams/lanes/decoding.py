@@ -14,7 +14,7 @@ from ...schemas.decoders.registry import decode_record
 from ...schemas.errors import Reason, Rejection
 from ...schemas.usage_event import UsageEvent
 from .base import Batch, Context
-from .letters import dead_letter
+from .letters import dead_letter, event_letter
 from .partitions import account_partition, known_partitions
 
 __all__ = ["Decoded", "decode_batch"]
@@ -43,8 +43,8 @@ class Decoded(NamedTuple):
 class _Letters(Sequence[Callable[[Rejection], DeadLetter]]):
     """Dead-letter makers, made on demand: almost no event needs one."""
 
-    def __init__(self, batch: Batch, origins: list[int | tuple[int, int]], now: int) -> None:
-        self._batch, self._origins, self._now = batch, origins, now
+    def __init__(self, batch: Batch, origins: list[int | tuple[int, int]], events: list[UsageEvent], large: set[int], now: int) -> None:
+        self._batch, self._origins, self._events, self._large, self._now = batch, origins, events, large, now
 
     def __len__(self) -> int:
         return len(self._origins)
@@ -52,10 +52,16 @@ class _Letters(Sequence[Callable[[Rejection], DeadLetter]]):
     def __getitem__(self, at: int) -> Callable[[Rejection], DeadLetter]:  # type: ignore[override]
         origin = self._origins[at]
         position, index = origin if isinstance(origin, tuple) else (origin, 0)
-        return lambda rejection: _letter(self._batch, self._batch.records[position], index, rejection, self._now)
+        event = self._events[at] if position in self._large else None
+        return lambda rejection: _letter(self._batch, self._batch.records[position], index, rejection, self._now, event)
 
 
-def _letter(batch: Batch, record: ConsumerRecord[bytes | None, bytes | None], index: int, rejection: Rejection, now: int) -> DeadLetter:
+def _letter(
+    batch: Batch, record: ConsumerRecord[bytes | None, bytes | None], index: int, rejection: Rejection, now: int, event: UsageEvent | None
+) -> DeadLetter:
+    """event: of a record that is too large to be repeated for each of its events."""
+    if event is not None:
+        return event_letter(rejection, batch.tp.topic, batch.tp.partition, record.offset, index, event, now)
     return dead_letter(rejection, batch.tp.topic, batch.tp.partition, record.offset, index, record.value, record.key, record.headers, now)
 
 
@@ -71,6 +77,7 @@ def decode_batch(context: Context, batch: Batch, own_partition: int | None) -> D
     events: list[UsageEvent] = []
     origins: list[int | tuple[int, int]] = []
     dead: list[DeadLetter] = []
+    large: set[int] = set()  # positions of records whose bytes the letters of single events do not repeat
     records = batch.records
     simple: Sequence[UsageEvent | None] = ()
     if provider == "cloudevents":
@@ -88,7 +95,10 @@ def decode_batch(context: Context, batch: Batch, own_partition: int | None) -> D
             continue
         record = records[position]
         value = record.value
-        for index, entry in enumerate(decode_record(provider, value, record.headers, limits)):
+        entries = decode_record(provider, value, record.headers, limits)
+        if len(entries) > 1 and value is not None and len(entries) * len(value) > limits.max_letter_bytes:
+            large.add(position)
+        for index, entry in enumerate(entries):
             rejection = entry if isinstance(entry, Rejection) else check_time(entry, now, limits, live=True)
             if rejection is None and isinstance(entry, UsageEvent):
                 if own_partition is None or account_partition(entry.account, partitions) == own_partition:
@@ -101,5 +111,6 @@ def decode_batch(context: Context, batch: Batch, own_partition: int | None) -> D
                     "key the record by the account",
                 )
             if rejection is not None:
-                dead.append(_letter(batch, record, index, rejection, now))
-    return Decoded(events, _Letters(batch, origins, now), dead, origins)
+                single = entry if position in large and isinstance(entry, UsageEvent) else None
+                dead.append(_letter(batch, record, index, rejection, now, single))
+    return Decoded(events, _Letters(batch, origins, events, large, now), dead, origins)

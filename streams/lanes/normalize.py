@@ -19,6 +19,7 @@ from .partitions import account_partition
 __all__ = ["NormalizeLane"]
 
 EVENTS_PER_RECORD = 500
+PACKED_BYTES = 4 << 20  # a record of more is cut in two: 500 events with all the dimensions that are allowed would fit no topic
 
 
 class NormalizeLane(Lane):
@@ -53,6 +54,7 @@ class NormalizeLane(Lane):
             out[1].append(index)
             out[2].append(event)
         self._dead += decoded.dead
+        self.dead_bytes += sum([len(letter.value or b"") for letter in decoded.dead])
         counters = self._progress.of(batch.tp.topic)
         counters.received += len(decoded.events) + len(decoded.dead)
         counters.counted += len(decoded.events)
@@ -74,11 +76,16 @@ class NormalizeLane(Lane):
             at = source.partition % self.context.partitions[topics.dead_letter]
             outs.append((topics.dead_letter, at, [to_kafka(letter) for letter in self._dead]))
         await self.ledger.commit(outs, self.next_offsets)
-        for letter in self._dead:
-            self.context.metrics.dead_lettered.labels("normalize", letter.topic, letter.reason).inc()
+        self.count_dead("normalize", self._dead)
         self._out, self._dead = {}, []
 
     def _packed(self, offsets: list[int], indexes: list[int], events: list[UsageEvent]) -> Iterable[Record]:
-        for at in range(0, len(events), EVENTS_PER_RECORD):
-            part = slice(at, at + EVENTS_PER_RECORD)
-            yield None, pack(self._source.topic, self._source.partition, offsets[part], indexes[part], events[part]), []
+        parts = [slice(at, at + EVENTS_PER_RECORD) for at in range(0, len(events), EVENTS_PER_RECORD)]
+        while parts:
+            part = parts.pop(0)
+            value = pack(self._source.topic, self._source.partition, offsets[part], indexes[part], events[part])
+            if len(value) > PACKED_BYTES and len(offsets[part]) > 1:
+                middle = part.start + len(offsets[part]) // 2
+                parts[:0] = [slice(part.start, middle), slice(middle, part.stop)]
+            else:
+                yield None, value, []

@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 
-import msgspec
 from aiokafka import TopicPartition
 
 from ...schemas.control import Receipt, encode_control
 from ...schemas.dead_letter import DeadLetter, to_kafka
-from ...schemas.errors import Reason, Rejection
-from ...schemas.packed import as_cloudevent, unpack
+from ...schemas.errors import UNREADABLE, Damaged, Reason, Rejection
+from ...schemas.packed import unpack
 from ...schemas.usage_event import UsageEvent
 from .. import failpoints
 from ..control_topic import Controls
@@ -29,12 +28,12 @@ from ..rocks import RocksStore
 from .answers import Answers
 from .base import Batch, Context, Lane
 from .decoding import Decoded, decode_batch
-from .letters import dead_letter
+from .letters import dead_letter, event_letter
 from .shadowing import Shadowing
 
 __all__ = ["RateLane"]
 
-_NO_HEADERS: list[tuple[str, bytes]] = []
+_NO_HEADERS: list[tuple[str, bytes | None]] = []
 _PROGRESS_KEY = b"progress"
 _BUCKET = b"bucket:"
 
@@ -90,7 +89,7 @@ class RateLane(Lane):
             if tp.topic == topics.dedupe:
                 for record in records:
                     if record.value is not None and record.key is not None and record.key.startswith(_BUCKET):
-                        store.write(Effects([], [], dict(unpack_ids(record.value)), int(record.key[len(_BUCKET) :]), []), {})
+                        store.write(Effects([], [], dict(unpack_ids(record.value)), _bucket_of(record.key), []), {})
                 store.write(Effects([], [], {}, 0, []), position)
             elif tp.topic == topics.windows:
                 puts = [(r.key, r.value) for r in records if r.key is not None]
@@ -131,16 +130,20 @@ class RateLane(Lane):
         else:
             decoded = decode_batch(self.context, batch, self.number)
         added = state.add(decoded.events)
-        for at in added.conflicts:
-            self._dead.append(decoded.letter(at, Rejection(Reason.CONFLICT, "an event with this identity and another payload was counted before")))
-        self._dead += [decoded.letter(at, rejection) for at, rejection in added.rejected]
-        self._dead += decoded.dead
+        dead = [
+            decoded.letter(at, Rejection(Reason.CONFLICT, "an event with this identity and another payload was counted before"))
+            for at in added.conflicts
+        ]
+        dead += [decoded.letter(at, rejection) for at, rejection in added.rejected]
+        dead += decoded.dead
+        self._dead += dead
+        self.dead_bytes += sum([len(letter.value or b"") for letter in dead])
         counters = self.progress.of(batch.tp.topic)
         received = len(decoded.events) + len(decoded.dead)
         counters.received += received
         counters.counted += added.counted
         counters.duplicates += added.duplicates
-        counters.dead_lettered += len(added.conflicts) + len(added.rejected) + len(decoded.dead)
+        counters.dead_lettered += len(dead)
         self.expect(counters.balanced, "received = counted + duplicates + dead-lettered")
         metrics, topic = self.context.metrics, batch.tp.topic
         metrics.received.labels("rate", topic).inc(received)
@@ -159,7 +162,7 @@ class RateLane(Lane):
         for record in batch.records:
             try:
                 packed = unpack(record.value or b"")
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 rejection = Rejection(Reason.NOT_DECODABLE, f"not a record of usage.events: {error}")
                 dead.append(dead_letter(rejection, tp.topic, tp.partition, record.offset, 0, record.value, record.key, record.headers, now))
                 continue
@@ -218,8 +221,7 @@ class RateLane(Lane):
         if unpriced:
             metrics.unpriced.inc(unpriced)
             self.log.error("usage_without_a_price", line_items=unpriced, what_to_do="publish a price for it: ratemill prices publish FILE")
-        for letter in self._dead:
-            metrics.dead_lettered.labels("rate", letter.topic, letter.reason).inc()
+        self.count_dead("rate", self._dead)
         self._dead = []
         total = self.progress.sources.values()
         metrics.unbalanced.labels(self.name).set(sum(c.received - c.counted - c.duplicates - c.dead_lettered for c in total))
@@ -239,9 +241,15 @@ class RateLane(Lane):
 
 
 def _letter_of(topic: str, partition: int, offset: int, index: int, event: UsageEvent, now: int) -> Callable[[Rejection], DeadLetter]:
-    # The raw record is a hop away, so the letter holds the event in the plain form, with what its record's headers said of it.
-    headers = [("ratemill-backfill", event.backfill.encode())] if event.backfill else []
-    return lambda rejection: dead_letter(rejection, topic, partition, offset, index, as_cloudevent(event), None, headers, now)
+    return lambda rejection: event_letter(rejection, topic, partition, offset, index, event, now)
+
+
+def _bucket_of(key: bytes) -> int:
+    """Raises Damaged."""
+    try:
+        return int(key[len(_BUCKET) :])
+    except ValueError as error:
+        raise Damaged("the key of a record of identities", error) from error
 
 
 def _id_records(effects: Effects) -> list[Record]:
