@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test nightly fuzz lint bench audit sbom lock clean
+.PHONY: help setup demo test nightly fuzz guided lint bench audit sbom lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -37,10 +37,21 @@ test: lint ## Check style and types, then run every test on a real Kafka and Ela
 # Other cases every night; a failure says its seed.
 nightly: setup ## Confluence and exact sums over 50,000 generated tariffs and histories: about half an hour.
 	RATEMILL_CASES=$${RATEMILL_CASES:-50000} RATEMILL_SEED=$${RATEMILL_SEED:-$$(date +%Y%m%d)} $(BIN)/python -m pytest -q -rP tests/property/generated
-	@$(MAKE) --no-print-directory fuzz
+	@$(MAKE) --no-print-directory fuzz guided
 
 fuzz: setup ## A million inputs that are almost right, for every reader: INPUTS=n SEED=s [TARGETS="..."].
 	@cd tests/fuzz && ../../$(BIN)/python -m fuzzing $(TARGETS) --inputs $(or $(INPUTS),1000000) $(if $(SEED),--seed $(SEED))
+
+build/atheris/.installed: tests/fuzz/atheris.txt | setup
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target build/atheris --require-hashes -r $<
+	@touch $@
+
+guided: build/atheris/.installed ## Fuzzing that follows the code: RUNS=n inputs a target [TARGETS="..."]; Python 3.11 to 3.13.
+	@cd tests/fuzz && for target in $(or $(TARGETS),$$(../../$(BIN)/python -m fuzzing --list)); do \
+	  mkdir -p ../../build/fuzz && PYTHONPATH=../../build/atheris ../../$(BIN)/python -m fuzzing.guided $$target -runs=$(or $(RUNS),20000) -verbosity=0 \
+	    ../../build/fuzz/guided/$$target > ../../build/fuzz/guided.log 2>&1 || { cat ../../build/fuzz/guided.log >&2; exit 1; }; \
+	  echo "guided target=$$target runs=$(or $(RUNS),20000) kept=$$(ls ../../build/fuzz/guided/$$target | wc -l)"; \
+	done
 
 bench: setup ## Measure events per CPU-second.
 	$(BIN)/python -m ratemill.bench

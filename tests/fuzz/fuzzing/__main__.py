@@ -21,7 +21,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .run import TARGETS, attempt, child_main, in_processes, save
+from .run import TARGETS, Failure, attempt, child_main, in_processes, save
 from .targets import ROOT
 
 MEMORY_BYTES = 3 << 30  # address space of a process: what asks for more fails as an input, and not as a machine
@@ -64,10 +64,12 @@ def main(names: tuple[str, ...], inputs: int, seed: str, jobs: int, replay: str 
                 said[0] = now
                 click.echo(f"{done:,} of {inputs:,} inputs, {rate}", err=True)
 
-        failures = in_processes(names or tuple(TARGETS), inputs, seed, jobs or len(os.sched_getaffinity(0)), told)
-    for failure in failures:
-        click.echo(f"{failure.target} input {failure.number}: {failure.said} ({failure.where or 'the process is gone'})")
-        click.echo(f"    {save(failure, ROOT / 'build' / 'fuzz', seed)}")
+        def found(failure: Failure) -> None:
+            # Each when it is known: a run that is ended has told what it found.
+            click.echo(f"{failure.target} input {failure.number}: {failure.said} ({failure.where})")
+            click.echo(f"    {save(failure, ROOT / 'build' / 'fuzz', seed)}")
+
+        failures = in_processes(names or tuple(TARGETS), inputs, seed, jobs or len(os.sched_getaffinity(0)), told, found)
     seconds = time.monotonic() - began
     targets = len(names or TARGETS)
     click.echo(

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 import structlog
@@ -38,7 +38,6 @@ SECONDS = 5.0  # CPU time of one input, which goes through several readers; the 
 STUCK_S = 60.0  # CPU code that never comes back to Python is ended by the parent after so long without a next input
 DISTINCT = 25  # different failures, after which a run ends
 _PLACE = struct.Struct("<qqd")  # inputs done, number of the input at work, when it began (time.monotonic)
-
 
 
 def _die(data: bytes) -> None:
@@ -63,7 +62,7 @@ class Hang(BaseException):
 
 
 class Failure(msgspec.Struct):
-    """What went wrong with one input. where: file:line, or "" where the process died; said: the last line of the traceback."""
+    """What went wrong with one input. where: file:line, or how the process died; said: the last line of the traceback."""
 
     target: str
     number: int
@@ -146,8 +145,7 @@ class Child(NamedTuple):
 
     process: subprocess.Popen[bytes]
     place: mmap.mmap
-    out: Path
-    first: int
+    out: BinaryIO
 
 
 def child_main(names: Sequence[str], inputs: int, seed: str, first: int, step: int, place: str, out: str) -> None:
@@ -167,35 +165,50 @@ def child_main(names: Sequence[str], inputs: int, seed: str, first: int, step: i
 
 
 def in_processes(
-    names: Sequence[str], inputs: int, seed: str, jobs: int, told: Callable[[int], None] = lambda done: None, stuck_s: float = STUCK_S
-) -> list[Failure]:
-    """Run inputs in `jobs` processes; a process that dies or stands still is a failure of the input it was at. told: inputs done."""
+    names: Sequence[str], inputs: int, seed: str, jobs: int, told: Callable[[int], None] = lambda done: None,
+    found: Callable[[Failure], None] = lambda failure: None, stuck_s: float = STUCK_S,
+) -> list[Failure]:  # fmt: skip
+    """Run inputs in `jobs` processes; a process that dies or stands still is a failure of the input it was at.
+
+    told: inputs done; found: of each failure when it is known, one of each kind.
+    """
+    failures: dict[tuple[str, str], Failure] = {}
+
+    def take(failure: Failure) -> None:
+        if (failure.target, failure.where) not in failures:
+            failures[failure.target, failure.where] = failure
+            found(failure)
+
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         children = [_start(Path(folder), names, inputs, seed, first, jobs) for first in range(jobs)]
-        failures: list[Failure] = []
         try:
-            while True:
+            alive = children
+            while alive:
+                time.sleep(0.2)
                 alive = [child for child in children if child.process.poll() is None]
                 told(sum(_PLACE.unpack_from(child.place, 0)[0] for child in children))
+                for child in children:
+                    for line in child.out.readlines():
+                        if line.endswith(b"\n"):
+                            take(msgspec.json.decode(line, type=Failure))
+                        else:
+                            child.out.seek(-len(line), os.SEEK_CUR)  # it is still being written
                 for child in alive:
                     _, number, since = _PLACE.unpack_from(child.place, 0)
                     if since and time.monotonic() - since > stuck_s:
                         child.process.kill()
-                if not alive:
-                    break
-                time.sleep(0.2)
         finally:
             for child in children:
                 child.process.kill()
                 child.process.wait()
+                child.out.close()
         for child in children:
-            failures += [msgspec.json.decode(line, type=Failure) for line in child.out.read_bytes().splitlines()]
-            number = _PLACE.unpack_from(child.place, 0)[1]
             if child.process.returncode:
+                number = _PLACE.unpack_from(child.place, 0)[1]
                 target = chooser([ALL[name] for name in names])(number)
                 said = f"the process ended with status {child.process.returncode}"
-                failures.append(Failure(target.name, number, "", said, made(target, seed, number)))
-        return list({(failure.target, failure.where): failure for failure in reversed(failures)}.values())
+                take(Failure(target.name, number, f"status {child.process.returncode}", said, made(target, seed, number)))
+    return list(failures.values())
 
 
 def _start(folder: Path, names: Sequence[str], inputs: int, seed: str, first: int, step: int) -> Child:
@@ -205,4 +218,4 @@ def _start(folder: Path, names: Sequence[str], inputs: int, seed: str, first: in
     words = ["--child", msgspec.json.encode([list(names), inputs, seed, first, step, str(place), str(out)]).decode()]
     process = subprocess.Popen([sys.executable, "-m", "fuzzing", *words], cwd=ROOT / "tests" / "fuzz")
     with place.open("r+b") as file:
-        return Child(process, mmap.mmap(file.fileno(), _PLACE.size), out, first)
+        return Child(process, mmap.mmap(file.fileno(), _PLACE.size), out.open("rb"))
