@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from types import FrameType
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -99,8 +99,12 @@ def attempt(target: Target, data: bytes, number: int = -1, seconds: float = SECO
         frames = traceback.extract_tb(error.__traceback__)
         ours = [frame for frame in frames if "site-packages" not in frame.filename] or frames
         where = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if not isinstance(error, Hang) else "hang"
-        return Failure(target.name, number, where, " ".join(f"{type(error).__name__}: {error}".split())[:400], data)
+        return Failure(target.name, number, where, _line(error), data)
     return None
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:400].encode("utf-8", "backslashreplace").decode()
 
 
 def chooser(targets: Sequence[Target]) -> Callable[[int], Target]:
@@ -141,24 +145,25 @@ def save(failure: Failure, folder: Path, seed: str) -> str:
 
 
 class Child(NamedTuple):
-    """One process of a run. place: shared memory with how far it is; out: a file that takes its failures."""
+    """One process of a run. place: shared memory with how far it is."""
 
     process: subprocess.Popen[bytes]
     place: mmap.mmap
-    out: BinaryIO
 
 
-def child_main(names: Sequence[str], inputs: int, seed: str, first: int, step: int, place: str, out: str) -> None:
+def child_main(names: Sequence[str], inputs: int, seed: str, first: int, step: int, folder: str) -> None:
     """What a child process does: run its share, tell where it is, write failures down as they come."""
     faulthandler.enable()
-    with Path(place).open("r+b") as file, Path(out).open("ab", buffering=0) as failures:
+    with Path(folder, f"place-{first}").open("r+b") as file:
         memory = mmap.mmap(file.fileno(), _PLACE.size)
 
         def told(done: int, number: int) -> None:
             _PLACE.pack_into(memory, 0, done, number, time.monotonic())
 
         def found(failure: Failure) -> None:
-            failures.write(msgspec.json.encode(failure) + b"\n")
+            written = Path(folder, f"writing-{failure.number}")
+            written.write_bytes(msgspec.json.encode(failure))
+            written.rename(Path(folder, f"failure-{failure.number}"))  # whole, or not there
 
         run({name: ALL[name] for name in names}, inputs, seed, first=first, step=step, told=told, found=found)
         _PLACE.pack_into(memory, 0, (inputs - first + step - 1) // step, -1, time.monotonic())
@@ -187,12 +192,9 @@ def in_processes(
                 time.sleep(0.2)
                 alive = [child for child in children if child.process.poll() is None]
                 told(sum(_PLACE.unpack_from(child.place, 0)[0] for child in children))
-                for child in children:
-                    for line in child.out.readlines():
-                        if line.endswith(b"\n"):
-                            take(msgspec.json.decode(line, type=Failure))
-                        else:
-                            child.out.seek(-len(line), os.SEEK_CUR)  # it is still being written
+                for path in sorted(Path(folder).glob("failure-*")):
+                    take(msgspec.json.decode(path.read_bytes(), type=Failure))
+                    path.unlink()
                 for child in alive:
                     _, number, since = _PLACE.unpack_from(child.place, 0)
                     if since and time.monotonic() - since > stuck_s:
@@ -201,7 +203,6 @@ def in_processes(
             for child in children:
                 child.process.kill()
                 child.process.wait()
-                child.out.close()
         for child in children:
             if child.process.returncode:
                 number = _PLACE.unpack_from(child.place, 0)[1]
@@ -212,10 +213,9 @@ def in_processes(
 
 
 def _start(folder: Path, names: Sequence[str], inputs: int, seed: str, first: int, step: int) -> Child:
-    place, out = folder / f"place-{first}", folder / f"out-{first}"
+    place = folder / f"place-{first}"
     place.write_bytes(bytes(_PLACE.size))
-    out.touch()
-    words = ["--child", msgspec.json.encode([list(names), inputs, seed, first, step, str(place), str(out)]).decode()]
+    words = ["--child", msgspec.json.encode([list(names), inputs, seed, first, step, str(folder)]).decode()]
     process = subprocess.Popen([sys.executable, "-m", "fuzzing", *words], cwd=ROOT / "tests" / "fuzz")
     with place.open("r+b") as file:
-        return Child(process, mmap.mmap(file.fileno(), _PLACE.size), out.open("rb"))
+        return Child(process, mmap.mmap(file.fileno(), _PLACE.size))
