@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test nightly lint chaos bench soak lock clean
+.PHONY: help setup demo test nightly fuzz guided lint chaos bench soak audit sbom lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -37,6 +37,21 @@ test: lint ## Check style and types, then run every test on a real Kafka and Ela
 # Other cases every night; a failure says its seed.
 nightly: setup ## Confluence and exact sums over 50,000 generated tariffs and histories: about half an hour.
 	RATEMILL_CASES=$${RATEMILL_CASES:-50000} RATEMILL_SEED=$${RATEMILL_SEED:-$$(date +%Y%m%d)} $(BIN)/python -m pytest -q -rP tests/property/generated
+	@$(MAKE) --no-print-directory fuzz guided
+
+fuzz: setup ## A million inputs that are almost right, for every reader: INPUTS=n SEED=s [TARGETS="..."].
+	@cd tests/fuzz && ../../$(BIN)/python -m fuzzing $(TARGETS) --inputs $(or $(INPUTS),1000000) $(if $(SEED),--seed $(SEED))
+
+build/atheris/.installed: tests/fuzz/atheris.txt | setup
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target build/atheris --require-hashes -r $<
+	@touch $@
+
+guided: build/atheris/.installed ## Fuzzing that follows the code: RUNS=n inputs a target [TARGETS="..."]; Python 3.11 to 3.13.
+	@cd tests/fuzz && for target in $(or $(TARGETS),$$(../../$(BIN)/python -m fuzzing --list)); do \
+	  mkdir -p ../../build/fuzz && PYTHONPATH=../../build/atheris ../../$(BIN)/python -m fuzzing.guided $$target -runs=$(or $(RUNS),20000) -verbosity=0 \
+	    ../../build/fuzz/guided/$$target > ../../build/fuzz/guided.log 2>&1 || { cat ../../build/fuzz/guided.log >&2; exit 1; }; \
+	  echo "guided target=$$target runs=$(or $(RUNS),20000) kept=$$(ls ../../build/fuzz/guided/$$target | wc -l)"; \
+	done
 
 # The same seed has the same faults at the same times; how they fall into the work differs with the machine.
 chaos: setup ## Faults from a seed on real servers, then an oracle: make chaos SEED=7 [SECONDS=60] [BROKERS=3] [RUNS=30] [BREAK=no_dedupe].
@@ -50,6 +65,18 @@ bench: setup ## Measure events per CPU-second.
 soak: setup ## Half an hour of steady load: memory, file handles and RocksDB stay flat, nothing is lost.
 	$(BIN)/python -m ratemill.bench.soak --minutes 30
 
+# The tools of these two have an environment of their own, so that what is installed to run Ratemill stays small.
+build/audit/.installed: tools/audit.lock
+	@"$(PYTHON)" -m venv --clear build/audit
+	@build/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tools/audit.lock
+	@touch $@
+
+audit: build/audit/.installed ## Look every pin up for known vulnerabilities.
+	@build/audit/bin/python tools/audit.py
+
+sbom: setup build/audit/.installed ## Write build/sbom.json: what Ratemill is made of (CycloneDX).
+	@build/audit/bin/python tools/sbom.py
+
 lock: ## Choose the newest versions that pyproject.toml allows, and write requirements.lock.
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet uv
@@ -58,6 +85,10 @@ lock: ## Choose the newest versions that pyproject.toml allows, and write requir
 	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate \
 	  --no-emit-index-url --extra test -o build/lock/body pyproject.toml build/lock/build.in
 	@cat build/lock/header build/lock/body > requirements.lock
+	@sed '/^[^#]/,$$d' tools/audit.lock > build/lock/header
+	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate \
+	  --no-emit-index-url -o build/lock/body tools/audit.in
+	@cat build/lock/header build/lock/body > tools/audit.lock
 
 clean: ## Remove what setup and builds made.
 	rm -rf $(VENV) .typecheck build *.egg-info

@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..schemas.dead_letter import DeadLetter, from_kafka
 from ..schemas.decoders.registry import decode_record
-from ..schemas.errors import BadInput, Reason, Unavailable
+from ..schemas.errors import UNREADABLE, BadInput, Reason, Unavailable
 from ..schemas.usage_event import UsageEvent
 from ..sinks.elasticsearch import ElasticsearchSink, check
 from ..streams.config import Config
@@ -196,7 +196,7 @@ class Outgoing(NamedTuple):
     partition: int | None
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]]
+    headers: list[tuple[str, bytes | None]]
 
 
 def outgoing(letter: DeadLetter, config: Config, backfill: str) -> Outgoing | None:
@@ -226,7 +226,7 @@ def holds_cloudevent(letter: DeadLetter) -> bool:
         return False
     try:
         value = msgspec.json.decode(letter.value)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return False
     return isinstance(value, dict) and value.get("specversion") == "1.0" and value.get("type") == "ratemill.usage"
 

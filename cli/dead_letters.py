@@ -213,7 +213,7 @@ def in_full(found: Found) -> list[str]:
         f"detail      {printable(letter.detail)}",
         f"rejected    {time_text(letter.rejected_at)} UTC" + ("; replayed since" if found.replayed else ""),
         f"key         {'none' if letter.key is None else printable(letter.key.decode(errors='replace'))}",
-        *(f"header      {printable(name)}: {printable(value.decode(errors='replace'))}" for name, value in letter.headers),
+        *(f"header      {printable(name)}: {printable((value or b'').decode(errors='replace'))}" for name, value in letter.headers),
     ]
     if letter.value is None:
         return [*lines, "value       null"]

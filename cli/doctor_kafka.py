@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
-from ..schemas.errors import BadPriceBook
+from ..schemas.errors import UNREADABLE, BadPriceBook
 from ..streams import topics as streams_topics
 from ..streams.config import Config
 from ..streams.ledger import Unsettled
@@ -235,7 +235,7 @@ def price_findings(topic: str, last: bytes, lanes: Mapping[str, Seen], now_ns: i
     try:
         published = msgspec.json.decode(last, type=PublishedBook)
         digest = published.tariff().digest
-    except (msgspec.MsgspecError, BadPriceBook) as error:
+    except (*UNREADABLE, BadPriceBook) as error:
         return [problem("prices", f"the last record of {topic} is no price book: {str(error).splitlines()[0]}", "publish a good one")]
     age = max(0, now_ns - published.published_at_ns) // 10**9
     days, hours = age // 86_400, age % 86_400 // 3_600

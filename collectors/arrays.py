@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from ..schemas.errors import UNREADABLE
+
 __all__ = ["split_array"]
 
 _decode = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -18,7 +20,7 @@ def split_array(document: bytes) -> Iterator[tuple[int, bytes, str]]:
     """(line, element, flaw) of each element. flaw: why the rest of the document holds no element; "" for an element."""
     try:
         elements = _decode(document)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         yield from _scan(document)
         return
     line, at = 1, 0

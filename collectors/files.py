@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 
 import msgspec
 
-from ..schemas.errors import BadInput
+from ..schemas.errors import UNREADABLE, BadInput
 from .arrays import split_array
 from .tables import annotated_objects, rows_of_csv
 
@@ -23,6 +23,7 @@ __all__ = ["MAX_PIECE_BYTES", "TABULAR", "Piece", "read_pieces", "size_of"]
 
 # A record beyond this fits no raw topic (streams/topics.py: 17 MiB with the batch around it). What is longer is skipped, not held.
 MAX_PIECE_BYTES = (17 << 20) - 4_096
+MAX_ARRAY_BYTES = 256 << 20  # an array is held whole while its elements are told apart, also one that was packed small
 TABULAR = ("aws-cur", "azure-cost", "gcp-billing")  # formats that come as rows with column names
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 20
@@ -98,8 +99,9 @@ def annotated(pieces: Iterator[Piece], name: str, format: str) -> Iterator[Piece
 def _json_pieces(lines: _Lines, name: str, start: bytes) -> Iterator[Piece]:
     if start[:1] in (b"[", b"{") and not _complete(lines.first_line()):
         # Not a record per line: one document over several lines, or one array.
-        held, whole = lines.all_of(None if start[:1] == b"[" else MAX_PIECE_BYTES)
+        held, whole = lines.all_of(MAX_ARRAY_BYTES if start[:1] == b"[" else MAX_PIECE_BYTES)
         if start[:1] == b"[":
+            _check_array(name, whole)
             for line, value, flaw in split_array(held):
                 yield _checked(name, line, value, flaw)
             return
@@ -108,7 +110,9 @@ def _json_pieces(lines: _Lines, name: str, start: bytes) -> Iterator[Piece]:
             return
         lines.put_back(held)
     elif start[:1] == b"[" and lines.only_line():
-        for line, value, flaw in split_array(lines.all_of(None)[0]):
+        held, whole = lines.all_of(MAX_ARRAY_BYTES)
+        _check_array(name, whole)
+        for line, value, flaw in split_array(held):
             yield _checked(name, line, value, flaw)
         return
     for number, value, size in lines:
@@ -116,6 +120,11 @@ def _json_pieces(lines: _Lines, name: str, start: bytes) -> Iterator[Piece]:
             yield Piece(name, number, value, "", size)
         elif value.strip():
             yield Piece(name, number, value.strip(b" \t\r\n"))
+
+
+def _check_array(name: str, whole: bool) -> None:
+    if not whole:
+        raise BadInput(f"{name}: the array has more than {MAX_ARRAY_BYTES >> 20} MiB; write an event per line instead (newline-delimited JSON)")
 
 
 def _checked(name: str, line: int, value: bytes, flaw: str = "") -> Piece:
@@ -126,7 +135,7 @@ def _complete(document: bytes) -> bool:
     """Is this one whole JSON document?"""
     try:
         msgspec.json.decode(document, type=msgspec.Raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return False
     return True
 
@@ -141,17 +150,19 @@ class _Lines:
         self._number = 0
         start = file.read(3)
         self._ahead = b"" if start == _BOM else start
+        self._at = 0  # what was read out of it as lines
 
     def _readline(self, limit: int) -> bytes:
         """At most `limit` bytes up to and with the next line break."""
-        if not self._ahead:
+        if self._at >= len(self._ahead):
             return self._file.readline(limit)
-        at = self._ahead.find(b"\n", 0, limit)
-        if at >= 0 or len(self._ahead) >= limit:
-            cut = at + 1 if at >= 0 else limit
-            found, self._ahead = self._ahead[:cut], self._ahead[cut:]
+        # What was looked at may be megabytes: lines are cut out of it, and it stays as it is.
+        end = self._ahead.find(b"\n", self._at, self._at + limit) + 1 or self._at + limit
+        found = self._ahead[self._at : end]
+        self._at = end
+        if end < len(self._ahead) or found[-1:] == b"\n" or len(found) == limit:
             return found
-        found, self._ahead = self._ahead, b""
+        self._ahead, self._at = b"", 0
         return found + self._file.readline(limit - len(found))
 
     def peek(self) -> bytes:
@@ -176,17 +187,22 @@ class _Lines:
         rest = self._ahead.lstrip()
         if b"\n" in rest and rest.partition(b"\n")[2].strip():
             return False
-        while more := self._file.read(_BLOCK):
-            self._ahead += more
-            if b"\n" in more or self._ahead.lstrip().partition(b"\n")[2]:
-                return not self._ahead.lstrip().partition(b"\n")[2].strip()
-        return True
+        blocks, size = [self._ahead], len(self._ahead)
+        ended = b"\n" in rest
+        while size <= MAX_ARRAY_BYTES and (more := self._file.read(_BLOCK)):
+            blocks.append(more)
+            size += len(more)
+            _, found, after = (b"", True, more) if ended else more.partition(b"\n")
+            ended = bool(found)
+            if after.strip():
+                break
+        else:
+            after = b""
+        self._ahead = b"".join(blocks)
+        return not after.strip()
 
-    def all_of(self, limit: int | None) -> tuple[bytes, bool]:
-        """The rest of the file, and whether that is all of it."""
-        if limit is None:
-            held, self._ahead = self._ahead + self._file.read(), b""
-            return held, True
+    def all_of(self, limit: int) -> tuple[bytes, bool]:
+        """The rest of the file, and whether that is all of it: at most `limit` bytes and one more."""
         held, self._ahead = self._ahead + self._file.read(max(0, limit - len(self._ahead)) + 1), b""
         return held, len(held) <= limit
 

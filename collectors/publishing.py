@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import murmur2
 
 from ..schemas.decoders.registry import decode
-from ..schemas.errors import Unavailable
+from ..schemas.errors import UNREADABLE, Unavailable
 from ..schemas.usage_event import UsageEvent
 from .files import MAX_PIECE_BYTES, Piece
 
@@ -59,7 +59,7 @@ def account_of(value: bytes, format: str) -> bytes | None:
     if format == "cloudevents":
         try:
             return _decode_subject(value).subject.encode() or None
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        except (*UNREADABLE, UnicodeError):
             pass
     accounts = {entry.account for entry in decode(value, (), format) if isinstance(entry, UsageEvent)}
     return accounts.pop().encode() if len(accounts) == 1 else None

@@ -15,42 +15,35 @@ from ..schemas.limits import DEFAULT_LIMITS
 
 __all__ = ["annotated_objects", "rows_of_csv"]
 
+MAX_ROW_BYTES = 17 << 20  # more fits no raw topic
+
 
 def rows_of_csv(lines: Iterable[tuple[int, bytes, int]], name: str, format: str) -> Iterator[tuple[int, bytes, str]]:
     """(line, JSON object, "") of each row, or (line, its raw bytes, flaw) for a row that does not fit the header.
 
     A row with fewer cells than the header was cut off: read with empty cells it would be another usage.
     """
-    taken: list[bytes] = []  # raw lines of the row being read
-
-    def texts() -> Iterator[str]:
-        for _, line, size in lines:
-            taken.append(line)
-            # Bytes that are no UTF-8 come out again as they were, and the decoder names them.
-            yield line.decode("utf-8", "surrogateescape") if not size else "\n"
-
-    reader = csv.reader(texts(), strict=True)
+    texts = _Texts(lines)
+    reader = csv.reader(texts, strict=True)
     header = _header(reader, name, format)
-    taken.clear()
     flaws: list[tuple[int, bytes, str]] = []
     begins = [0]
 
     def whole() -> Iterator[dict[str, Any]]:
         while True:
-            begins[0] = reader.line_num + 1
-            taken.clear()
+            begins[0] = texts.begin_row()
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                flaws.append((begins[0], b"".join(taken), f"not CSV: {error}"))
+                flaws.append((begins[0], texts.raw(), f"not CSV: {error}"))
                 continue
             if not cells:
                 continue
             if len(cells) != len(header):
                 flaw = f"the row has {len(cells)} cells, the header {len(header)}; it was cut off, or a comma is not quoted"
-                flaws.append((begins[0], b"".join(taken), flaw))
+                flaws.append((begins[0], texts.raw(), flaw))
                 continue
             yield dict(zip(header, cells, strict=True))
 
@@ -59,6 +52,38 @@ def rows_of_csv(lines: Iterable[tuple[int, bytes, int]], name: str, format: str)
         flaws.clear()
         yield begins[0], json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogateescape"), ""
     yield from flaws
+
+
+class _Texts:
+    """Lines of a file for the CSV reader, with the raw ones of the row that is being read. A quoted cell may hold line breaks, without end."""
+
+    def __init__(self, lines: Iterable[tuple[int, bytes, int]]) -> None:
+        self._lines = iter(lines)
+        self._count = 0
+        self._taken: list[bytes] = []
+        self._size = 0
+
+    def __iter__(self) -> _Texts:
+        return self
+
+    def __next__(self) -> str:
+        _, line, size = next(self._lines)
+        self._count += 1
+        self._taken.append(line)
+        self._size += len(line)
+        if self._size > MAX_ROW_BYTES:
+            raise csv.Error(f"the row has more than {MAX_ROW_BYTES} bytes; a quote is not closed")
+        # Bytes that are no UTF-8 come out again as they were, and the decoder names them.
+        return line.decode("utf-8", "surrogateescape") if not size else "\n"
+
+    def begin_row(self) -> int:
+        """Number of the line at which the next row begins, from 1."""
+        self._taken, self._size = [], 0
+        return self._count + 1
+
+    def raw(self) -> bytes:
+        """The row as it stands in the file."""
+        return b"".join(self._taken)
 
 
 def _header(reader: Any, name: str, format: str) -> list[str]:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from ..pricing.money import money
+from ..schemas.errors import Damaged
 
 __all__ = ["Sample", "SampleList", "Samples", "decode_sample", "encode_sample", "time_key"]
 
@@ -96,8 +97,11 @@ def encode_sample(sample: Sample) -> tuple[bytes, bytes]:
 
 
 def decode_sample(key: bytes, value: bytes) -> Sample:
-    """Inverse of `encode_sample`."""
-    source, _, event_id = key[8:].decode().partition("\0")
-    quantity, _, rest = value.decode().partition("\0")
-    text, _, provider = rest.rpartition("\0")  # only the text can be anything
-    return Sample(int.from_bytes(key[:8], "big") - _EARLIEST, source, event_id, money(quantity), text, provider)
+    """Inverse of `encode_sample`. Raises Damaged."""
+    try:
+        source, _, event_id = key[8:].decode().partition("\0")
+        quantity, _, rest = value.decode().partition("\0")
+        text, _, provider = rest.rpartition("\0")  # only the text can be anything
+        return Sample(int.from_bytes(key[:8], "big") - _EARLIEST, source, event_id, money(quantity), text, provider)
+    except ValueError as error:
+        raise Damaged("a sample of a meter in the state", error) from error

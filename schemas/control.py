@@ -15,13 +15,12 @@ a receipt, in the very transaction that applies it. JSON, so that the topic can 
 from __future__ import annotations
 
 import re
-import unicodedata
 
 import msgspec
 
-from .errors import BadInput, Rejection
-from .quantity import parse_quantity
-from .usage_event import UsageEvent, canonical_map
+from .errors import UNREADABLE, BadInput
+from .event_checks import check_event, check_text
+from .usage_event import UsageEvent
 from .versions import refuse_newer
 
 __all__ = [
@@ -42,7 +41,6 @@ __all__ = [
 ]
 
 SCHEMA = 1  # not written yet: a record without one has schema 1
-MAX_TEXT = 1_024  # characters of an author, a reason, a name
 _ID = re.compile(r"[0-9a-f]{32}").fullmatch
 _MONTH = re.compile(r"(2[01][0-9]{2})-(0[1-9]|1[0-2])").fullmatch
 
@@ -86,8 +84,8 @@ class _Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="control", f
     def __post_init__(self) -> None:
         if _ID(self.id) is None:
             raise ValueError(f"the id {self.id[:40]!r} is not 32 hexadecimal digits")
-        _check_text("author", self.author)
-        _check_text("reason", self.reason)
+        check_text("author", self.author)
+        check_text("reason", self.reason)
 
 
 class Close(_Request, frozen=True, kw_only=True, tag="close"):
@@ -120,7 +118,7 @@ class Amend(_Request, frozen=True, kw_only=True, tag="amend"):
         _Request.__post_init__(self)
         for event in (self.original, self.replacement):
             if event is not None:
-                _check_event(event)
+                check_event(event)
         new, old = self.replacement, self.original
         if new is not None and (new.account, new.source, new.id) != (old.account, old.source, old.id):
             raise ValueError("the replacement is another event: account, source and id must stay as they are")
@@ -135,7 +133,7 @@ class BackfillOpen(_Request, frozen=True, kw_only=True, tag="backfill_open"):
 
     def __post_init__(self) -> None:
         _Request.__post_init__(self)
-        _check_text("name", self.name)
+        check_text("name", self.name)
         if self.from_ns >= self.to_ns:
             raise ValueError("the backfill ends before it begins")
 
@@ -147,7 +145,7 @@ class BackfillClose(_Request, frozen=True, kw_only=True, tag="backfill_close"):
 
     def __post_init__(self) -> None:
         _Request.__post_init__(self)
-        _check_text("name", self.name)
+        check_text("name", self.name)
 
 
 class BackfillRevert(_Request, frozen=True, kw_only=True, tag="backfill_revert"):
@@ -157,7 +155,7 @@ class BackfillRevert(_Request, frozen=True, kw_only=True, tag="backfill_revert")
 
     def __post_init__(self) -> None:
         _Request.__post_init__(self)
-        _check_text("name", self.name)
+        check_text("name", self.name)
 
 
 class Rerate(_Request, frozen=True, kw_only=True, tag="rerate"):
@@ -171,7 +169,7 @@ class Rerate(_Request, frozen=True, kw_only=True, tag="rerate"):
         _Request.__post_init__(self)
         for name in ("account", "sku"):
             if value := getattr(self, name):
-                _check_text(name, value)
+                check_text(name, value)
         if self.period:
             month_number(self.period)
 
@@ -203,7 +201,6 @@ ControlRecord = Request | Receipt
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 _decode = msgspec.json.Decoder(ControlRecord).decode
-_decode_map = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def encode_control(record: ControlRecord) -> bytes:
@@ -216,38 +213,6 @@ def decode_control(value: bytes, where: str = "a control record") -> ControlReco
     refuse_newer(value, SCHEMA, where)
     try:
         record: ControlRecord = _decode(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadInput(f"not a control record: {error}") from error
+    except UNREADABLE as error:
+        raise BadInput(f"not a control record: {' '.join(str(error).split())}") from error
     return record
-
-
-def _check_text(name: str, value: str) -> None:
-    if not value.strip():
-        raise ValueError(f"the {name} is empty")
-    if len(value) > MAX_TEXT:
-        raise ValueError(f"the {name} has {len(value)} characters, at most {MAX_TEXT} are kept")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
-        raise ValueError(f"the {name} holds control characters; write it on one line")
-
-
-def _check_event(event: UsageEvent) -> None:
-    """Nothing that a decoder would not have let through may come in this way."""
-    for name in ("account", "source", "id", "sku", "unit"):
-        _check_text(name, getattr(event, name))
-    for name in ("region", "resource", "provider", "backfill"):
-        if value := getattr(event, name):
-            _check_text(name, value)
-    try:
-        parse_quantity(str(event.quantity))
-    except Rejection as rejection:
-        raise ValueError(rejection.detail) from None
-    if not -(1 << 63) <= event.time < 1 << 63:
-        raise ValueError(f"the time {event.time} is not in nanoseconds since 1970")
-    for name in ("dimensions", "tags"):
-        text = getattr(event, name)
-        try:
-            canonical = not text or canonical_map(_decode_map(text)) == text
-        except msgspec.MsgspecError:
-            canonical = False
-        if not canonical:
-            raise ValueError(f"the {name} are not in their canonical form")

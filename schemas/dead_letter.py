@@ -12,6 +12,7 @@ unpacking:
     ratemill-key                      the original key; absent when there was none
     ratemill-null: 1                  the original value was null, and b"" stands for it
     ratemill-original-NAME            every original header, in order
+    ratemill-originals                instead, of a record with more than 100: names and values as one MessagePack array
     ratemill-held-by                  index of the letter of the same record that holds its key, value and headers; they are not here
     ratemill-cut                      bytes of the whole record, of which only the first ones of the value are here
 
@@ -23,19 +24,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .errors import BadInput, Reason
+import msgspec
+
+from .errors import UNREADABLE, BadInput, Reason
 
 __all__ = ["CUT_TO", "DeadLetter", "from_kafka", "held_once", "to_kafka"]
+
+Headers = tuple[tuple[str, bytes | None], ...]
 
 _PREFIX = "ratemill-original-"
 VALUE_LIMIT = 16 << 20  # bytes: rating.max_record_bytes is at most this
 REST_LIMIT = 1 << 18  # bytes of key and headers; each header grows by the prefix
 CUT_TO = 1 << 20  # bytes
+_NAMED = 100  # original headers that stand under their names; the prefix would make a record of many short ones ten times as large
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Headers).decode
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Why, whence, and what. rejected_at: nanoseconds since 1970, UTC, passed in. index: -1 for the whole record.
+    """Why, whence, and what. A header may have no value. rejected_at: nanoseconds since 1970, UTC, passed in. index: -1 for the whole record.
 
     held_by: index of the letter that holds the bytes of the record, None where this one does. cut: bytes of the whole record, 0: it is here.
     """
@@ -50,7 +58,7 @@ class DeadLetter:
     rejected_at: int
     format: str = ""
     key: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: Headers = ()
     held_by: int | None = None
     cut: int = 0
 
@@ -71,16 +79,16 @@ def held_once(letters: Sequence[DeadLetter]) -> list[DeadLetter]:
 
 def _cut(letter: DeadLetter) -> DeadLetter:
     value = letter.value or b""
-    rest = len(letter.key or b"") + sum([len(name.encode()) + len(text) + len(_PREFIX) for name, text in letter.headers])
+    rest = len(letter.key or b"") + sum([len(name.encode()) + len(text or b"") + len(_PREFIX) for name, text in letter.headers])
     if len(value) <= VALUE_LIMIT and rest <= REST_LIMIT:
         return letter
     return replace(letter, value=value[:CUT_TO], key=None, headers=(), cut=len(value) + rest)
 
 
-def to_kafka(dead_letter: DeadLetter) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+def to_kafka(dead_letter: DeadLetter) -> tuple[bytes, bytes, list[tuple[str, bytes | None]]]:
     """Key, value and headers of the record for the dead-letter topic."""
     d = dead_letter
-    headers: list[tuple[str, bytes]] = [
+    headers: list[tuple[str, bytes | None]] = [
         ("ratemill-reason", d.reason.value.encode()),
         ("ratemill-detail", _bytes(d.detail)),
         ("ratemill-format", _bytes(d.format)),
@@ -98,14 +106,17 @@ def to_kafka(dead_letter: DeadLetter) -> tuple[bytes, bytes, list[tuple[str, byt
         headers.append(("ratemill-cut", str(d.cut).encode()))
     if d.value is None:
         headers.append(("ratemill-null", b"1"))
-    headers.extend((_PREFIX + name, value) for name, value in d.headers)
+    if len(d.headers) > _NAMED:
+        headers.append(("ratemill-originals", _encode(d.headers)))
+    else:
+        headers.extend((_PREFIX + name, value) for name, value in d.headers)
     return _bytes(f"{d.topic}/{d.partition}/{d.offset}/{d.index}"), b"" if d.value is None else d.value, headers
 
 
-def from_kafka(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> DeadLetter:
+def from_kafka(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> DeadLetter:
     """The dead letter that `to_kafka` wrote. Raises BadInput for a record that is not one; the key repeats headers and is not read."""
-    found: dict[str, bytes] = {}
-    originals: list[tuple[str, bytes]] = []
+    found: dict[str, bytes | None] = {}
+    originals: list[tuple[str, bytes | None]] = []
     for name, raw in headers:
         if name.startswith(_PREFIX):
             originals.append((name[len(_PREFIX) :], raw))
@@ -116,6 +127,11 @@ def from_kafka(key: bytes | None, value: bytes | None, headers: Sequence[tuple[s
     null = found.get("ratemill-null") == b"1"
     if null and value:
         raise BadInput("not a dead letter: it has a value and the header ratemill-null")
+    if (packed := found.get("ratemill-originals")) is not None:
+        try:
+            originals += _decode(packed)
+        except UNREADABLE:
+            raise BadInput("not a dead letter: the header ratemill-originals holds no headers") from None
     reason = _text(found, "ratemill-reason")
     try:
         known = Reason(reason)
@@ -142,7 +158,7 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def _text(headers: dict[str, bytes], name: str) -> str:
+def _text(headers: dict[str, bytes | None], name: str) -> str:
     raw = headers.get(name)
     if raw is None:
         raise BadInput(f"not a dead letter: the header {name} is missing")
@@ -152,7 +168,7 @@ def _text(headers: dict[str, bytes], name: str) -> str:
         raise BadInput(f"not a dead letter: the header {name} is not UTF-8") from None
 
 
-def _number(headers: dict[str, bytes], name: str) -> int:
+def _number(headers: dict[str, bytes | None], name: str) -> int:
     text = _text(headers, name)
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 20):

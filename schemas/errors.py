@@ -6,6 +6,7 @@
     │   └── BadConfig             every mistake of the configuration, at once
     ├── Rejection                 one event (or record) that goes to the dead letters
     ├── NewerSchema               a record that a newer Ratemill wrote            exit status 2
+    ├── Damaged                   state that Ratemill wrote itself, and cannot read back
     └── Unavailable               Kafka, Elasticsearch or a file is not there (retriable)  exit status 1
 """
 
@@ -14,7 +15,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-__all__ = ["BadConfig", "BadInput", "BadPriceBook", "NewerSchema", "RatemillError", "Reason", "Rejection", "Unavailable"]
+import msgspec
+
+__all__ = ["UNREADABLE", "BadConfig", "BadInput", "BadPriceBook", "Damaged", "NewerSchema", "RatemillError", "Reason", "Rejection", "Unavailable"]
+
+# What msgspec raises for bytes that it cannot read: also where they are no UTF-8, or nested too deep.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class RatemillError(Exception):
@@ -55,6 +61,17 @@ class NewerSchema(RatemillError):
         super().__init__(
             f"{where} has schema {found}, this Ratemill knows schemas up to {known}; a newer one wrote it, and nothing was changed: upgrade this one"
         )
+
+
+class Damaged(RatemillError):
+    """State of our own, in a topic or in a store, that cannot be read. Going on without it would count wrongly.
+
+    what: the thing that cannot be read; why: what the reader said.
+    """
+
+    def __init__(self, what: str, why: object) -> None:
+        said = " ".join(str(why).split())[:300]
+        super().__init__(f"{what} cannot be read: {said}; it was damaged, or written by another version of Ratemill: see docs/operations.md")
 
 
 class Unavailable(RatemillError):

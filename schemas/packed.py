@@ -6,23 +6,29 @@ can name the record that a collector published, whichever way it came.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from .errors import NewerSchema
+from .event_checks import check_events
 from .times import format_time
 from .usage_event import UsageEvent
 
 __all__ = ["PackedEvents", "as_cloudevent", "pack", "unpack"]
 
 
+_Place = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class PackedEvents(msgspec.Struct, array_like=True, gc=False):
     """Events of one raw topic-partition, in log order; `offsets` and `indexes` (place within the raw record) run beside `events`."""
 
     version: int
-    topic: str
-    partition: int
-    offsets: list[int]
-    indexes: list[int]
+    topic: Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9._-]{1,249}$")]
+    partition: _Place
+    offsets: list[_Place]
+    indexes: list[_Place]
     events: list[UsageEvent]
 
 
@@ -42,13 +48,23 @@ def pack(topic: str, partition: int, offsets: list[int], indexes: list[int], eve
 
 
 def unpack(value: bytes, where: str = "a record of packed events") -> PackedEvents:
-    """Inverse of `pack`. Raises NewerSchema for a version to come, msgspec.MsgspecError for anything else."""
+    """Inverse of `pack`. Raises NewerSchema for a version to come, msgspec.MsgspecError for anything else.
+
+    Events that no decoder lets through are refused too.
+    """
     version = _decode_head(value).version
     if version > VERSION:
         raise NewerSchema(where, version, VERSION)
-    packed = _decode(value)
+    try:
+        packed = _decode(value)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(f"a text is not UTF-8: {error.reason}") from None
     if version != VERSION or not len(packed.events) == len(packed.offsets) == len(packed.indexes):
         raise msgspec.ValidationError(f"packed events of version {packed.version} are not known here")
+    try:
+        check_events(packed.events)
+    except ValueError as error:
+        raise msgspec.ValidationError(str(error)) from None
     return packed
 
 

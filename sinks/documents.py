@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from ..schemas.errors import UNREADABLE
 from ..schemas.line_item import RatedLineItem, encode_line_item
 from .limbs import BadAmount, split
 from .templates import Names
@@ -92,7 +93,7 @@ def _read(item: Item) -> Entry | Refused:
     else:
         try:
             key = _decode_key(item)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             return Refused(item, "", 0, f"not a line item: {error}")
     if not 0 < len(key.id.encode("utf-8", "surrogatepass")) <= _MAX_ID_BYTES:
         return Refused(item, key.id, 0, f"x_LineItemId must have 1 to {_MAX_ID_BYTES} bytes")

@@ -19,7 +19,6 @@ from faust.types import TP
 
 from ..schemas.control import month_text
 from ..schemas.errors import Unavailable
-from ..schemas.limits import Limits
 from ..schemas.times import format_time
 from ..sinks.elasticsearch import ElasticsearchSink
 from ..sinks.periods import ClosedPeriods, write_closed
@@ -52,9 +51,7 @@ class RatemillWorker:
         self.metrics = Metrics()
         self.books = Books(config)
         self.controls = Controls(config)
-        rating = config.rating
-        limits = Limits(max_record_bytes=rating.max_record_bytes, max_clock_skew_s=rating.max_clock_skew_s, max_event_age_s=rating.event_age_s)
-        self.context = Context(config, self.topics, partitions, limits, self.metrics, self._seek)
+        self.context = Context(config, self.topics, partitions, config.rating.limits, self.metrics, self._seek)
         self.log = structlog.get_logger("ratemill.worker")
         self._lanes: dict[TP, Lane] = {}
         self._kept: dict[str, Lane] = {}  # by name, over rebalances

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from ..schemas.errors import BadConfig, BadInput
+from ..schemas.limits import Limits
 
 __all__ = ["Config", "ElasticsearchConfig", "KafkaConfig", "RatingConfig", "RawTopic", "WorkerConfig", "load_config"]
 
@@ -89,6 +90,11 @@ class RatingConfig(_Section):
     max_event_age_s: int = Field(default=0, ge=0, description="0: the dedupe window; never longer, or a replay could count twice")
     max_clock_skew_s: int = Field(default=300, ge=0, le=86_400, description="how far ahead of our clock an event may be")
     max_record_bytes: int = Field(default=1 << 20, ge=1_024, le=16 << 20, description="a larger record goes to the dead letters, whole")
+    max_header_bytes: int = Field(default=1 << 16, ge=1_024, le=1 << 20, description="the same for the Kafka headers of a record")
+    max_events_per_record: int = Field(default=10_000, ge=1, le=100_000, description="a record with more goes to the dead letters, whole")
+    max_depth: int = Field(default=32, ge=8, le=100, description="brackets open at once in the JSON of a record")
+    max_dimensions: int = Field(default=64, ge=0, le=1_000, description="dimensions of an event, and its tags; an event with more is rejected")
+    max_map_chars: int = Field(default=1 << 16, ge=1_024, le=1 << 18, description="characters of all dimensions of an event, and of its tags")
     cached_entries: int = Field(default=1_000_000, ge=1_000, description="windows kept in memory, over all partitions of a worker")
     commit_interval_s: float = Field(default=1.0, gt=0, le=60, description="longest time between two transactions of a busy partition")
     catch_up_interval_s: float = Field(default=10.0, gt=0, le=60, description="seconds between commits while far behind: fewer restated line items")
@@ -111,6 +117,20 @@ class RatingConfig(_Section):
     def event_age_s(self) -> int:
         """Greatest age in seconds at which a live event still counts."""
         return self.max_event_age_s or self.dedupe_window_s
+
+    @property
+    def limits(self) -> Limits:
+        """Bounds of what is decoded and accepted."""
+        return Limits(
+            max_record_bytes=self.max_record_bytes,
+            max_header_bytes=self.max_header_bytes,
+            max_events_per_record=self.max_events_per_record,
+            max_depth=self.max_depth,
+            max_dimensions=self.max_dimensions,
+            max_map_chars=self.max_map_chars,
+            max_clock_skew_s=self.max_clock_skew_s,
+            max_event_age_s=self.event_age_s,
+        )
 
 
 class WorkerConfig(_Section):

@@ -20,8 +20,7 @@ from ..schemas.control import Origin
 from ..schemas.dead_letter import from_kafka
 from ..schemas.decoders.cloudevents import decode_plain_many
 from ..schemas.decoders.registry import decode_record
-from ..schemas.errors import BadInput, Reason
-from ..schemas.limits import Limits
+from ..schemas.errors import UNREADABLE, BadInput, Reason
 from ..schemas.packed import unpack
 from ..schemas.times import format_time
 from ..schemas.usage_event import UsageEvent, identify
@@ -121,8 +120,7 @@ class _Reader:
         self._account = account
         self._bytes = account.encode()  # MessagePack holds texts as they are: a record without these bytes has no event of the account
         self._wanted = wanted
-        rating = config.rating
-        self._limits = Limits(max_record_bytes=rating.max_record_bytes, max_clock_skew_s=rating.max_clock_skew_s, max_event_age_s=rating.event_age_s)
+        self._limits = config.rating.limits
 
     def read(self, tp: TopicPartition, records: Sequence[Any]) -> Iterator[FoundEvent]:
         """Events of the account in these records that are wanted."""
@@ -137,7 +135,7 @@ class _Reader:
                 continue
             try:
                 packed = unpack(record.value)
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 continue  # it is a dead letter as a whole
             for place, event in enumerate(packed.events):
                 if event.account == self._account:

@@ -34,7 +34,7 @@ from .topics import client_settings
 
 __all__ = ["Fenced", "Ledger", "Out", "Pairs", "Receipt", "Record", "Unsettled"]
 
-Headers = list[tuple[str, bytes]]  # a list: aiokafka takes nothing else
+Headers = list[tuple[str, bytes | None]]  # a list: aiokafka takes nothing else
 Record = tuple[bytes | None, bytes | None, Headers]  # key, value, headers
 
 
@@ -200,7 +200,7 @@ async def _send_pairs(
     """
     sent: list[tuple[asyncio.Future[Any], int]] = []
     now_ms = time.time_ns() // 1_000_000
-    no_headers: list[tuple[str, bytes]] = []
+    no_headers: Headers = []
     batch, count = producer.create_batch(), 0
     append = batch._builder.append
     for key, value in pairs:

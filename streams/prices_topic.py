@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from ..metering.tariff import EMPTY_TARIFF, Tariff, parse_tariff
 from ..pricing.book import PriceBook
-from ..schemas.errors import BadPriceBook, Unavailable
+from ..schemas.errors import UNREADABLE, BadPriceBook, Unavailable
 from ..schemas.versions import refuse_newer
 from .config import Config
 from .following import Follower
@@ -85,6 +85,7 @@ def _same(one: Published, other: Published | None) -> bool:
     return other is not None and one.tariff is not None and other.tariff is not None and one.tariff.digest == other.tariff.digest
 
 
+_REFUSED = (*UNREADABLE, BadPriceBook)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(PublishedBook).decode
 
@@ -116,7 +117,7 @@ async def read_published(config: Config) -> list[Published]:
         for record in records:
             try:
                 found.append(_read(record.value, topic, record.offset))
-            except (msgspec.MsgspecError, BadPriceBook):
+            except _REFUSED:
                 continue  # refused by every worker too, which says so in its log
     return found
 
@@ -125,12 +126,12 @@ def is_draft(value: bytes | None) -> bool:
     """Whether a record puts nothing in force: it begins or ends a draft."""
     try:
         return _decode(value or b"").draft
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return False
 
 
 def _read(value: bytes | None, topic: str, offset: int) -> Published:
-    """Raises NewerSchema, msgspec.MsgspecError, BadPriceBook."""
+    """Raises NewerSchema, and what is in _REFUSED."""
     refuse_newer(value or b"", SCHEMA, f"the price book at {topic}/0/{offset}")
     record = _decode(value or b"")
     ends = record.draft and not record.text
@@ -182,7 +183,7 @@ class Books(Follower):
     def _take(self, key: bytes | None, value: bytes | None, offset: int = 0) -> None:
         try:
             found = _read(value, self._topic, offset)
-        except (msgspec.MsgspecError, BadPriceBook) as error:
+        except _REFUSED as error:
             self._log.error("price_book_refused", key=(key or b"").decode(errors="replace"), detail=str(error).splitlines()[0])
             return
         if found.tariff is not None:

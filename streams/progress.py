@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ..schemas.errors import UNREADABLE, Damaged
 from ..schemas.versions import refuse_newer
 
 __all__ = ["Counters", "Progress", "decode_progress", "encode_progress"]
@@ -62,6 +63,9 @@ def encode_progress(progress: Progress) -> bytes:
 
 
 def decode_progress(value: bytes, where: str = "a progress record") -> Progress:
-    """Inverse of `encode_progress`. Raises NewerSchema for a schema to come, msgspec.MsgspecError for anything else."""
+    """Inverse of `encode_progress`. Raises NewerSchema for a schema to come, Damaged for what cannot be read."""
     refuse_newer(value, SCHEMA, where)
-    return _decode(value)
+    try:
+        return _decode(value)
+    except UNREADABLE as error:
+        raise Damaged(where, error) from error

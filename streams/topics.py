@@ -13,9 +13,10 @@ from aiokafka.partitioner import murmur2
 from ..schemas.errors import BadInput, Unavailable
 from .config import Config, KafkaConfig
 
-__all__ = ["Topics", "client_settings", "ensure_topics", "existing_topics", "partition_of", "wanted_topics"]
+__all__ = ["RECORD_LIMIT", "Topics", "client_settings", "ensure_topics", "existing_topics", "partition_of", "wanted_topics"]
 
-_RECORD_LIMIT = 17 << 20  # above the largest raw record that any configuration accepts, so that it can be dead-lettered whole
+RECORD_LIMIT = 17 << 20  # bytes; above the largest raw record that any configuration accepts
+_LETTER_LIMIT = RECORD_LIMIT + (1 << 20)  # room for what a dead letter says of a record beside it
 _DAY_MS = 86_400_000
 _TOLD_WITHIN_S = 20.0
 
@@ -88,7 +89,7 @@ def client_settings(kafka: KafkaConfig) -> dict[str, object]:
 def wanted_topics(config: Config, topics: Topics) -> list[NewTopic]:
     """Every topic with the settings that Ratemill makes it with."""
     kafka = config.kafka
-    big = {"max.message.bytes": str(_RECORD_LIMIT)}
+    big = {"max.message.bytes": str(RECORD_LIMIT)}
     compact = {"cleanup.policy": "compact", "max.message.bytes": str(4 << 20)}
     # Identities must outlive the dedupe window and the two buckets of slack that the state keeps (core.state.Settings).
     remember = {"cleanup.policy": "delete", "retention.ms": str(config.rating.dedupe_window_s * 3_000), "segment.ms": str(_DAY_MS), **big}
@@ -101,7 +102,7 @@ def wanted_topics(config: Config, topics: Topics) -> list[NewTopic]:
     wanted += [
         topic(topics.events, n, big),
         topic(topics.rated, n, compact),
-        topic(topics.dead_letter, n, {**big, "retention.ms": str(90 * _DAY_MS)}),
+        topic(topics.dead_letter, n, {"max.message.bytes": str(_LETTER_LIMIT), "retention.ms": str(90 * _DAY_MS)}),
         topic(topics.prices, 1, {"cleanup.policy": "compact", **big}),
         topic(topics.control, 1, {"cleanup.policy": "delete", "retention.ms": "-1"}),
         topic(topics.windows, n, compact),

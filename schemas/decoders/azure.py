@@ -50,7 +50,7 @@ def _message(obj: Any, limits: Limits) -> Entries:
     message = as_object(obj, "the message")
     if "records" not in message:
         return [_record(message, limits)]
-    return each(as_list(message["records"], "records", limits), lambda record: [_record(record, limits)])
+    return each(as_list(message["records"], "records", limits), limits, lambda record: [_record(record, limits)])
 
 
 def _record(obj: Any, limits: Limits) -> UsageEvent:

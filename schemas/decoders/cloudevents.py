@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..errors import Reason, Rejection
+from ..errors import UNREADABLE, Reason, Rejection
 from ..limits import DEFAULT_LIMITS, Limits
 from ..quantity import quantity_of_json
 from ..times import parse_time
@@ -77,6 +77,7 @@ _REQUIRED_QUOTES = 36
 _CACHE_SIZE = 8192
 _dimension_maps: dict[bytes, _Map] = {}
 _tag_maps: dict[bytes, _Map] = {}
+_REFUSED = (*UNREADABLE, Rejection)
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
@@ -111,7 +112,7 @@ def decode_plain(value: bytes, limits: Limits = DEFAULT_LIMITS) -> UsageEvent:
                 return _decode_slow(value, limits)
             tags = found.text
             quotes += 2 + found.quotes
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Rejection):
+    except _REFUSED:
         return _decode_slow(value, limits)
     account, source, event_id, sku, unit = e.subject, e.source, e.id, d.sku, d.unit
     provider, region, resource = d.provider, d.region, d.resource
@@ -158,7 +159,7 @@ def decode_plain_many(values: Sequence[bytes | None], limits: Limits = DEFAULT_L
             d = e.data
             raw = bytes(d.quantity)
             amount, time = quantity(raw), time_of(e.time)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Rejection):
+        except _REFUSED:
             append(None)
             continue
         account, source, event_id, sku, unit = e.subject, e.source, e.id, d.sku, d.unit
@@ -262,7 +263,7 @@ def _decode_batch(value: bytes, limits: Limits) -> list[UsageEvent | Rejection]:
     try:
         elements = as_list(_split(value), "the batch", limits)
         decode_one: Any = lambda raw, limits: decode_plain(bytes(raw), limits)  # noqa: E731
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         # Not JSON, or NaN in one element: the tolerant reader either says where, or saves the siblings.
         elements = as_list(parse_json(value, limits), "the batch", limits)
         decode_one = event_from_cloudevent

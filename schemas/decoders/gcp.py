@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import Reason, Rejection
 from ..limits import Limits
 from ..times import format_time, parse_time
 from ..usage_event import UsageEvent
-from .documents import Entries, each, each_document
+from .documents import Entries, Gathering, each, each_document
 from .reading import as_list, as_object, composed_id, map_text, optional_text, quantity, required_text
 
 __all__ = ["decode_monitoring", "decode_service_control", "monitoring", "service_control"]
@@ -33,7 +33,7 @@ def service_control(obj: Any, limits: Limits) -> Entries:
     report = as_object(obj, "the report")
     if "operations" not in report:
         return _operation(report, limits)
-    return each(as_list(report["operations"], "operations", limits), lambda operation: _operation(operation, limits))
+    return each(as_list(report["operations"], "operations", limits), limits, lambda operation: _operation(operation, limits))
 
 
 def _operation(obj: Any, limits: Limits) -> Entries:
@@ -41,7 +41,8 @@ def _operation(obj: Any, limits: Limits) -> Entries:
     operation_id = required_text(operation, "operationId", limits)
     account = required_text(operation, "consumerId", limits)
     labels = {**_labels(operation, "labels"), **_labels(operation, "userLabels")}
-    entries: Entries = []
+    its = _Labels(labels, map_text(labels, "labels", limits))
+    gathering = Gathering(limits)
     seen: dict[str, int] = {}
     for index, value_set in enumerate(as_list(operation.get("metricValueSets", []), "metricValueSets", limits)):
         try:
@@ -49,30 +50,38 @@ def _operation(obj: Any, limits: Limits) -> Entries:
             metric = required_text(metrics, "metricName", limits)
             values = as_list(metrics.get("metricValues"), "metricValues", limits)
         except Rejection as rejection:
-            entries.append(rejection)
+            gathering.add(rejection)
             continue
         for item in values:
             # A retry repeats the operation as it was, so the place of a value among its metric's values identifies it.
             seen[metric] = seen.get(metric, 0) + 1
             try:
-                entries.append(_metric_value(item, operation, operation_id, account, metric, seen[metric], labels, limits))
+                gathering.add(_metric_value(item, operation, operation_id, account, metric, seen[metric], its, limits))
             except Rejection as rejection:
-                entries.append(rejection)
-    if not entries:
+                gathering.refuse(rejection)
+    if not gathering.entries:
         raise Rejection(Reason.NOT_SUPPORTED, "the operation carries no usage; it needs metricValueSets")
-    return entries
+    return gathering.entries
+
+
+class _Labels(NamedTuple):
+    """Labels of an operation, and the dimensions that they are: made once, for a report can hold thousands of values under them."""
+
+    labels: dict[str, Any]
+    dimensions: str
 
 
 def _metric_value(
-    obj: Any, operation: dict[str, Any], operation_id: str, account: str, metric: str, place: int, labels: dict[str, Any], limits: Limits
+    obj: Any, operation: dict[str, Any], operation_id: str, account: str, metric: str, place: int, its: _Labels, limits: Limits
 ) -> UsageEvent:
     value = as_object(obj, "the metric value")
     start = optional_text(value, "startTime", limits) or optional_text(operation, "startTime", limits)
     end = optional_text(value, "endTime", limits) or optional_text(operation, "endTime", limits)
     if not (start or end):
         raise Rejection(Reason.MISSING_FIELD, "neither the metric value nor the operation has startTime or endTime")
-    labels = {**labels, **_labels(value, "labels")}
-    dimensions = map_text(labels, "labels", limits)
+    if own := _labels(value, "labels"):
+        labels = {**its.labels, **own}
+        its = _Labels(labels, map_text(labels, "labels", limits))
     return UsageEvent(
         account=account,
         source="gcp:service-control",
@@ -82,8 +91,8 @@ def _metric_value(
         quantity=_number(value, limits),
         unit="1",
         provider="gcp",
-        region=optional_text(labels, "region", limits, name="the label region"),
-        dimensions=dimensions,
+        region=optional_text(its.labels, "region", limits, name="the label region"),
+        dimensions=its.dimensions,
     )
 
 
@@ -97,7 +106,7 @@ def monitoring(obj: Any, limits: Limits) -> Entries:
     response = as_object(obj, "the time series")
     if "timeSeries" not in response:
         return _series(response, limits)
-    return each(as_list(response["timeSeries"], "timeSeries", limits), lambda series: _series(series, limits))
+    return each(as_list(response["timeSeries"], "timeSeries", limits), limits, lambda series: _series(series, limits))
 
 
 def _series(obj: Any, limits: Limits) -> Entries:
@@ -141,7 +150,7 @@ def _series(obj: Any, limits: Limits) -> Entries:
         )
         return [event]
 
-    return each(points, point_event)
+    return each(points, limits, point_event)
 
 
 def _labels(obj: dict[str, Any], key: str) -> dict[str, Any]:

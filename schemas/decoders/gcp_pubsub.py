@@ -36,7 +36,7 @@ def _envelope(obj: Any, limits: Limits) -> Entries:
     envelope = as_object(obj, "the envelope")
     if "receivedMessages" in envelope:
         received = as_list(envelope["receivedMessages"], "receivedMessages", limits)
-        return each(received, lambda item: _message(as_object(item, "receivedMessages[]").get("message"), limits))
+        return each(received, limits, lambda item: _message(as_object(item, "receivedMessages[]").get("message"), limits))
     return _message(envelope.get("message", envelope), limits)
 
 
@@ -57,7 +57,7 @@ def _message(obj: Any, limits: Limits) -> Entries:
         raise Rejection(rejection.reason, f"message.data: {rejection.detail}") from None
     if isinstance(found, list):
         if all(isinstance(item, dict) and "specversion" in item for item in found):
-            return each(as_list(found, "message.data", limits), lambda item: [event_from_cloudevent(item, limits)])
+            return each(as_list(found, "message.data", limits), limits, lambda item: [event_from_cloudevent(item, limits)])
         raise Rejection(Reason.NOT_SUPPORTED, "message.data is an array, but not of CloudEvents")
     payload = as_object(found, "message.data")
     if "specversion" in payload:

@@ -14,7 +14,7 @@ from typing import Any
 import xxhash
 
 from ..errors import Reason, Rejection
-from ..limits import Limits
+from ..limits import DEFAULT_LIMITS, Limits
 from ..quantity import parse_quantity
 from ..usage_event import UsageEvent, canonical_map
 
@@ -51,6 +51,7 @@ class TwiceKeyed(dict[str, Any]):
 # Surrogates are half characters ("\ud800" in JSON) that cannot be written as UTF-8.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _MAX_COMPOSED = 256
+_MAX_MEMBERS = DEFAULT_LIMITS.max_members  # a constant: the reader is made once, for whatever limits
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # The end of the document ends an open string: without that, each quote of a broken one would scan to the end again.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
@@ -59,6 +60,8 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > _MAX_MEMBERS:
+        raise Rejection(Reason.TOO_LARGE, f"an object has {len(pairs)} keys; at most {_MAX_MEMBERS} are read")
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
@@ -194,7 +197,10 @@ def map_text(value: Any, name: str, limits: Limits, *, controls: bool = False) -
         if forbidden.search(key) is not None or forbidden.search(item) is not None:
             raise Rejection(Reason.BAD_FIELD, f"{name}[{_shown(key)}] holds a control character or half a surrogate pair")
         pairs[key] = str(item)
-    return canonical_map(pairs)
+    text = canonical_map(pairs)
+    if len(text) > limits.max_map_chars:
+        raise Rejection(Reason.BAD_FIELD, f"{name} has {len(text)} characters in all; at most {limits.max_map_chars} are kept")
+    return text
 
 
 def canonical_json(value: Any) -> str:

@@ -24,6 +24,7 @@ from .usage_record import decode_usage_record
 __all__ = ["FORMATS", "decode", "decode_record"]
 
 Headers = Sequence[tuple[str, bytes]]
+RawHeaders = Sequence[tuple[str, bytes | None]]  # as Kafka has them: a value may be null
 Decoder = Callable[[bytes | None, Headers, Limits], list[UsageEvent | Rejection]]
 
 FORMATS: dict[str, Decoder] = {
@@ -42,7 +43,7 @@ FORMATS: dict[str, Decoder] = {
 }
 
 
-def decode(value: bytes | None, headers: Headers, format: str, limits: Limits = DEFAULT_LIMITS) -> list[UsageEvent | Rejection]:
+def decode(value: bytes | None, headers: RawHeaders, format: str, limits: Limits = DEFAULT_LIMITS) -> list[UsageEvent | Rejection]:
     """One entry per event contained in the record, in order; exactly one Rejection for a record that cannot be read.
 
     Never raises. `format` is a name in FORMATS. A header `ratemill-backfill: NAME` marks all events of the record.
@@ -50,28 +51,30 @@ def decode(value: bytes | None, headers: Headers, format: str, limits: Limits = 
     decoder = FORMATS.get(format)
     if decoder is None:
         return [Rejection(Reason.NOT_SUPPORTED, f"unknown format {format[:60]!r}; known: {', '.join(sorted(FORMATS))}")]
+    if (problem := _too_large(value, headers, limits)) is not None:
+        return [problem]
+    headers = _filled(headers)
     try:
         entries = decoder(value, headers, limits)
         name = _backfill(headers, limits) if headers else ""
     except Rejection as rejection:
         return [rejection.with_traceback(None)]
-    for entry in entries:
-        if isinstance(entry, Rejection):
-            entry.__traceback__ = None  # else every rejected event of a batch keeps the frames that read it
+    for one in entries:
+        if isinstance(one, Rejection):
+            one.__traceback__ = None  # else every rejected event of a batch keeps the frames that read it
     if name:
         return [msgspec.structs.replace(e, backfill=name) if isinstance(e, UsageEvent) else e for e in entries]
     return entries
 
 
-def decode_record(provider: str, value: bytes | None, headers: Headers, limits: Limits = DEFAULT_LIMITS) -> list[UsageEvent | Rejection]:
+def decode_record(provider: str, value: bytes | None, headers: RawHeaders, limits: Limits = DEFAULT_LIMITS) -> list[UsageEvent | Rejection]:
     """Size check, detect, decode: what the normalize agent does with each raw record. Never raises.
 
     A record without headers on the topic for CloudEvents is tried as one plain event first: the usual case pays for nothing else.
     """
-    if headers:
-        headers = [(name, text or b"") for name, text in headers]  # Kafka knows null, whatever the types say
-    if value is not None and len(value) > limits.max_record_bytes:
-        return [Rejection(Reason.TOO_LARGE, f"the record has {len(value)} bytes; at most {limits.max_record_bytes} are read")]
+    if (problem := _too_large(value, headers, limits)) is not None:
+        return [problem]
+    headers = _filled(headers)
     if not headers and provider == "cloudevents" and value is not None and value[:1] == b"{" and b'"specversion"' in value:
         try:
             return [decode_plain(value, limits)]
@@ -85,6 +88,20 @@ def decode_record(provider: str, value: bytes | None, headers: Headers, limits: 
             return [rejection.with_traceback(None)]
         return [Rejection(Reason.NOT_SUPPORTED, f"no known {provider} usage format; name it in the header ratemill-format")]
     return decode(value, headers, format, limits)
+
+
+def _too_large(value: bytes | None, headers: RawHeaders, limits: Limits) -> Rejection | None:
+    """Looked at before anything is read."""
+    if value is not None and len(value) > limits.max_record_bytes:
+        return Rejection(Reason.TOO_LARGE, f"the record has {len(value)} bytes; at most {limits.max_record_bytes} are read")
+    if headers and (size := sum([len(name) + len(raw or b"") for name, raw in headers])) > limits.max_header_bytes:
+        return Rejection(Reason.TOO_LARGE, f"the headers have {size} bytes; at most {limits.max_header_bytes} are read")
+    return None
+
+
+def _filled(headers: RawHeaders) -> Headers:
+    """A header without a value as an empty one: Kafka knows both, and no decoder has to."""
+    return [(name, raw or b"") for name, raw in headers] if headers else ()
 
 
 def _backfill(headers: Headers, limits: Limits) -> str:

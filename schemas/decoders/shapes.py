@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ..errors import UNREADABLE
 from .documents import json_lines
 
 __all__ = ["detect"]
@@ -85,5 +86,5 @@ def _top_members(value: bytes | None) -> set[str]:
             return set(_members(elements[0])) if elements else set()
         lines = json_lines(value)
         return set(_members(lines[0] if lines else value))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return set()

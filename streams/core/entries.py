@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from ...pricing.money import money, plain
+from ...schemas.errors import Damaged
 
 __all__ = ["Change", "Delta", "Set", "Usage", "changed", "changes_since", "decode_usage", "encode_usage", "one_provider", "quantities"]
 
@@ -21,9 +22,14 @@ def encode_usage(usage: Usage) -> bytes:
 
 
 def decode_usage(value: bytes) -> Usage:
-    """Inverse of `encode_usage`; the value of an absent entry is b"" and must not come here."""
-    quantity, provider = value.decode().split("\0")
-    return money(quantity), provider
+    """Inverse of `encode_usage`; the value of an absent entry is b"" and must not come here. Raises Damaged."""
+    try:
+        quantity, provider = value.decode().split("\0")
+        if "E" in quantity or "e" in quantity:
+            raise ValueError(f"{quantity[:40]!r} has an exponent, which is never written")
+        return money(quantity), provider
+    except ValueError as error:
+        raise Damaged("the usage of a window in the state", error) from error
 
 
 def one_provider(first: str, second: str) -> str:

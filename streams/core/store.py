@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 
 from sortedcontainers import SortedDict
 
+from ...schemas.errors import Damaged
+
 __all__ = [
     "AMENDED", "BACKFILL", "BACKFILLED", "BALANCES", "ENTRY", "FREED", "FROZEN", "INVOICED", "SAMPLE", "SHADOW", "TALLY",
     "Effects", "MemoryStore", "Store", "pack_ids", "unpack_ids",
@@ -91,8 +93,10 @@ def pack_ids(ids: Mapping[bytes, bytes]) -> bytes:
 
 
 def unpack_ids(packed: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Inverse of `pack_ids`."""
+    """Inverse of `pack_ids`. Raises Damaged: half an identity would let an event count twice."""
     step = ID_BYTES + FINGERPRINT_BYTES
+    if len(packed) % step:
+        raise Damaged("a record of identities", f"{len(packed)} bytes are no multiple of {step}")
     for at in range(0, len(packed), step):
         yield packed[at : at + ID_BYTES], packed[at + ID_BYTES : at + step]
 

@@ -16,6 +16,7 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from ...schemas.dead_letter import DeadLetter
 from ...schemas.errors import RatemillError, Unavailable
 from ...schemas.limits import Limits
 from ..config import Config
@@ -351,6 +352,13 @@ class Lane:
         if self._task is not None and self._task.done():
             self.expect(not self._task.cancelled(), "it ended although nobody stopped it")
             self._task.result()
+
+    def count_dead(self, agent: str, letters: Sequence[DeadLetter]) -> None:
+        """Tell the metrics of dead letters that were written. A topic of which this worker knows nothing gets no label of its own."""
+        known = (*self.context.topics.raw, self.context.topics.events, self.context.topics.rated)
+        for letter in letters:
+            topic = letter.topic if letter.topic in known else "other"
+            self.context.metrics.dead_lettered.labels(agent, topic, letter.reason).inc()
 
     def expect(self, condition: bool, what: str) -> None:
         """Check an invariant at run time; `assert` would be gone under -O."""

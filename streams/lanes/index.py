@@ -68,6 +68,5 @@ class IndexLane(Lane):
             at = self._source.partition % self.context.partitions[topics.dead_letter]
             outs.append((topics.dead_letter, at, [to_kafka(letter) for letter in self._dead]))
         await self.ledger.commit(outs, self.next_offsets)
-        for letter in self._dead:
-            self.context.metrics.dead_lettered.labels("index", letter.topic, letter.reason).inc()
+        self.count_dead("index", self._dead)
         self._dead = []

@@ -75,8 +75,7 @@ class NormalizeLane(Lane):
             at = source.partition % self.context.partitions[topics.dead_letter]
             outs.append((topics.dead_letter, at, [to_kafka(letter) for letter in self._dead]))
         await self.ledger.commit(outs, self.next_offsets)
-        for letter in self._dead:
-            self.context.metrics.dead_lettered.labels("normalize", letter.topic, letter.reason).inc()
+        self.count_dead("normalize", self._dead)
         self._out, self._dead = {}, []
 
     def _packed(self, offsets: list[int], indexes: list[int], events: list[UsageEvent]) -> Iterable[Record]:

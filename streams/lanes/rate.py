@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 
-import msgspec
 from aiokafka import TopicPartition
 
 from ...schemas.control import Receipt, encode_control
 from ...schemas.dead_letter import DeadLetter, held_once, to_kafka
-from ...schemas.errors import Reason, Rejection
-from ...schemas.packed import as_cloudevent, unpack
+from ...schemas.errors import UNREADABLE, Damaged, Reason, Rejection
+from ...schemas.packed import unpack
 from ...schemas.usage_event import UsageEvent
 from .. import failpoints
 from ..control_topic import Controls
@@ -29,12 +28,12 @@ from ..rocks import RocksStore
 from .answers import Answers
 from .base import Batch, Context, Lane
 from .decoding import Decoded, decode_batch
-from .letters import dead_letter
+from .letters import dead_letter, event_letter
 from .shadowing import Shadowing
 
 __all__ = ["RateLane"]
 
-_NO_HEADERS: list[tuple[str, bytes]] = []
+_NO_HEADERS: list[tuple[str, bytes | None]] = []
 _BUCKET = b"bucket:"
 
 
@@ -93,7 +92,7 @@ class RateLane(Lane):
                 for record in records:
                     if record.value is None or record.key is None or not record.key.startswith(_BUCKET):
                         continue
-                    bucket = int(record.key[len(_BUCKET) :])
+                    bucket = _bucket_of(record.key)
                     if bucket >= oldest:  # Kafka keeps them longer than the next commit would
                         store.write(Effects([], [], dict(unpack_ids(record.value)), bucket, []), {})
                 store.write(Effects([], [], {}, 0, []), position)
@@ -141,7 +140,7 @@ class RateLane(Lane):
         counters.received += received
         counters.counted += added.counted
         counters.duplicates += added.duplicates
-        counters.dead_lettered += len(added.conflicts) + len(added.rejected) + len(decoded.dead)
+        counters.dead_lettered += len(dead)
         self.expect(counters.balanced, "received = counted + duplicates + dead-lettered")
         metrics, topic = self.context.metrics, batch.tp.topic
         metrics.received.labels("rate", topic).inc(received)
@@ -160,7 +159,7 @@ class RateLane(Lane):
         for record in batch.records:
             try:
                 packed = unpack(record.value or b"", f"the record at {tp.topic}/{tp.partition}/{record.offset}")
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 rejection = Rejection(Reason.NOT_DECODABLE, f"not a record of usage.events: {error}")
                 dead.append(dead_letter(rejection, tp.topic, tp.partition, record.offset, 0, record.value, record.key, record.headers, now))
                 continue
@@ -219,8 +218,7 @@ class RateLane(Lane):
         if unpriced:
             metrics.unpriced.inc(unpriced)
             self.log.error("usage_without_a_price", line_items=unpriced, what_to_do="publish a price for it: ratemill prices publish FILE")
-        for letter in self._dead:
-            metrics.dead_lettered.labels("rate", letter.topic, letter.reason).inc()
+        self.count_dead("rate", self._dead)
         self._dead = []
         total = self.progress.sources.values()
         metrics.unbalanced.labels(self.name).set(sum(c.received - c.counted - c.duplicates - c.dead_lettered for c in total))
@@ -240,9 +238,15 @@ class RateLane(Lane):
 
 
 def _letter_of(topic: str, partition: int, offset: int, index: int, event: UsageEvent, now: int) -> Callable[[Rejection], DeadLetter]:
-    # The raw record is a hop away, so the letter holds the event in the plain form, with what its record's headers said of it.
-    headers = [("ratemill-backfill", event.backfill.encode())] if event.backfill else []
-    return lambda rejection: dead_letter(rejection, topic, partition, offset, index, as_cloudevent(event), None, headers, now)
+    return lambda rejection: event_letter(rejection, topic, partition, offset, index, event, now)
+
+
+def _bucket_of(key: bytes) -> int:
+    """Raises Damaged."""
+    try:
+        return int(key[len(_BUCKET) :])
+    except ValueError as error:
+        raise Damaged("the key of a record of identities", error) from error
 
 
 def _id_records(effects: Effects) -> list[Record]:

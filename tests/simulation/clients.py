@@ -271,7 +271,7 @@ class SimulatedConsumer:
         await asyncio.sleep(0)
 
     def assign(self, tps: Iterable[TopicPartition]) -> None:
-        self._positions = {tp: 0 for tp in tps}
+        self._positions = dict.fromkeys(tps, 0)
 
     def pause(self, *tps: TopicPartition) -> None:
         pass
@@ -283,7 +283,7 @@ class SimulatedConsumer:
         return self._positions[tp]
 
     async def beginning_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
-        return await self._ask("ListOffsets", lambda: {tp: 0 for tp in tps})  # type: ignore[no-any-return]
+        return await self._ask("ListOffsets", lambda: dict.fromkeys(tps, 0))  # type: ignore[no-any-return]
 
     async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
         broker = self._world.broker

@@ -67,7 +67,8 @@ class Plan:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.partitions} partitions, {self.workers} workers, traffic {self.case} within {self.publishing_s:.1f} s, healed at {self.heal_s:.1f} s",
+            f"{self.partitions} partitions, {self.workers} workers, traffic {self.case} within {self.publishing_s:.1f} s, "
+            f"healed at {self.heal_s:.1f} s",
             f"commits every {self.commit_interval_s:g} s, {self.fetch_records} records a fetch, batches of {self.batch_bytes} bytes, "
             f"flushes {self.flushes:.2f}, slow markers {self.slow_markers}, price books at {', '.join(f'{at:.1f}' for at in self.books)}",
         ]
@@ -82,7 +83,8 @@ def plan_of(seed: int) -> Plan:
     partitions = random.choices((1, 2, 3), (84, 14, 2))[0]
     workers = random.choices((1, 2, 3), (15, 73, 12))[0]
     publishing_s = 1 + 3 * draw()
-    faults = sorted((_fault(random, publishing_s + 1.5, workers) for _ in range(random.choices((1, 2, 3, 4, 6), (30, 30, 20, 15, 5))[0])), key=_time_of)
+    count = random.choices((1, 2, 3, 4, 6), (30, 30, 20, 15, 5))[0]
+    faults = sorted((_fault(random, publishing_s + 1.5, workers) for _ in range(count)), key=_time_of)
     late = draw() < 0.25
     books = (draw() * publishing_s, publishing_s * draw() + 2) if draw() < 0.2 else (publishing_s * draw(),) if late else (0.0,)
     return Plan(

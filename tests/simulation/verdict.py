@@ -33,11 +33,12 @@ class Auditor:
         self.world = world
         self.case = case
         self.hosts = hosts
-        self.topics = Topics.of(config_of(world.plan.partitions, 1.0, 0).kafka)
+        config = config_of(world.plan.partitions, 1.0, 0)
+        self.topics = Topics.of(config.kafka)
         self.progress: dict[str, Progress] = {}
         self.receipts: Counter[tuple[str, int]] = Counter()
         self.wanted_receipts = Counter(
-            {(request.id, number): 1 for _, request in case.requests for number in partitions_concerned(config_of(world.plan.partitions, 1.0, 0), request)}
+            {(request.id, number): 1 for _, request in case.requests for number in partitions_concerned(config, request)}
         )
         world.broker.on_commit = self.committed
 

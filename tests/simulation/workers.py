@@ -54,7 +54,7 @@ def topics_of(plan: Plan) -> dict[str, int]:
     """Partitions of every topic."""
     topics = Topics.of(config_of(plan.partitions, plan.commit_interval_s, 0).kafka)
     names = [*topics.raw, topics.events, topics.rated, topics.dead_letter, topics.windows, topics.dedupe, topics.progress, topics.shadow]
-    return {name: plan.partitions for name in names} | {topics.prices: 1, topics.control: 1}
+    return dict.fromkeys(names, plan.partitions) | {topics.prices: 1, topics.control: 1}
 
 
 class _Stream:
@@ -144,7 +144,10 @@ class Worker(RatemillWorker):
         self.app.consumer = self.consumer = Consumer(self, world)
         self.stream = _Stream(self)
         self._sink = self.sink = ElasticsearchSink(
-            "http://simulated:9200", sleep=asyncio.sleep, clock=asyncio.get_running_loop().time, jitter=lambda delay: delay * (0.5 + world.scheduler.draw() / 2)
+            "http://simulated:9200",
+            sleep=asyncio.sleep,
+            clock=asyncio.get_running_loop().time,
+            jitter=lambda delay: delay * (0.5 + world.scheduler.draw() / 2),
         )
 
     def _faust_app(self) -> Any:
@@ -376,8 +379,8 @@ class Group:
         ids = {f"{at}": member for at, member in enumerate(self.members)}
         numbers = range(self.world.plan.partitions)
         shares = spread(
-            {topic: numbers for topic in self._sources},
-            {id_: self._sources for id_ in ids},
+            dict.fromkeys(self._sources, numbers),
+            dict.fromkeys(ids, self._sources),
             {id_: member.host.name.encode() for id_, member in ids.items()},
             frozenset(self._topics.rate_sources),
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ratemill.schemas.decoders import FORMATS, decode, decode_record
 from ratemill.schemas.errors import Rejection
@@ -61,7 +61,7 @@ def paths(node: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_examples_with_one_thing_changed(example: Path, data: st.DataObject) -> None:
     document = json.loads(example.read_bytes())
