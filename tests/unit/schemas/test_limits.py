@@ -116,16 +116,6 @@ def test_what_a_record_says_once_for_many_events_is_bounded(each: str) -> None:
     assert reason(only(bomb, "gcp")) is Reason.TOO_LARGE
 
 
-def test_a_record_with_more_bad_events_than_its_bytes_may_be_repeated_for_is_one_rejection() -> None:
-    """10,000 bad events in a record of 1 MiB were 10,000 dead letters of 1 MiB."""
-    good, bad = event(), {**event(), "time": "never"}
-    small = decode_record("cloudevents", json.dumps([good, bad, bad]).encode(), ())
-    assert [isinstance(entry, Rejection) for entry in small] == [False, True, True]
-    large = json.dumps([good] + [{**bad, "x": "y" * 2_000}] * 400).encode()
-    assert reason(only(large)) is Reason.TOO_LARGE
-    assert "400 of the record's 401 events" in str(only(large))
-
-
 @pytest.mark.parametrize(
     "value",
     [b"[" * (1 << 20), b'{"a":' * (1 << 17), b"[{" * (1 << 19), b"9" * (1 << 20), b'"' * (1 << 20), b'["' + b'\\"' * (1 << 19),
