@@ -122,10 +122,13 @@ class Watch:
 
     async def poll(self) -> int:
         """Events that have come to their end in committed transactions."""
-        for records in (await self._consumer.getmany(timeout_ms=50)).values():
-            for record in records:
+        for _ in range(5):  # the first answer was fetched after the poll before, however long ago that was
+            fetched = await self._consumer.getmany(timeout_ms=50)
+            for record in (record for records in fetched.values() for record in records):
                 progress = decode_progress(record.value)
                 self._lanes[progress.lane] = progress
+            if not fetched:
+                break
         return sum(self.total("rate", "received")) + sum(self.total("normalize", "dead_lettered"))
 
     def total(self, agent: str, counter: str) -> list[int]:
