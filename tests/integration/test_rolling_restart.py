@@ -40,7 +40,7 @@ async def rolling_restart(b: Bed, breaks: list[str]) -> None:
     """Three workers, each restarted in turn; prints how long each partition paused at most."""
     workers = {name: b.worker(name, breaks=breaks) for name in NAMES}
     at_first = await shared(workers)
-    b.start_traffic(per_second=150)
+    b.start_traffic(per_second=60)  # slow: six rebalances on a busy machine fall into it
     await b.rated_beyond(100)
     for name in NAMES:
         assert await workers[name].terminate() == 0

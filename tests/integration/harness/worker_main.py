@@ -326,7 +326,8 @@ def _longest_first() -> None:
     async def getmany(self: Any, active_partitions: Any, timeout: float) -> Any:
         host = self.app.ratemill
         waiting = {tp: lane for tp in active_partitions or () if (lane := host.lane_of(tp)) is not None and lane._ready}
-        behind = {tp: (self.highwater(tp) or 1 << 30) - max(lane.next_offsets.values(), default=0) for tp, lane in waiting.items()}
+        ends = {tp: self.highwater(tp) for tp in waiting}  # None: not known before the first fetch
+        behind = {tp: 1 << 30 if (end := ends[tp]) is None else end - lane.next_offsets.get(tp, 0) for tp, lane in waiting.items()}
         longest = {tp for tp, lag in behind.items() if lag == max(behind.values())}
         return await real(self, longest or active_partitions, timeout)
 
