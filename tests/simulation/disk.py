@@ -54,6 +54,8 @@ class Disks:
 class SimulatedStore(MemoryStore):
     """A `RocksStore`."""
 
+    replaced = 0
+
     def __init__(self, path: Path) -> None:
         super().__init__()
         world = World.current()
