@@ -134,7 +134,8 @@ class RateLane(Lane):
         added = state.add(decoded.events)
         conflict = Rejection(Reason.CONFLICT, "an event with this identity and another payload was counted before")
         dead = [decoded.letter(at, conflict) for at in added.conflicts] + [decoded.letter(at, rejection) for at, rejection in added.rejected]
-        self._dead += held_once(dead + decoded.dead)
+        dead += decoded.dead
+        self._dead += held_once(dead)
         counters = self.progress.of(batch.tp.topic)
         received = len(decoded.events) + len(decoded.dead)
         counters.received += received
