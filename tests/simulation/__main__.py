@@ -1,6 +1,6 @@
 """`python -m simulation SEED`: run one seed and say what became of it; `--trace` shows everything that happened.
 
-    cd tests && PYTHONPATH=integration ../.venv/bin/python -m simulation 4711 --trace
+    cd tests && ../.venv/bin/python -m simulation 4711 --trace
 """
 
 from __future__ import annotations

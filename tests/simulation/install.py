@@ -19,7 +19,7 @@ import structlog
 from faust.transport.drivers import aiokafka as driver
 from ratemill.pricing.money import EXACT
 from ratemill.sinks import elasticsearch as sink
-from ratemill.streams import app, failpoints, following, ledger, prices_topic, restore
+from ratemill.streams import app, failpoints, following, ledger, prices_topic, restore, stopping
 from ratemill.streams.lanes import answers, base, rate, shadowing
 from ratemill.streams.metrics import Metrics
 
@@ -80,12 +80,13 @@ def install(*, traced: bool = False) -> None:
     level = 0 if traced else 50
     structlog.configure(processors=[_into_trace], wrapper_class=structlog.make_filtering_bound_logger(level), cache_logger_on_first_use=False)
     clock: Any = _Clock()
-    for module in (ledger, base, rate, shadowing):
+    for module in (ledger, base, rate, shadowing, stopping):
         module.time = clock  # type: ignore[attr-defined]
     ledger.AIOKafkaProducer = SimulatedProducer
     ledger.TRANSACTION_TIMEOUT_S = TIMES.TRANSACTION
     restore.AIOKafkaConsumer = following.AIOKafkaConsumer = SimulatedConsumer
     restore.STALLED_S = TIMES.STALLED
+    restore.NEWEST = 8  # offsets: some progress lies further back
     rate.RocksStore = SimulatedStore  # type: ignore[assignment,misc]
     sink.connect = lambda *args, **options: SimulatedElasticsearch()  # type: ignore[assignment,return-value]
     prices_topic.parse_tariff = lru_cache(maxsize=100)(prices_topic.parse_tariff)  # type: ignore[assignment]
@@ -94,6 +95,9 @@ def install(*, traced: bool = False) -> None:
     app.Metrics = lambda: metrics  # type: ignore[assignment,misc,return-value]
     driver.Consumer._getmany = _getmany
     base.FINISH_S = TIMES.FINISH
+    app.COMMITTED_S, app.LEFT_S = TIMES.COMMITTED, TIMES.LEFT
+    app.CUT_S = base.CUT_S = TIMES.CUT
+    base.OR_END_S = TIMES.OR_END
     base.Lane.stop.__defaults__ = (TIMES.STOP,)
     base.Lane.__hash__ = lambda self: hash(self.name)  # type: ignore[method-assign,assignment]  # sets of lanes have the order of their names
     answers.SWEPT_PER_COMMIT = 4  # groups: a sweep takes several commits

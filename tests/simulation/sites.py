@@ -37,7 +37,7 @@ def sites_of(process: Process) -> set[Site]:
             for frame in _frames(task.get_coro()):
                 name = _NAMES.get(frame.f_code.co_filename)
                 if name is not None:
-                    found.add((name, frame.f_code.co_qualname.split(".<locals>")[0], _begin(name, frame.f_lineno)))
+                    found.add((name, frame.f_code.co_qualname.replace(".<locals>", ""), _begin(name, frame.f_lineno)))
     return found
 
 

@@ -24,6 +24,7 @@ from ratemill.streams.app import RatemillWorker, _feed
 from ratemill.streams.assignor import spread
 from ratemill.streams.config import Config
 from ratemill.streams.lanes.base import Batch, Lane
+from ratemill.streams.stopping import Stop
 from ratemill.streams.topics import Topics
 
 from .clients import poll
@@ -97,6 +98,11 @@ class _App:
     def __init__(self, worker: Worker) -> None:
         self.ratemill = worker
         self.consumer: Consumer | None = None
+        self.group: Group | None = None
+
+    async def stop(self) -> None:
+        if self.group is not None:
+            self.group.left(asyncio.get_running_loop())  # type: ignore[arg-type]
 
 
 class Consumer(transport.Consumer):  # type: ignore[misc]
@@ -201,6 +207,7 @@ class Host:
     async def _main(self, process: Process) -> None:
         plan = self.world.plan
         worker = self.worker = Worker(config_of(plan.partitions, plan.commit_interval_s, self.number), topics_of(plan), self.world)
+        worker.app.group = self.group
         worker.books.start()
         worker.controls.start()
         worker._starting_sink = asyncio.ensure_future(worker.sink.start())
@@ -238,20 +245,13 @@ class Host:
         self.world.trace(f"world         {self.name} is killed; {lost} writes were not flushed")
 
     def leave(self) -> None:
-        """SIGTERM: what `RatemillWorker.run` does at its end."""
+        """SIGTERM: the worker leaves by itself."""
         if self.up and self.process is not None and self.worker is not None:
             self.world.count("left")
             self.guard(self.process, self._leave(self.process, self.worker))
 
     async def _leave(self, process: Process, worker: Worker) -> None:
-        async with worker._changing:
-            await worker._stop_lanes()
-        self.group.left(process)
-        await worker.books.stop()
-        await worker.controls.stop()
-        if worker._starting_sink is not None:
-            worker._starting_sink.cancel()
-        await worker.sink.close()
+        await worker._leave(Stop())
         self.world.trace(f"world         {self.name} has left")
         self.world.scheduler.after(0, lambda: (process.kill(), self.world.disks.crash(f"{self.name}/")))  # type: ignore[func-returns-value,arg-type,return-value]
 

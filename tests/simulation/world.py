@@ -36,6 +36,10 @@ class TIMES:
     STALLED = 9.0
     FINISH = 0.5
     STOP = 1.0
+    COMMITTED = 0.6
+    LEFT = 0.8
+    CUT = 0.05
+    OR_END = 0.2
 
 
 @dataclass
