@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import struct
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,7 +12,6 @@ from typing import Any, NamedTuple
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.record.util import calc_crc32c
 from harness.control import Operator, event
 from harness.traffic import DIRECT, HOPPED, PARTITIONS
 from harness.workers import Bed, bed
@@ -79,27 +77,14 @@ async def produce(b: Bed, topic: str, partition: int, records: Sequence[Poison],
 
 
 async def produce_unsendable(b: Bed, topic: str, partition: int) -> dict[int, Poison]:
-    """What aiokafka does not send, and others do: a record with a header whose name is not UTF-8, and one without anything."""
+    """What aiokafka does not send, and others do: a record without anything. (A header name that is not UTF-8: test_lean_records.py.)"""
     producer = AIOKafkaProducer(bootstrap_servers=b.stack.kafka, acks="all", enable_idempotence=False)
     await producer.start()
     try:
         batch = producer.create_batch()
-        batch.append(timestamp=None, key=None, value=b"{}", headers=[("\ue000", b"h")])
         batch.append(timestamp=None, key=None, value=None, headers=[])
-        real = batch._builder
-
-        class Spoiled:
-            def __getattr__(self, name: str) -> Any:
-                return getattr(real, name)
-
-            def build(self) -> bytearray:
-                made = bytearray(bytes(real.build()).replace("\ue000".encode(), b"\xff\xfe\xfd"))
-                struct.pack_into(">I", made, 17, calc_crc32c(bytes(made[21:])))
-                return made
-
-        batch._builder = Spoiled()
         sent = await (await producer.send_batch(batch, b.topic(topic), partition=partition))
-        return {sent.offset: Poison(b"{}", [("\\xff\\xfe\\xfd", b"h")]), sent.offset + 1: Poison(None)}
+        return {sent.offset: Poison(None)}
     finally:
         await producer.stop()
 
@@ -134,7 +119,7 @@ async def check_letters(b: Bed, topic: str, poison: dict[int, Poison]) -> None:
             assert first.value == (record.value or b"")[:CUT_TO]
         else:
             assert (first.value, first.key) == (record.value, record.key)
-            assert first.headers == tuple((name, text or b"") for name, text in record.headers)
+            assert first.headers == tuple(record.headers)
 
 
 @pytest.mark.parametrize("topic", [DIRECT, HOPPED])
@@ -197,12 +182,12 @@ async def test_letters_that_share_their_bytes_are_shown_and_replayed(stack: Stac
 
 
 async def test_large_events_of_one_commit_are_packed_within_the_limit_of_a_record(stack: Stack, tmp_path: Path) -> None:
-    """Events with as many and as long dimensions as are accepted: 200 of them would make a record of more than Kafka takes."""
+    """Events with as many and as long dimensions as are accepted: 400 of them would make a record of more than Kafka takes."""
     async with bed(stack, tmp_path, seed=142, count=0) as b:
         account = next(f"acct-{n}" for n in range(1_000) if partition_of(f"acct-{n}", PARTITIONS) == 0)
         records = []
-        for at in range(200):
-            wide = {f"{at:04d}{number:04d}" + "d" * 1_000: "v" * 1_000 for number in range(60)}
+        for at in range(400):
+            wide = {f"{at:04d}{number:04d}" + "d" * 1_000: "v" * 1_000 for number in range(30)}
             records.append(Poison(json.dumps(good(at, account, dimensions=wide)).encode()))
         await produce(b, HOPPED, 0, records)
         worker = b.worker("a", agents=["normalize", "rate"])

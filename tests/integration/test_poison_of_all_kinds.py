@@ -32,7 +32,7 @@ def operation(values: int) -> bytes:
 POISON: dict[str, tuple[bytes, list[tuple[str, bytes | None]], str, int]] = {
     "brackets": (b"[" * MIB, [], "too_deep", 1),
     "empty objects": (b"[" + b"{}," * (MIB // 3 - 2) + b"{}]", [], "too_large", 1),
-    "bad events": (json.dumps([plain(n, time="never", x="y" * 300) for n in range(2_000)]).encode(), [], "too_large", 1),
+    "bad events": (json.dumps([plain(n, time="never", x="y" * 300) for n in range(2_000)]).encode(), [], "bad_time", 2_000),
     "old events": (json.dumps([plain(n, time="2020-01-01T00:00:00Z") for n in range(4_000)]).encode(), [], "too_old", 4_000),
     "labels": (operation(9_000), [("ratemill-format", b"gcp-service-control")], "too_large", 1),
     "header without a value": (b"{}", [("ratemill-format", None), ("content-type", None)], "not_supported", 1),
