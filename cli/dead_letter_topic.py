@@ -35,7 +35,7 @@ from ..streams.ledger import Unsettled
 from ..streams.restore import read_to_end
 from ..streams.topics import Topics, client_settings
 
-__all__ = ["Found", "Scan", "elasticsearch_access", "marker", "on_kafka", "origin_of", "outgoing", "partitions_of", "replay_all", "scan"]
+__all__ = ["Found", "Scan", "marker", "on_kafka", "origin_of", "outgoing", "partitions_of", "replay_all", "scan"]
 
 REPLAYED, REPLAYED_AT, FORMAT, BACKFILL = "ratemill-replayed", "ratemill-replayed-at", "ratemill-format", "ratemill-backfill"
 LETTERS_PER_TRANSACTION, BYTES_PER_TRANSACTION = 500, 8 << 20
@@ -314,7 +314,7 @@ async def _index(letters: Sequence[Found], config: Config) -> set[Position]:
     """Write refused line items to Elasticsearch again (an older revision cannot replace a newer one); returns those refused again."""
     if not letters:
         return set()
-    sink = ElasticsearchSink(config.elasticsearch.url, prefix=config.elasticsearch.index_prefix, **elasticsearch_access(config))
+    sink = ElasticsearchSink(config.elasticsearch.url, prefix=config.elasticsearch.index_prefix, **config.elasticsearch.access)
     try:
         async with asyncio.timeout(ELASTICSEARCH_PATIENCE_S):
             await check(sink.client)  # the sink itself would wait for it
@@ -325,16 +325,6 @@ async def _index(letters: Sequence[Found], config: Config) -> set[Position]:
     finally:
         await sink.close()
     return {each.position for each in letters if (each.letter.value or b"") in refused}
-
-
-def elasticsearch_access(config: Config) -> dict[str, Any]:
-    """How to log in, as `connect` and `ElasticsearchSink` take it."""
-    found = config.elasticsearch
-    return {
-        "api_key": found.api_key.get_secret_value() or None,
-        "basic_auth": (found.username, found.password.get_secret_value()) if found.username else None,
-        "ca_certs": found.ca_file or None,
-    }
 
 
 @contextmanager

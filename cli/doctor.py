@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError, TransportError
@@ -22,7 +21,6 @@ from ..sinks.bulk import describe
 from ..sinks.elasticsearch import check, connect
 from ..sinks.templates import TEMPLATE_VERSION, Names
 from ..streams.config import Config, load_config
-from .dead_letter_topic import elasticsearch_access
 from .doctor_kafka import kafka_checks
 from .findings import Finding, ok, problem, warning
 
@@ -57,7 +55,7 @@ def command(path: str | None, as_json: bool) -> None:
         mistakes = error.mistakes if isinstance(error, BadConfig) else [str(error)]
         take([problem("configuration", mistake.removeprefix("configuration: "), "see docs/configuration.md") for mistake in mistakes])
     else:
-        take([ok("configuration", f"valid: Kafka at {config.kafka.bootstrap}, Elasticsearch at {shown_url(config.elasticsearch.url)}")])
+        take([ok("configuration", f"valid: Kafka at {config.kafka.bootstrap}, Elasticsearch at {config.elasticsearch.url}")])
         take(folder_checks(config))
         take(asyncio.run(kafka_checks(config)))
         take(asyncio.run(elasticsearch_checks(config)))
@@ -75,12 +73,6 @@ def line(finding: Finding) -> str:
     text = "".join(character if character.isprintable() else "\ufffd" for character in finding.text)
     todo = f" -> {finding.what_to_do}" if finding.what_to_do else ""
     return f"{click.style(f'{finding.status:<8}', fg=_STYLE[finding.status])} {finding.check}: {text}{todo}"
-
-
-def shown_url(url: str) -> str:
-    """An address without what may be a password in it."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
 
 
 def installation_checks() -> list[Finding]:
@@ -128,9 +120,9 @@ def folder_checks(config: Config) -> list[Finding]:
 
 async def elasticsearch_checks(config: Config) -> list[Finding]:
     """Does it answer, is it a version we know, are template and line items there, has everything a price?"""
-    url, names = shown_url(config.elasticsearch.url), Names(config.elasticsearch.index_prefix)
+    url, names = config.elasticsearch.url, Names(config.elasticsearch.index_prefix)
     try:
-        client = connect(config.elasticsearch.url, **elasticsearch_access(config), request_timeout_seconds=10)
+        client = connect(config.elasticsearch.url, **config.elasticsearch.access, request_timeout_seconds=10)
     except (ValueError, OSError) as error:
         return [problem("elasticsearch", f"{url}: {error}", "set elasticsearch.url to scheme, host and port")]
     try:

@@ -134,7 +134,7 @@ async def read_views(config: Config) -> Views:
     views.rated = {item["x_LineItemId"]: statement(item) for item in views.items}
     async for _ in _records(config, topics.dead_letter):
         views.dead_letters += 1
-    client = connect(config.elasticsearch.url)
+    client = connect(config.elasticsearch.url, **config.elasticsearch.access)
     try:
         async for item in fetch_line_items(client, config.elasticsearch.index_prefix):
             views.indexed_revisions[item["x_LineItemId"]] = item["x_Revision"]

@@ -159,14 +159,7 @@ class RatemillWorker:
 
     def _new_sink(self) -> ElasticsearchSink:
         es = self.config.elasticsearch
-        return ElasticsearchSink(
-            es.url,
-            api_key=es.api_key.get_secret_value() or None,
-            basic_auth=(es.username, es.password.get_secret_value()) if es.username else None,
-            ca_certs=es.ca_file or None,
-            prefix=es.index_prefix,
-            metrics=PrometheusSinkMetrics(self.metrics),
-        )
+        return ElasticsearchSink(es.url, prefix=es.index_prefix, metrics=PrometheusSinkMetrics(self.metrics), **es.access)
 
     async def run(self, stop: Stop) -> None:
         """Work until the end is asked for, then leave. Raises what made Faust crash."""

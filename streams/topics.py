@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExists
 from aiokafka.partitioner import murmur2
 
 from ..schemas.errors import BadInput, Unavailable
+from ..sinks.access import tls_context
 from .config import Config, KafkaConfig
 
 __all__ = ["Topics", "client_settings", "ensure_topics", "existing_topics", "partition_of", "wanted_topics"]
@@ -70,12 +71,10 @@ def partition_of(account: str, partitions: int) -> int:
 
 
 def client_settings(kafka: KafkaConfig) -> dict[str, object]:
-    """Connection settings for any aiokafka client."""
+    """Connection settings for any aiokafka client; certificates are read anew each time. Raises BadConfig when they cannot be used."""
     settings: dict[str, object] = {"bootstrap_servers": kafka.bootstrap, "security_protocol": kafka.security_protocol}
     if kafka.security_protocol.endswith("SSL"):
-        from aiokafka.helpers import create_ssl_context
-
-        settings["ssl_context"] = create_ssl_context(cafile=kafka.ca_file or None, certfile=kafka.cert_file or None, keyfile=kafka.key_file or None)
+        settings["ssl_context"] = tls_context("kafka", ca_file=kafka.ca_file, cert_file=kafka.cert_file, key_file=kafka.key_file)
     if kafka.security_protocol.startswith("SASL"):
         settings |= {
             "sasl_mechanism": kafka.sasl_mechanism,

@@ -24,6 +24,13 @@ EXAMPLE = ROOT / "ratemill.example.toml"
 BEGIN, END = "<!-- settings: begin -->\n", "<!-- settings: end -->\n"
 CANARY = "canary-7f3a9"
 
+SASL = {
+    "RATEMILL_KAFKA__SECURITY_PROTOCOL": "SASL_SSL", "RATEMILL_KAFKA__SASL_MECHANISM": "SCRAM-SHA-512", "RATEMILL_KAFKA__USERNAME": "me",
+    "RATEMILL_KAFKA__PASSWORD": CANARY,
+}  # fmt: skip
+API_KEY = {"RATEMILL_ELASTICSEARCH__API_KEY": CANARY}
+BASIC = {"RATEMILL_ELASTICSEARCH__USERNAME": "me", "RATEMILL_ELASTICSEARCH__PASSWORD": CANARY}
+
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,10 +56,10 @@ def test_without_anything_the_defaults_hold() -> None:
 
 
 def test_the_environment_beats_the_file_and_the_command_line_beats_both(tmp_path: Path) -> None:
-    path = written(tmp_path, '[kafka]\nbootstrap = "file:1"\ngroup = "file"\npartitions = 7\n[worker]\nname = "file"\n')
-    environment = {"RATEMILL_KAFKA__BOOTSTRAP": "env:1", "RATEMILL_WORKER__NAME": "env"}
+    path = written(tmp_path, '[kafka]\nbootstrap = "127.0.0.1:1"\ngroup = "file"\npartitions = 7\n[worker]\nname = "file"\n')
+    environment = {"RATEMILL_KAFKA__BOOTSTRAP": "127.0.0.1:2", "RATEMILL_WORKER__NAME": "env"}
     config = load_config(str(path), environment=environment, overrides={"worker": {"name": "option"}})
-    assert (config.kafka.bootstrap, config.kafka.group, config.kafka.partitions, config.worker.name) == ("env:1", "file", 7, "option")
+    assert (config.kafka.bootstrap, config.kafka.group, config.kafka.partitions, config.worker.name) == ("127.0.0.1:2", "file", 7, "option")
 
 
 def test_the_file_here_is_found_and_the_named_one_beats_it(tmp_path: Path) -> None:
@@ -65,13 +72,14 @@ def test_the_file_here_is_found_and_the_named_one_beats_it(tmp_path: Path) -> No
 def test_a_secret_can_stand_in_a_file_which_beats_the_plain_variable(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text(f"{CANARY}\n", encoding="utf-8")
-    config = load_config(environment={"RATEMILL_KAFKA__PASSWORD_FILE": str(secret), "RATEMILL_KAFKA__PASSWORD": "other"})
+    config = load_config(environment={**SASL, "RATEMILL_KAFKA__PASSWORD_FILE": str(secret), "RATEMILL_KAFKA__PASSWORD": "other"})
     assert config.kafka.password.get_secret_value() == CANARY
 
 
 def test_names_that_end_in_file_by_themselves_are_settings() -> None:
     names = ("KAFKA__CA_FILE", "KAFKA__CERT_FILE", "KAFKA__KEY_FILE", "ELASTICSEARCH__CA_FILE")
-    config = load_config(environment={f"RATEMILL_{name}": f"/{name}" for name in names})
+    tls = {"RATEMILL_KAFKA__SECURITY_PROTOCOL": "SSL", "RATEMILL_ELASTICSEARCH__URL": "https://127.0.0.1:9200"}
+    config = load_config(environment={**tls, **{f"RATEMILL_{name}": f"/{name}" for name in names}})
     assert (config.kafka.ca_file, config.kafka.cert_file, config.kafka.key_file, config.elasticsearch.ca_file) == tuple(f"/{name}" for name in names)
 
 
@@ -114,6 +122,69 @@ def test_settings_that_do_not_go_together(environment: dict[str, str], text: str
     assert text in mistakes(**environment)[0]
 
 
+# -- never silently in the clear -------------------------------------------------------------------------------------
+
+OTHER = "kafka.example:9092"
+CLEAR = "sends everything in the clear to another machine"
+USELESS = "has no use for"
+
+
+def secure(**settings: str) -> dict[str, str]:
+    return {f"RATEMILL_{name}": value for name, value in settings.items()}
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (secure(KAFKA__BOOTSTRAP=OTHER), CLEAR),
+        (secure(KAFKA__BOOTSTRAP=f"127.0.0.1:9092,{OTHER}"), CLEAR),
+        (secure(KAFKA__BOOTSTRAP="0.0.0.0:9092"), CLEAR),
+        (secure(KAFKA__BOOTSTRAP="127.0.0.1.example:9092"), CLEAR),
+        ({**SASL, **secure(KAFKA__BOOTSTRAP=OTHER, KAFKA__SECURITY_PROTOCOL="SASL_PLAINTEXT")}, CLEAR),
+        (secure(ELASTICSEARCH__URL="http://es.example:9200"), CLEAR),
+        ({**API_KEY, **secure(ELASTICSEARCH__URL="http://es.example:9200")}, CLEAR),
+        ({**SASL, **secure(KAFKA__SECURITY_PROTOCOL="PLAINTEXT")}, USELESS),
+        ({**SASL, **secure(KAFKA__SECURITY_PROTOCOL="SSL")}, USELESS),
+        (secure(KAFKA__USERNAME="me"), USELESS),
+        (secure(KAFKA__SASL_MECHANISM="PLAIN"), USELESS),
+        (secure(KAFKA__PASSWORD=CANARY), USELESS),
+        (secure(KAFKA__CA_FILE="/ca"), USELESS),
+        (secure(KAFKA__CERT_FILE="/cert", KAFKA__KEY_FILE="/key"), USELESS),
+        ({**SASL, **secure(KAFKA__SECURITY_PROTOCOL="SASL_PLAINTEXT", KAFKA__CA_FILE="/ca")}, USELESS),
+        (secure(ELASTICSEARCH__CA_FILE="/ca"), USELESS),
+        (secure(KAFKA__SECURITY_PROTOCOL="SSL", KAFKA__CERT_FILE="/cert"), "cert_file and key_file go together"),
+        (secure(KAFKA__SECURITY_PROTOCOL="SSL", KAFKA__KEY_FILE="/key"), "cert_file and key_file go together"),
+        ({**API_KEY, **BASIC}, "two ways to log in"),
+        (secure(ELASTICSEARCH__USERNAME="me"), "username and password go together"),
+        (secure(ELASTICSEARCH__PASSWORD=CANARY), "username and password go together"),
+        (secure(ELASTICSEARCH__URL=f"https://me:{CANARY}@es.example:9200"), "must not hold a user name or password"),
+        (secure(KAFKA__BOOTSTRAP=f"me:{CANARY}@{OTHER}"), "it must be host:port"),
+        (secure(KAFKA__BOOTSTRAP="kafka.example"), "it must be host:port"),
+    ],
+)
+def test_what_would_go_in_the_clear_or_be_ignored_is_refused(settings: dict[str, str], text: str) -> None:
+    found = mistakes(**settings)
+    assert len(found) == 1
+    assert text in found[0]
+    assert CANARY not in found[0]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        secure(KAFKA__BOOTSTRAP="localhost:9092,127.8.8.8:1,[::1]:2", ELASTICSEARCH__URL="http://[::1]:9200"),
+        secure(KAFKA__BOOTSTRAP=OTHER, KAFKA__ALLOW_PLAINTEXT="true"),
+        secure(KAFKA__BOOTSTRAP=OTHER, KAFKA__SECURITY_PROTOCOL="SSL", KAFKA__CERT_FILE="/cert", KAFKA__KEY_FILE="/key"),
+        {**SASL, **secure(KAFKA__BOOTSTRAP=OTHER, KAFKA__CA_FILE="/ca")},
+        {**SASL, **secure(KAFKA__BOOTSTRAP=OTHER, KAFKA__SECURITY_PROTOCOL="SASL_PLAINTEXT", KAFKA__ALLOW_PLAINTEXT="true")},
+        {**BASIC, **secure(ELASTICSEARCH__URL="http://es.example:9200", ELASTICSEARCH__ALLOW_PLAINTEXT="true")},
+        {**API_KEY, **secure(ELASTICSEARCH__URL="https://es.example:9200", ELASTICSEARCH__CA_FILE="/ca")},
+    ],
+)
+def test_what_is_meant_is_accepted(settings: dict[str, str]) -> None:
+    load_config(environment=settings)
+
+
 @pytest.mark.parametrize("text", ["[kafka", "kafka = \xff"])
 def test_a_file_that_is_no_toml(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.toml"
@@ -127,13 +198,12 @@ def test_a_file_that_is_not_there() -> None:
         load_config("nowhere.toml", environment={})
 
 
-SECRETS = ("RATEMILL_KAFKA__PASSWORD", "RATEMILL_ELASTICSEARCH__API_KEY", "RATEMILL_ELASTICSEARCH__PASSWORD")
-
-
-def test_secrets_are_in_no_text_of_the_configuration() -> None:
-    config = load_config(environment=dict.fromkeys(SECRETS, CANARY))
+@pytest.mark.parametrize("login", [API_KEY, BASIC])
+def test_secrets_are_in_no_text_of_the_configuration(login: dict[str, str]) -> None:
+    config = load_config(environment={**SASL, **login})
     assert CANARY not in repr(config) + str(config) + config.model_dump_json() + repr(config.model_dump())
-    assert config.kafka.password.get_secret_value() == config.elasticsearch.api_key.get_secret_value() == CANARY
+    assert config.kafka.password.get_secret_value() == CANARY
+    assert CANARY in repr(config.elasticsearch.access)  # what is handed to the client
 
 
 def test_every_setting_that_sounds_secret_is_one() -> None:
@@ -155,7 +225,7 @@ import logging, structlog
 from ratemill.streams.config import WorkerConfig, load_config
 from ratemill.streams.logs import set_up_logs
 set_up_logs(WorkerConfig(log_format={log_format!r}))
-config = load_config(environment={{"RATEMILL_KAFKA__PASSWORD": "{CANARY}"}})
+config = load_config(environment={SASL!r})
 log = structlog.get_logger("ratemill.test")
 log.info("starts", config=config, kafka=config.kafka, password="{CANARY}", api_key="{CANARY}", sasl_plain_password="{CANARY}")
 log.info("header", Authorization="{CANARY}")
@@ -185,6 +255,8 @@ def kind(field: Any) -> str:
         return ", ".join(f"`{value}`" if value else "empty" for value in get_args(field.annotation))
     if field.annotation is SecretStr:
         return "secret text"
+    if field.annotation is bool:
+        return "`true`, `false`"
     words = {int: "whole number", float: "number", str: "text"}.get(field.annotation, "list")
     signs = {Ge: "≥ {ge:,}", Gt: "> {gt:,}", Le: "≤ {le:,}"}
     bounds = [signs[type(b)].format(**{k: getattr(b, k) for k in ("ge", "gt", "le") if hasattr(b, k)}) for b in field.metadata if type(b) in signs]
@@ -196,6 +268,8 @@ def default_of(field: Any) -> str:
         return ""
     if field.default is PydanticUndefined:
         return "the four topics below"
+    if field.annotation is bool:
+        return f"`{str(field.default).lower()}`"
     return f"`{','.join(field.default) if isinstance(field.default, tuple) else field.default}`"
 
 
