@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -20,7 +19,6 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, ProducerFenced
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -32,8 +30,9 @@ from ..schemas.usage_event import UsageEvent
 from ..sinks.elasticsearch import ElasticsearchSink, check
 from ..streams.config import Config
 from ..streams.ledger import Unsettled
+from ..streams.reach import admin_client, client_settings, denied
 from ..streams.restore import read_to_end
-from ..streams.topics import Topics, client_settings
+from ..streams.topics import Topics
 
 __all__ = ["Found", "Scan", "marker", "on_kafka", "origin_of", "outgoing", "partitions_of", "replay_all", "scan"]
 
@@ -102,9 +101,13 @@ def on_kafka(config: Config, work: Callable[[], Awaitable[T]]) -> T:
     """Run `work`; when Kafka is not there, one line says so. Raises Unavailable."""
 
     async def run() -> T:
-        return await work()
+        try:
+            return await work()
+        except KafkaError as error:
+            if reason := await denied(config.kafka, error):
+                raise reason from error
+            raise
 
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # what it would print is in the error
     try:
         return asyncio.run(run())
     except ProducerFenced as error:
@@ -118,14 +121,10 @@ def on_kafka(config: Config, work: Callable[[], Awaitable[T]]) -> T:
 
 async def partitions_of(config: Config, topic: str) -> list[int]:
     """Partitions of a topic; none when it does not exist. (Asking for the metadata of a topic could create it.)"""
-    admin = AIOKafkaAdminClient(**client_settings(config.kafka), request_timeout_ms=20_000)
-    try:
-        await admin.start()
+    async with admin_client(config.kafka) as admin:
         if topic not in await admin.list_topics():
             return []
         return sorted(int(p["partition"]) for p in (await admin.describe_topics([topic]))[0]["partitions"])
-    finally:
-        await admin.close()
 
 
 async def scan(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import json
-import logging
 import re
 import shutil
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 import click
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError, TransportError
 
-from ..schemas.errors import BadConfig, RatemillError, Unavailable
+from ..schemas.errors import AccessDenied, BadConfig, RatemillError, Unavailable
 from ..sinks.bulk import describe
 from ..sinks.elasticsearch import check, connect
 from ..sinks.templates import TEMPLATE_VERSION, Names
@@ -39,7 +38,6 @@ def command(path: str | None, as_json: bool) -> None:
 
     One line for each check: ok, warning or problem, and what to do. It changes nothing. Exit status 0: no problem, 1: some.
     """
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # what it would print is in the findings
     found: list[Finding] = []
 
     def take(findings: Sequence[Finding]) -> None:
@@ -125,13 +123,19 @@ async def elasticsearch_checks(config: Config) -> list[Finding]:
         client = connect(config.elasticsearch.url, **config.elasticsearch.access, request_timeout_seconds=10)
     except (ValueError, OSError) as error:
         return [problem("elasticsearch", f"{url}: {error}", "set elasticsearch.url to scheme, host and port")]
+    except BadConfig as error:
+        return [problem("elasticsearch", str(error), "see docs/configuration.md")]
     try:
         await check(client)
         return [await _version(client, url), await _template(client, names), await _unpriced(client, names)]
     except Unavailable as error:
         return [problem("elasticsearch", f"{url}: {error}", "start it (`ratemill local up`) or set elasticsearch.url; rating goes on without it")]
+    except AccessDenied as error:
+        what, _, todo = str(error).rpartition("; ")
+        return [problem("elasticsearch", f"{url}: {what}", f"{todo}; rating goes on without it")]
     except (ApiError, TransportError, OSError) as error:
-        return [problem("elasticsearch", f"{url} answers, but: {describe(error)[1]}", "see docs/elasticsearch.md on the rights it takes")]
+        what, _, todo = describe(error)[1].rpartition("; ")
+        return [problem("elasticsearch", f"{url} answers, but: {what or todo}", todo if what else "look at its log")]
     finally:
         await client.close()
 

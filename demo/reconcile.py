@@ -22,7 +22,8 @@ from ..sinks.costs import fetch_line_items
 from ..sinks.elasticsearch import connect
 from ..streams.config import Config
 from ..streams.progress import Counters, Progress, decode_progress
-from ..streams.topics import Topics, client_settings, ensure_topics
+from ..streams.reach import client_settings
+from ..streams.topics import Topics, ensure_topics
 from .rows import Source
 
 __all__ = ["Flow", "Views", "differences", "offline_items", "read_flow", "read_views", "statement"]

@@ -6,7 +6,8 @@
     │   └── BadConfig             every mistake of the configuration, at once
     ├── Rejection                 one event (or record) that goes to the dead letters
     ├── NewerSchema               a record that a newer Ratemill wrote            exit status 2
-    └── Unavailable               Kafka, Elasticsearch or a file is not there (retriable)  exit status 1
+    ├── Unavailable               Kafka, Elasticsearch or a file is not there (retriable)  exit status 1
+    └── AccessDenied              Kafka or Elasticsearch is there and does not let us in   exit status 1
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-__all__ = ["BadConfig", "BadInput", "BadPriceBook", "NewerSchema", "RatemillError", "Reason", "Rejection", "Unavailable"]
+__all__ = ["AccessDenied", "BadConfig", "BadInput", "BadPriceBook", "NewerSchema", "RatemillError", "Reason", "Rejection", "Unavailable"]
 
 
 class RatemillError(Exception):
@@ -61,6 +62,10 @@ class Unavailable(RatemillError):
     """A service that is not there now and may be later."""
 
     retriable: ClassVar[bool] = True
+
+
+class AccessDenied(RatemillError):
+    """Kafka or Elasticsearch refuses our password or certificate, or what we want to do, or we its certificate: a person has to mend that."""
 
 
 class Reason(StrEnum):

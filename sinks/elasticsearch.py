@@ -17,7 +17,7 @@ from typing import Any
 
 from elasticsearch import ApiError, AsyncElasticsearch, OrjsonSerializer, TransportError
 
-from ..schemas.errors import RatemillError, Unavailable
+from ..schemas.errors import AccessDenied, RatemillError, Unavailable
 from .access import address, tls_context
 from .bulk import Outcome, describe, error_type, judge, splits
 from .documents import Entry, Item, Refused, chunks, encode, read_items
@@ -251,8 +251,11 @@ class ElasticsearchSink:
 
 
 async def check(client: AsyncElasticsearch) -> None:
-    """Raises Unavailable, in one line, unless an Elasticsearch answers. (`GET /` is not used: a minimal server lacks it.)"""
+    """Raises Unavailable, or AccessDenied, in one line unless an Elasticsearch answers. (`GET /` is not used: a minimal server lacks it.)"""
     try:
         await client.cluster.health()
     except (ApiError, TransportError, OSError) as error:
-        raise Unavailable(f"Elasticsearch does not answer: {describe(error)[1]}") from error
+        kind, detail = describe(error)
+        if kind in ("http_401", "http_403", "tls"):
+            raise AccessDenied(f"Elasticsearch does not let us in: {detail}") from error
+        raise Unavailable(f"Elasticsearch does not answer: {detail}") from error

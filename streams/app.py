@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from ..schemas.control import month_text
-from ..schemas.errors import Unavailable
+from ..schemas.errors import AccessDenied, BadInput, Unavailable
 from ..schemas.limits import Limits
 from ..schemas.times import format_time
 from ..sinks.elasticsearch import ElasticsearchSink
@@ -31,6 +31,7 @@ from .lanes.normalize import NormalizeLane
 from .lanes.rate import RateLane
 from .metrics import Metrics
 from .prices_topic import Books
+from .reach import not_allowed, why_not
 from .sink_metrics import PrometheusSinkMetrics
 from .stopping import COMMITTED_S, LEFT_S, Stop
 from .topics import Topics
@@ -38,6 +39,7 @@ from .topics import Topics
 __all__ = ["RatemillWorker"]
 
 _NS = 1_000_000_000
+ADMISSION_S = 30.0
 ENDS_WITHIN_S = 5.0
 
 
@@ -66,7 +68,10 @@ class RatemillWorker:
 
     def _faust_app(self) -> Any:
         kafka = self.config.kafka
-        (self.folder / "faust").mkdir(parents=True, exist_ok=True)
+        try:
+            (self.folder / "faust").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"data folder {self.folder}: {error.strerror}; set worker.data_dir to a folder of the worker's own") from error
         app: Any = faust.App(
             kafka.group_id,
             broker=f"ratemill://{kafka.bootstrap.split(',')[0]}",
@@ -86,6 +91,8 @@ class RatemillWorker:
             stream_publish_on_commit=False,
             topic_disable_leader=True,
         )
+        # Nothing is sent through Faust: its producer would be one more connection, and one without our log-in.
+        app.boot_strategy.enable_kafka_producer = False
         app.ratemill = self
         self._add_agents(app)
         app.on_partitions_revoked.connect(self._on_revoked)
@@ -171,10 +178,10 @@ class RatemillWorker:
             self._starting_sink = asyncio.ensure_future(self._sink.start())
         starting = asyncio.ensure_future(self.app.start())
         stopping = asyncio.ensure_future(stop.event.wait())
-        watching = asyncio.ensure_future(self._watch())
+        watching = asyncio.gather(self._watch(), self._stay_admitted())
         telling = asyncio.ensure_future(self._tell_closed())
         try:
-            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({starting, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
             crashed = asyncio.ensure_future(self.app.wait_until_stopped())
@@ -182,7 +189,7 @@ class RatemillWorker:
             if watching.done():
                 watching.result()
             if not stop.asked and self.app.crash_reason is not None:
-                raise self.app.crash_reason
+                raise not_allowed(self.config.kafka, self.app.crash_reason) or self.app.crash_reason
         finally:
             watching.cancel()
             telling.cancel()
@@ -226,8 +233,16 @@ class RatemillWorker:
                 told = receipt.closed_through
             await changed.wait()
 
+    async def _stay_admitted(self) -> None:
+        """Raise AccessDenied when Kafka takes our password or certificate no longer: connections that are open would hide it until they break."""
+        while True:
+            await asyncio.sleep(ADMISSION_S)
+            reason = await why_not(self.config.kafka)
+            if isinstance(reason, AccessDenied):
+                raise reason
+
     async def _watch(self) -> None:
-        """Raise what killed a lane; publish lag and queue lengths every second."""
+        """Raise what killed a lane or ended the reading of prices and requests; publish lag and queue lengths every second."""
         while True:
             await asyncio.sleep(1)
             self.books.check()

@@ -10,12 +10,11 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from ..schemas.errors import BadConfig, BadInput
-from ..sinks.access import address, is_here
+from ..sinks.access import address, is_here, servers
 
 __all__ = ["Config", "ElasticsearchConfig", "KafkaConfig", "RatingConfig", "RawTopic", "WorkerConfig", "load_config"]
 
@@ -38,21 +37,6 @@ class RawTopic(_Section):
 
 def _default_raw() -> tuple[RawTopic, ...]:
     return tuple(RawTopic(name=f"usage.raw.{p}", provider=p) for p in ("aws", "gcp", "azure", "cloudevents"))
-
-
-def _hosts(bootstrap: str) -> list[str]:
-    """Hosts of `host:port,host:port`. Raises ValueError; what is wrong in it is not repeated, it may be a password."""
-    hosts = []
-    for server in bootstrap.split(","):
-        try:
-            parts = urlsplit(f"//{server.strip()}")
-            hosts.append(parts.hostname or "")
-            good = parts.port is not None and parts.netloc == server.strip() and "@" not in server
-        except ValueError:
-            good = False
-        if not (good and hosts[-1]):
-            raise ValueError("it must be host:port, several separated by commas, without a user name")
-    return hosts
 
 
 _CLEAR = "sends everything in the clear to another machine"
@@ -80,7 +64,7 @@ class KafkaConfig(_Section):
     @field_validator("bootstrap")
     @classmethod
     def _addresses(cls, value: str) -> str:
-        _hosts(value)
+        servers(value)
         return value
 
     @property
@@ -104,7 +88,7 @@ class KafkaConfig(_Section):
             )
         if bool(self.cert_file) != bool(self.key_file):
             raise ValueError("cert_file and key_file go together; set both, or none")
-        if not all(map(is_here, _hosts(self.bootstrap))) and not (tls or self.allow_plaintext):
+        if not all(is_here(host) for host, _ in servers(self.bootstrap)) and not (tls or self.allow_plaintext):
             raise ValueError(f"security_protocol {self.security_protocol} {_CLEAR}; set SASL_SSL or SSL, or allow_plaintext = true if you mean it")
         if len({t.name for t in self.raw_topics}) != len(self.raw_topics):
             raise ValueError("raw_topics: a name is there twice")

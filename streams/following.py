@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ..schemas.errors import NewerSchema, Unavailable
 from .config import Config
-from .topics import client_settings
+from .reach import client_settings, denied
 
 __all__ = ["Follower"]
 
@@ -48,6 +48,13 @@ class Follower:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=5)
+            if self._task.done() and not self._task.cancelled():
+                self._task.exception()  # asked for, so that nobody warns about it
+
+    def check(self) -> None:
+        """Raise AccessDenied when Kafka does not let us follow the topic any more."""
+        if self._task is not None and self._task.done():
+            self._task.result()
 
     def check(self) -> None:
         """Raises NewerSchema when the topic says something that a newer Ratemill must be asked about: what follows it is not known here."""
@@ -87,7 +94,9 @@ class Follower:
                 self.halted()
                 return
             except Exception as error:
-                # Whatever it was: a worker cannot do without what the topic says, so this goes on trying for as long as it lives.
+                if reason := await denied(self._config.kafka, error):
+                    raise reason from error
+                # Whatever else it was: a worker cannot do without what the topic says, so this goes on trying for as long as it lives.
                 self._log.warning(f"{self._name}_topic_unavailable", detail=repr(error))
                 await asyncio.sleep(RETRY_S)
             finally:

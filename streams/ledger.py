@@ -28,7 +28,7 @@ from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber, ProducerFenced
 from ..schemas.errors import RatemillError
 from . import failpoints
 from .config import KafkaConfig
-from .topics import client_settings
+from .reach import client_settings, denied, not_allowed
 
 __all__ = ["Fenced", "Ledger", "Out", "Pairs", "Receipt", "Record", "Unsettled"]
 
@@ -75,7 +75,7 @@ class Ledger:
         self._producer: AIOKafkaProducer | None = None
 
     async def fence(self) -> None:
-        """Step 1. Raises Unsettled when Kafka cannot do it now."""
+        """Step 1. Raises Unsettled when Kafka cannot do it now, AccessDenied when it will not."""
         await self.discard()
         producer = AIOKafkaProducer(
             **client_settings(self._kafka),
@@ -92,7 +92,7 @@ class Ledger:
                 await producer.start()
         except (KafkaError, OSError, TimeoutError) as error:
             await _abandon(producer)
-            raise Unsettled(f"{self._name}: cannot open a transactional producer: {error!r}") from error
+            raise await denied(self._kafka, error) or Unsettled(f"{self._name}: cannot open a transactional producer: {error!r}") from error
         except BaseException:
             await _abandon(producer)
             raise
@@ -102,7 +102,7 @@ class Ledger:
     async def commit(self, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> Receipt:
         """Steps 5 and 6: all records and offsets, or none. Records may be made on the way; topics are written in the order given.
 
-        Raises Fenced or Unsettled; then the transaction must be taken as unknown and the ledger be discarded.
+        Raises Fenced, Unsettled or AccessDenied; then the transaction must be taken as unknown and the ledger be discarded.
         """
         producer = self._producer
         if producer is None:
@@ -113,7 +113,7 @@ class Ledger:
         except ProducerFenced as error:
             raise Fenced(f"{self._name}: another worker holds this partition now") from error
         except (KafkaError, OutOfOrderSequenceNumber, OSError, TimeoutError) as error:
-            raise Unsettled(f"{self._name}: outcome of a transaction is unknown: {error!r}") from error
+            raise not_allowed(self._kafka, error) or Unsettled(f"{self._name}: outcome of a transaction is unknown: {error!r}") from error
 
     async def _transaction(self, producer: AIOKafkaProducer, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> Receipt:
         await failpoints.hit("before_begin", self._name)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError
+from aiokafka.admin import NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError
 from aiokafka.partitioner import murmur2
 
-from ..schemas.errors import BadInput, Unavailable
-from ..sinks.access import tls_context
+from ..schemas.errors import AccessDenied, BadInput, RatemillError, Unavailable
 from .config import Config, KafkaConfig
+from .reach import admin_client, denied
 
-__all__ = ["Topics", "client_settings", "ensure_topics", "existing_topics", "partition_of", "wanted_topics"]
+__all__ = ["Topics", "ensure_topics", "existing_topics", "partition_of", "wanted_topics"]
 
 _RECORD_LIMIT = 17 << 20  # above the largest raw record that any configuration accepts, so that it can be dead-lettered whole
 _DAY_MS = 86_400_000
@@ -70,20 +71,6 @@ def partition_of(account: str, partitions: int) -> int:
     return (int(murmur2(account.encode())) & 0x7FFFFFFF) % partitions
 
 
-def client_settings(kafka: KafkaConfig) -> dict[str, object]:
-    """Connection settings for any aiokafka client; certificates are read anew each time. Raises BadConfig when they cannot be used."""
-    settings: dict[str, object] = {"bootstrap_servers": kafka.bootstrap, "security_protocol": kafka.security_protocol}
-    if kafka.security_protocol.endswith("SSL"):
-        settings["ssl_context"] = tls_context("kafka", ca_file=kafka.ca_file, cert_file=kafka.cert_file, key_file=kafka.key_file)
-    if kafka.security_protocol.startswith("SASL"):
-        settings |= {
-            "sasl_mechanism": kafka.sasl_mechanism,
-            "sasl_plain_username": kafka.username,
-            "sasl_plain_password": kafka.password.get_secret_value(),
-        }
-    return settings
-
-
 def wanted_topics(config: Config, topics: Topics) -> list[NewTopic]:
     """Every topic with the settings that Ratemill makes it with."""
     kafka = config.kafka
@@ -112,48 +99,38 @@ def wanted_topics(config: Config, topics: Topics) -> list[NewTopic]:
 
 
 async def existing_topics(config: Config) -> set[str]:
-    """Names of all topics. (Asking for the metadata of one could create it.) Raises KafkaError when Kafka does not answer."""
-    admin = AIOKafkaAdminClient(**client_settings(config.kafka), request_timeout_ms=20_000)
-    try:
-        await admin.start()
+    """Names of all topics. (Asking for the metadata of one could create it.) Raises AccessDenied, Unavailable, KafkaError."""
+    async with admin_client(config.kafka) as admin:
         return set(await admin.list_topics())
-    finally:
-        await admin.close()
 
 
-async def ensure_topics(config: Config) -> dict[str, int]:
-    """Create the topics that are missing and check the partition counts of those that exist: {topic: partitions}.
+async def ensure_topics(config: Config, names: Collection[str] = ()) -> dict[str, int]:
+    """Create the topics that are missing, of these or of all, and check the partition counts of those that exist: {topic: partitions}.
 
-    Raises Unavailable when Kafka does not answer, BadInput when counts disagree (they are frozen: state depends on them).
+    Raises Unavailable when Kafka does not answer, AccessDenied when it refuses us, BadInput when counts disagree (they are frozen: state
+    depends on them).
     """
-    topics = Topics.of(config.kafka)
-    admin = AIOKafkaAdminClient(**client_settings(config.kafka), request_timeout_ms=20_000)
+    topics, kafka = Topics.of(config.kafka), config.kafka
+    wanted = [topic for topic in wanted_topics(config, topics) if not names or topic.name in names]
     try:
-        await admin.start()
-    except (KafkaConnectionError, OSError) as error:
-        await admin.close()
-        raise Unavailable(f"Kafka at {config.kafka.bootstrap} does not answer; start it (`ratemill local up`) or set kafka.bootstrap") from error
-    try:
-        wanted = wanted_topics(config, topics)
-        existing = set(await admin.list_topics())
-        missing = [t for t in wanted if t.name not in existing]
-        if missing:
-            try:
-                response = await admin.create_topics(missing)
-                failed = [e for e in response.topic_errors if e[1] not in (0, TopicAlreadyExistsError.errno)]
-                if failed:
-                    name, code, text = failed[0][:3]
-                    raise Unavailable(f"Kafka refused to create topic {name}: {text or code}; check rights and replication factor")
-            except TopicAlreadyExistsError:
-                pass
-        return _checked(await _counts(admin, [t.name for t in wanted]), topics, config)
+        async with admin_client(kafka) as admin:
+            existing = set(await admin.list_topics())
+            missing = [t for t in wanted if t.name not in existing]
+            if missing:
+                try:
+                    response = await admin.create_topics(missing)
+                    failed = [e for e in response.topic_errors if e[1] not in (0, TopicAlreadyExistsError.errno)]
+                    if failed:
+                        raise _not_created(*failed[0][:3])
+                except TopicAlreadyExistsError:
+                    pass
+            counts = await _counts(admin, [t.name for t in wanted])
     except KafkaError as error:
-        raise Unavailable(f"Kafka at {config.kafka.bootstrap}: {error!r}; try again, or see `ratemill doctor`") from error
-    finally:
-        await admin.close()
+        raise await denied(kafka, error) or Unavailable(f"Kafka at {kafka.bootstrap}: {error!r}; try again, or see `ratemill doctor`") from error
+    return _checked(counts, topics, config)
 
 
-async def _counts(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+async def _counts(admin: Any, names: list[str]) -> dict[str, int]:
     """Partitions of topics that exist. A busy broker tells of a topic that was made just now a little later, and until then of none."""
     deadline = time.monotonic() + _TOLD_WITHIN_S
     while True:
@@ -163,9 +140,18 @@ async def _counts(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int
         await asyncio.sleep(0.2)
 
 
+def _not_created(name: str, code: int, text: str | None) -> RatemillError:
+    if code == TopicAuthorizationFailedError.errno:
+        return AccessDenied(
+            f"Kafka shows no topic {name}, and does not allow us to create it; let somebody create it who may, and give us the rights that "
+            "docs/security.md lists"
+        )
+    return Unavailable(f"Kafka refused to create topic {name}: {text or code}; check the replication factor")
+
+
 def _checked(counts: dict[str, int], topics: Topics, config: Config) -> dict[str, int]:
     for name in [*topics.rate_sources, topics.rated, topics.windows, topics.dedupe, topics.shadow]:
-        if counts.get(name, 0) != counts.get(topics.events, 0) or (counts.get(name) and counts[name] != config.kafka.partitions):
+        if counts.get(name, config.kafka.partitions) not in (0, config.kafka.partitions):
             raise BadInput(
                 f"topic {name} has {counts.get(name)} partitions, kafka.partitions says {config.kafka.partitions}: "
                 "the count is frozen once usage was rated; set kafka.partitions to what the topics have"

@@ -24,7 +24,7 @@ from faust.types.tuples import ConsumerMessage
 
 from .assignor import assignor_for
 from .lanes.base import Batch, Lane
-from .topics import client_settings
+from .reach import client_settings
 
 __all__ = ["Consumer", "Transport"]
 
@@ -136,4 +136,3 @@ class Transport(driver.Transport):
 
     Consumer = Consumer
     Conductor = Conductor
-    Producer = driver.Producer
