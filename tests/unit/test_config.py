@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -22,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "configuration.md"
 EXAMPLE = ROOT / "ratemill.example.toml"
 BEGIN, END = "<!-- settings: begin -->\n", "<!-- settings: end -->\n"
-CANARY = "canary-7f3a9"
+CANARY = 'canary "7f3a9" \u00fc'  # what JSON and the repr of bytes write otherwise
+ENCODED = base64.b64encode(f"me:{CANARY}".encode()).decode()
 
 SASL = {
     "RATEMILL_KAFKA__SECURITY_PROTOCOL": "SASL_SSL", "RATEMILL_KAFKA__SASL_MECHANISM": "SCRAM-SHA-512", "RATEMILL_KAFKA__USERNAME": "me",
@@ -166,7 +168,7 @@ def test_what_would_go_in_the_clear_or_be_ignored_is_refused(settings: dict[str,
     found = mistakes(**settings)
     assert len(found) == 1
     assert text in found[0]
-    assert CANARY not in found[0]
+    assert "7f3a9" not in found[0]
 
 
 @pytest.mark.parametrize(
@@ -201,9 +203,9 @@ def test_a_file_that_is_not_there() -> None:
 @pytest.mark.parametrize("login", [API_KEY, BASIC])
 def test_secrets_are_in_no_text_of_the_configuration(login: dict[str, str]) -> None:
     config = load_config(environment={**SASL, **login})
-    assert CANARY not in repr(config) + str(config) + config.model_dump_json() + repr(config.model_dump())
+    assert "7f3a9" not in repr(config) + str(config) + config.model_dump_json() + repr(config.model_dump())
     assert config.kafka.password.get_secret_value() == CANARY
-    assert CANARY in repr(config.elasticsearch.access)  # what is handed to the client
+    assert "7f3a9" in repr(config.elasticsearch.access)  # what is handed to the client
 
 
 def test_every_setting_that_sounds_secret_is_one() -> None:
@@ -214,31 +216,40 @@ def test_every_setting_that_sounds_secret_is_one() -> None:
 
 def test_secrets_are_in_no_mistake(tmp_path: Path) -> None:
     lines = ["[kafka]", 'password = ["?"]', 'security_protocol = "?"', "[elasticsearch]", 'api_keys = "?"', 'url = "?"', "api_key = 7"]
-    path = written(tmp_path, "\n".join(lines).replace("?", CANARY))
-    assert CANARY not in "\n".join(mistakes(path, RATEMILL_KAFKA__PARTITIONS=CANARY))
+    path = written(tmp_path, "\n".join(lines).replace("?", "canary-7f3a9"))
+    assert "7f3a9" not in "\n".join(mistakes(path, RATEMILL_KAFKA__PARTITIONS=CANARY))
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
 def test_secrets_do_not_reach_the_logs(log_format: str) -> None:
     script = f"""
 import logging, structlog
-from ratemill.streams.config import WorkerConfig, load_config
+from ratemill.streams.config import load_config
 from ratemill.streams.logs import set_up_logs
-set_up_logs(WorkerConfig(log_format={log_format!r}))
-config = load_config(environment={SASL!r})
+config = load_config(environment={{**{SASL!r}, **{BASIC!r}, "RATEMILL_WORKER__LOG_FORMAT": {log_format!r}}})
+set_up_logs(config)
 log = structlog.get_logger("ratemill.test")
-log.info("starts", config=config, kafka=config.kafka, password="{CANARY}", api_key="{CANARY}", sasl_plain_password="{CANARY}")
-log.info("header", Authorization="{CANARY}")
-log.warning("refused", url="https://me:{CANARY}@host:9200/x")
+canary = {CANARY!r}
+log.info("starts", config=config, kafka=config.kafka, password=canary, api_key=canary, sasl_plain_password=canary)
+log.info("header", Authorization=canary)
+log.warning("refused", url="https://me:other-7f3a9@host:9200/x")
 logging.getLogger("other.library").warning("config is %r", config)
+logging.getLogger("aiokafka").error("SaslAuthenticateRequest(sasl_auth_bytes=%r)", b"\\0me\\0" + canary.encode())
+logging.getLogger("http").error("Authorization: Basic %s", "{ENCODED}")
+try:
+    raise ValueError("cannot use " + canary)
+except ValueError:
+    log.critical("crashed", exc_info=True)
 log.info("seen", marker="visible")
 """
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert "visible" in said.stderr  # else nothing at all was logged
     assert "host:9200" in said.stderr
-    assert CANARY not in said.stderr + said.stdout
+    assert "7f3a9" not in said.stderr + said.stdout
+    assert ENCODED not in said.stderr
     if log_format == "json":
-        assert [json.loads(line)["level"] for line in said.stderr.splitlines()] == ["info", "info", "warning", "warning", "info"]
+        levels = ["info", "info", "warning", "warning", "error", "error", "critical", "info"]
+        assert [json.loads(line)["level"] for line in said.stderr.splitlines()] == levels
 
 
 # -- docs/configuration.md -------------------------------------------------------------------------------------------
