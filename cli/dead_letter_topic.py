@@ -30,9 +30,9 @@ from ..schemas.usage_event import UsageEvent
 from ..sinks.elasticsearch import ElasticsearchSink, check
 from ..streams.config import Config
 from ..streams.ledger import Unsettled
-from ..streams.reach import admin_client, client_settings, denied
+from ..streams.reach import client_settings, denied
 from ..streams.restore import read_to_end
-from ..streams.topics import Topics
+from ..streams.topics import Topics, existing_topics
 
 __all__ = ["Found", "Scan", "marker", "on_kafka", "origin_of", "outgoing", "partitions_of", "replay_all", "scan"]
 
@@ -120,11 +120,8 @@ def on_kafka(config: Config, work: Callable[[], Awaitable[T]]) -> T:
 
 
 async def partitions_of(config: Config, topic: str) -> list[int]:
-    """Partitions of a topic; none when it does not exist. (Asking for the metadata of a topic could create it.)"""
-    async with admin_client(config.kafka) as admin:
-        if topic not in await admin.list_topics():
-            return []
-        return sorted(int(p["partition"]) for p in (await admin.describe_topics([topic]))[0]["partitions"])
+    """Partitions of a topic; none when it does not exist."""
+    return list(range((await existing_topics(config, {topic})).get(topic, 0)))
 
 
 async def scan(

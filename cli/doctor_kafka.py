@@ -67,13 +67,12 @@ async def kafka_checks(config: Config) -> list[Finding]:
 async def _topics(admin: Any, config: Config) -> tuple[dict[str, int], list[Finding]]:
     """Partitions of our topics (none if some are missing), and what is wrong with them."""
     wanted = {topic.name: topic for topic in streams_topics.wanted_topics(config, Topics.of(config.kafka))}
-    existing = set(await admin.list_topics())
-    missing = [name for name in wanted if name not in existing]
+    counts = await streams_topics.look(admin, wanted)
+    missing = [name for name in wanted if name not in counts]
     if len(missing) == len(wanted):
         return {}, [warning("topics", "none is there yet", f"{START_WORKER}: the first one makes them")]
     if missing:
         return {}, [problem("topics", f"not there: {', '.join(missing)}", "restart a worker: it makes them; if one was deleted, its usage is lost")]
-    counts = {str(d["topic"]): len(d["partitions"]) for d in await admin.describe_topics(list(wanted))}
     mistakes = [
         f"{name} has {counts[name]} partitions, the configuration says {topic.num_partitions}"
         for name, topic in wanted.items()

@@ -113,8 +113,8 @@ _REFUSED = {
 
 
 def _tls(error: SSLError) -> str:
-    """What is wrong with a certificate. The client wraps the library's error, which wraps the one of Python."""
-    cause: Any = error.errors[0] if error.errors else error
+    """What is wrong with a certificate. The client hides the error of its library, which wraps that of Python."""
+    cause: Any = error.__context__ or error
     cause = getattr(cause, "certificate_error", None) or getattr(cause, "os_error", cause)
     trouble = tls_trouble(cause, "elasticsearch") if isinstance(cause, ssl.SSLError) else None
     what, todo = trouble or (f"TLS fails: {' '.join(str(cause).split())[:200]}", "is elasticsearch.url the address of a TLS port?")

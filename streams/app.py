@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from ..schemas.control import month_text
-from ..schemas.errors import AccessDenied, BadInput, Unavailable
+from ..schemas.errors import AccessDenied, BadConfig, BadInput, Unavailable
 from ..schemas.limits import Limits
 from ..schemas.times import format_time
 from ..sinks.elasticsearch import ElasticsearchSink
@@ -178,21 +178,22 @@ class RatemillWorker:
             self._starting_sink = asyncio.ensure_future(self._sink.start())
         starting = asyncio.ensure_future(self.app.start())
         stopping = asyncio.ensure_future(stop.event.wait())
-        watching = asyncio.gather(self._watch(), self._stay_admitted())
+        minding = [asyncio.ensure_future(self._watch()), asyncio.ensure_future(self._stay_admitted())]
         telling = asyncio.ensure_future(self._tell_closed())
         try:
-            await asyncio.wait({starting, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({starting, stopping, *minding}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
             crashed = asyncio.ensure_future(self.app.wait_until_stopped())
-            await asyncio.wait({crashed, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if watching.done():
-                watching.result()
+            await asyncio.wait({crashed, stopping, *minding}, return_when=asyncio.FIRST_COMPLETED)
+            for task in minding:
+                if task.done():
+                    task.result()
             if not stop.asked and self.app.crash_reason is not None:
                 raise not_allowed(self.config.kafka, self.app.crash_reason) or self.app.crash_reason
         finally:
-            watching.cancel()
-            telling.cancel()
+            for task in (*minding, telling):
+                task.cancel()
             await self._leave(stop)
 
     async def _leave(self, stop: Stop) -> None:
@@ -237,7 +238,11 @@ class RatemillWorker:
         """Raise AccessDenied when Kafka takes our password or certificate no longer: connections that are open would hide it until they break."""
         while True:
             await asyncio.sleep(ADMISSION_S)
-            reason = await why_not(self.config.kafka)
+            try:
+                reason = await why_not(self.config.kafka)
+            except BadConfig as error:  # certificate and key are being replaced, one after the other
+                self.log.warning("certificate_unusable", detail=str(error))
+                continue
             if isinstance(reason, AccessDenied):
                 raise reason
 

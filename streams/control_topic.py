@@ -120,7 +120,7 @@ async def load_controls(config: Config) -> Controls:
     """All requests and receipts as of now. Raises KafkaError, Unsettled."""
     controls = Controls(config)
     topic = Topics.of(config.kafka).control
-    if topic in await existing_topics(config):
+    if await existing_topics(config, {topic}):
         async for _, records in read_to_end(config.kafka, {TopicPartition(topic, 0): 0}):
             for record in records:
                 controls.take(record.offset, record.value)
@@ -145,11 +145,7 @@ async def wait_for_receipts(
                 seen = len(receipts)
                 progress(receipts)
             else:
-                try:
-                    async with asyncio.timeout(1):
-                        await changed.wait()
-                except TimeoutError:
-                    controls.check()
+                await changed.wait()
 
     controls.start()
     try:

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber, ProducerFenced
+from aiokafka.errors import IllegalOperation, KafkaError, OutOfOrderSequenceNumber, ProducerFenced
 
 from ..schemas.errors import RatemillError
 from . import failpoints
@@ -109,10 +109,13 @@ class Ledger:
             raise Unsettled(f"{self._name}: the producer is gone")
         try:
             async with asyncio.timeout(TRANSACTION_TIMEOUT_S):
-                return await self._transaction(producer, outs, offsets)
+                try:
+                    return await self._transaction(producer, outs, offsets)
+                except IllegalOperation as error:
+                    raise _ended_by(producer) or error from error
         except ProducerFenced as error:
             raise Fenced(f"{self._name}: another worker holds this partition now") from error
-        except (KafkaError, OutOfOrderSequenceNumber, OSError, TimeoutError) as error:
+        except (KafkaError, IllegalOperation, OutOfOrderSequenceNumber, OSError, TimeoutError) as error:
             raise not_allowed(self._kafka, error) or Unsettled(f"{self._name}: outcome of a transaction is unknown: {error!r}") from error
 
     async def _transaction(self, producer: AIOKafkaProducer, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> Receipt:
@@ -201,6 +204,12 @@ async def _send_filled(producer: AIOKafkaProducer, topic: str, partition: int, b
         return []
     batch._relative_offset = count  # what BatchBuilder.append would have counted
     return [(await producer.send_batch(batch, topic, partition=partition), count)]
+
+
+def _ended_by(producer: AIOKafkaProducer) -> BaseException | None:
+    """Why a transaction ended while it was still being written: from then on every call says only that there is none."""
+    end = producer._txn_manager.wait_for_transaction_end()
+    return end.exception() if end.done() else None
 
 
 def _asked(future: asyncio.Future[Any]) -> None:

@@ -8,14 +8,15 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from aiokafka.admin import NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
+from aiokafka.protocol.metadata import MetadataRequest
 
 from ..schemas.errors import AccessDenied, BadInput, RatemillError, Unavailable
 from .config import Config, KafkaConfig
 from .reach import admin_client, denied
 
-__all__ = ["Topics", "ensure_topics", "existing_topics", "partition_of", "wanted_topics"]
+__all__ = ["Topics", "ensure_topics", "existing_topics", "look", "partition_of", "wanted_topics"]
 
 _RECORD_LIMIT = 17 << 20  # above the largest raw record that any configuration accepts, so that it can be dead-lettered whole
 _DAY_MS = 86_400_000
@@ -98,10 +99,23 @@ def wanted_topics(config: Config, topics: Topics) -> list[NewTopic]:
     return wanted
 
 
-async def existing_topics(config: Config) -> set[str]:
-    """Names of all topics. (Asking for the metadata of one could create it.) Raises AccessDenied, Unavailable, KafkaError."""
+async def existing_topics(config: Config, names: Collection[str]) -> dict[str, int]:
+    """Those of these topics that exist: {topic: partitions}. Raises AccessDenied also for one that is hidden from us, Unavailable, KafkaError."""
     async with admin_client(config.kafka) as admin:
-        return set(await admin.list_topics())
+        return await look(admin, names)
+
+
+async def look(admin: Any, names: Collection[str]) -> dict[str, int]:
+    """The same, by a connected client. (Its own `describe_topics` could create them, and its `list_topics` leaves hidden ones out.)"""
+    answer = await admin._send_request(MetadataRequest(sorted(names), allow_auto_topic_creation=False))
+    found: dict[str, int] = {}
+    for topic in answer.to_object()["topics"]:
+        if topic["error_code"] == TopicAuthorizationFailedError.errno:
+            name = topic["topic"]
+            raise AccessDenied(f"Kafka does not show us topic {name} (TopicAuthorizationFailed); give us the rights that docs/security.md lists")
+        if topic["error_code"] != UnknownTopicOrPartitionError.errno:
+            found[topic["topic"]] = len(topic["partitions"])
+    return found
 
 
 async def ensure_topics(config: Config, names: Collection[str] = ()) -> dict[str, int]:
@@ -114,7 +128,7 @@ async def ensure_topics(config: Config, names: Collection[str] = ()) -> dict[str
     wanted = [topic for topic in wanted_topics(config, topics) if not names or topic.name in names]
     try:
         async with admin_client(kafka) as admin:
-            existing = set(await admin.list_topics())
+            existing = await look(admin, [t.name for t in wanted])
             missing = [t for t in wanted if t.name not in existing]
             if missing:
                 try:
@@ -134,8 +148,8 @@ async def _counts(admin: Any, names: list[str]) -> dict[str, int]:
     """Partitions of topics that exist. A busy broker tells of a topic that was made just now a little later, and until then of none."""
     deadline = time.monotonic() + _TOLD_WITHIN_S
     while True:
-        counts = {str(d["topic"]): len(d["partitions"]) for d in await admin.describe_topics(names)}
-        if all(counts.get(name) for name in names) or time.monotonic() > deadline:
+        counts = dict.fromkeys(names, 0) | await look(admin, names)
+        if all(counts.values()) or time.monotonic() > deadline:
             return counts
         await asyncio.sleep(0.2)
 
@@ -143,8 +157,7 @@ async def _counts(admin: Any, names: list[str]) -> dict[str, int]:
 def _not_created(name: str, code: int, text: str | None) -> RatemillError:
     if code == TopicAuthorizationFailedError.errno:
         return AccessDenied(
-            f"Kafka shows no topic {name}, and does not allow us to create it; let somebody create it who may, and give us the rights that "
-            "docs/security.md lists"
+            f"there is no topic {name}, and Kafka does not allow us to create it; let somebody create it who may (docs/security.md)"
         )
     return Unavailable(f"Kafka refused to create topic {name}: {text or code}; check the replication factor")
 

@@ -66,9 +66,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             metadata_max_age_ms=60_000,
         )
 
+    def refusal(self) -> BaseException | None:
+        """What keeps this consumer out of its group; the library raises it from the next fetch, and without partitions there is none."""
+        return None if self._consumer is None else self._consumer._coordinator._pending_exception
+
 
 class Consumer(driver.Consumer):
     """Hands out batches for lanes."""
+
+    _thread: ConsumerThread
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -81,6 +87,8 @@ class Consumer(driver.Consumer):
             if lane is not None and lane.room():
                 asked[tp] = (lane, lane.incarnation)
         if not asked:
+            if (refusal := self._thread.refusal()) is not None:
+                raise refusal
             # An empty set would mean "all partitions" to aiokafka.
             await self.sleep(0.02)
             return {}

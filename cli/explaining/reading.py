@@ -91,7 +91,7 @@ async def pass_over(
 async def log_begins(config: Config, partition: int, since_ms: int) -> str:
     """Where the log of a partition's events begins too late to hold all that came since a time; "" where it holds all."""
     topics = Topics.of(config.kafka)
-    there = set(await existing_topics(config))
+    there = await existing_topics(config, topics.rate_sources)
     found = await spans(config.kafka, {TopicPartition(topic, partition): since_ms for topic in topics.rate_sources if topic in there})
     cut = [f"{tp.topic}-{tp.partition} begins at offset {its.start:,}" for tp, its in found.items() if its.cut]
     return f"{', '.join(cut)}: retention may have taken earlier events" if cut else ""

@@ -113,11 +113,11 @@ class Commands:
                     process.kill()
             self._search(worker.text)
 
-    def costs(self, rows: int, within_s: float = 60) -> list[dict[str, Any]]:
+    def costs(self, rows: int, within_s: float = 60, **changes: str | None) -> list[dict[str, Any]]:
         """Costs by account, once there are so many accounts."""
         deadline = time.monotonic() + within_s
         while True:
-            said = self.run("costs", "--by", "account", "--json")
+            said = self.run("costs", "--by", "account", "--json", **changes)
             found: list[dict[str, Any]] = json.loads(said.out)["rows"] if said.status == 0 else []
             if len(found) >= rows:
                 return found

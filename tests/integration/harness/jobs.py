@@ -31,12 +31,12 @@ def write_job(folder: Path) -> None:
     (folder / "usage.ndjson").write_text("".join(usage(f"acct-{n}", f"e{n}") for n in range(ACCOUNTS)))
 
 
-def do_a_job(commands: Commands, worker: Worker) -> None:
-    """Publish both, once the worker is ready; each account must come to 1 USD in Elasticsearch."""
+def do_a_job(commands: Commands, worker: Worker, **reader: str | None) -> None:
+    """Publish both, once the worker is ready; each account must be there in Elasticsearch. reader: settings of who looks."""
     worker.wait_for('"partition_owned"', times=LANES)
     said = commands.run("prices", "publish", "prices.yaml", "--author", "me", "--reason", "test")
     assert said.status == 0, said
     said = commands.run("publish", "usage.ndjson")
     assert said.status == 0, said
-    found = commands.costs(ACCOUNTS)
+    found = commands.costs(ACCOUNTS, **reader)
     assert len(found) == ACCOUNTS
