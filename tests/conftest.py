@@ -14,7 +14,7 @@ settings.register_profile("ratemill", deadline=None, suppress_health_check=[Heal
 settings.load_profile("ratemill")
 
 # Whatever happens to pytest, no server outlives this.
-MAX_LIFETIME = 2700.0
+MAX_LIFETIME = 5_000.0
 
 
 @pytest.fixture(autouse=True)
