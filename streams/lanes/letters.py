@@ -25,7 +25,7 @@ def dead_letter(
 
 
 def event_letter(rejection: Rejection, topic: str, partition: int, offset: int, index: int, event: UsageEvent, now_ns: int) -> DeadLetter:
-    """The dead letter of an event in the plain form, where its record is a hop away or too large to repeat for each of its events.
+    """The dead letter of an event in the plain form, where its record is a hop away.
 
     What the headers of its record said of it comes along.
     """
