@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -176,7 +178,11 @@ async def test_three_brokers_replicate_and_one_is_healed(tmp_path: Path) -> None
         await admin.start()
         try:
             await admin.create_topics([NewTopic("replicated", 1, 3)])
-            (topic,) = await admin.describe_topics(["replicated"])
+            topic: dict[str, Any] = {"partitions": []}
+            async with asyncio.timeout(60):  # a broker answers for a new topic a little later than its controller
+                while not topic["partitions"]:
+                    (topic,) = await admin.describe_topics(["replicated"])
+                    await asyncio.sleep(0.1)
         finally:
             await admin.close()
         assert sorted(topic["partitions"][0]["replicas"]) == [1, 2, 3]
