@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -20,7 +19,6 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, ProducerFenced
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -32,10 +30,11 @@ from ..schemas.usage_event import UsageEvent
 from ..sinks.elasticsearch import ElasticsearchSink, check
 from ..streams.config import Config
 from ..streams.ledger import Unsettled
+from ..streams.reach import client_settings, denied
 from ..streams.restore import read_to_end
-from ..streams.topics import Topics, client_settings
+from ..streams.topics import Topics, existing_topics
 
-__all__ = ["Found", "Scan", "elasticsearch_access", "marker", "on_kafka", "origin_of", "outgoing", "partitions_of", "replay_all", "scan"]
+__all__ = ["Found", "Scan", "marker", "on_kafka", "origin_of", "outgoing", "partitions_of", "replay_all", "scan"]
 
 REPLAYED, REPLAYED_AT, FORMAT, BACKFILL = "ratemill-replayed", "ratemill-replayed-at", "ratemill-format", "ratemill-backfill"
 LETTERS_PER_TRANSACTION, BYTES_PER_TRANSACTION = 500, 8 << 20
@@ -102,9 +101,13 @@ def on_kafka(config: Config, work: Callable[[], Awaitable[T]]) -> T:
     """Run `work`; when Kafka is not there, one line says so. Raises Unavailable."""
 
     async def run() -> T:
-        return await work()
+        try:
+            return await work()
+        except KafkaError as error:
+            if reason := await denied(config.kafka, error):
+                raise reason from error
+            raise
 
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # what it would print is in the error
     try:
         return asyncio.run(run())
     except ProducerFenced as error:
@@ -117,15 +120,8 @@ def on_kafka(config: Config, work: Callable[[], Awaitable[T]]) -> T:
 
 
 async def partitions_of(config: Config, topic: str) -> list[int]:
-    """Partitions of a topic; none when it does not exist. (Asking for the metadata of a topic could create it.)"""
-    admin = AIOKafkaAdminClient(**client_settings(config.kafka), request_timeout_ms=20_000)
-    try:
-        await admin.start()
-        if topic not in await admin.list_topics():
-            return []
-        return sorted(int(p["partition"]) for p in (await admin.describe_topics([topic]))[0]["partitions"])
-    finally:
-        await admin.close()
+    """Partitions of a topic; none when it does not exist."""
+    return list(range((await existing_topics(config, {topic})).get(topic, 0)))
 
 
 async def scan(
@@ -314,7 +310,7 @@ async def _index(letters: Sequence[Found], config: Config) -> set[Position]:
     """Write refused line items to Elasticsearch again (an older revision cannot replace a newer one); returns those refused again."""
     if not letters:
         return set()
-    sink = ElasticsearchSink(config.elasticsearch.url, prefix=config.elasticsearch.index_prefix, **elasticsearch_access(config))
+    sink = ElasticsearchSink(config.elasticsearch.url, prefix=config.elasticsearch.index_prefix, **config.elasticsearch.access)
     try:
         async with asyncio.timeout(ELASTICSEARCH_PATIENCE_S):
             await check(sink.client)  # the sink itself would wait for it
@@ -325,16 +321,6 @@ async def _index(letters: Sequence[Found], config: Config) -> set[Position]:
     finally:
         await sink.close()
     return {each.position for each in letters if (each.letter.value or b"") in refused}
-
-
-def elasticsearch_access(config: Config) -> dict[str, Any]:
-    """How to log in, as `connect` and `ElasticsearchSink` take it."""
-    found = config.elasticsearch
-    return {
-        "api_key": found.api_key.get_secret_value() or None,
-        "basic_auth": (found.username, found.password.get_secret_value()) if found.username else None,
-        "ca_certs": found.ca_file or None,
-    }
 
 
 @contextmanager

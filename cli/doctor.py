@@ -5,24 +5,21 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import json
-import logging
 import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError, TransportError
 
-from ..schemas.errors import BadConfig, RatemillError, Unavailable
+from ..schemas.errors import AccessDenied, BadConfig, RatemillError, Unavailable
 from ..sinks.bulk import describe
 from ..sinks.elasticsearch import check, connect
 from ..sinks.templates import TEMPLATE_VERSION, Names
 from ..streams.config import Config, load_config
-from .dead_letter_topic import elasticsearch_access
 from .doctor_kafka import kafka_checks
 from .findings import Finding, ok, problem, warning
 
@@ -41,7 +38,6 @@ def command(path: str | None, as_json: bool) -> None:
 
     One line for each check: ok, warning or problem, and what to do. It changes nothing. Exit status 0: no problem, 1: some.
     """
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # what it would print is in the findings
     found: list[Finding] = []
 
     def take(findings: Sequence[Finding]) -> None:
@@ -57,7 +53,7 @@ def command(path: str | None, as_json: bool) -> None:
         mistakes = error.mistakes if isinstance(error, BadConfig) else [str(error)]
         take([problem("configuration", mistake.removeprefix("configuration: "), "see docs/configuration.md") for mistake in mistakes])
     else:
-        take([ok("configuration", f"valid: Kafka at {config.kafka.bootstrap}, Elasticsearch at {shown_url(config.elasticsearch.url)}")])
+        take([ok("configuration", f"valid: Kafka at {config.kafka.bootstrap}, Elasticsearch at {config.elasticsearch.url}")])
         take(folder_checks(config))
         take(asyncio.run(kafka_checks(config)))
         take(asyncio.run(elasticsearch_checks(config)))
@@ -75,12 +71,6 @@ def line(finding: Finding) -> str:
     text = "".join(character if character.isprintable() else "\ufffd" for character in finding.text)
     todo = f" -> {finding.what_to_do}" if finding.what_to_do else ""
     return f"{click.style(f'{finding.status:<8}', fg=_STYLE[finding.status])} {finding.check}: {text}{todo}"
-
-
-def shown_url(url: str) -> str:
-    """An address without what may be a password in it."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
 
 
 def installation_checks() -> list[Finding]:
@@ -128,18 +118,24 @@ def folder_checks(config: Config) -> list[Finding]:
 
 async def elasticsearch_checks(config: Config) -> list[Finding]:
     """Does it answer, is it a version we know, are template and line items there, has everything a price?"""
-    url, names = shown_url(config.elasticsearch.url), Names(config.elasticsearch.index_prefix)
+    url, names = config.elasticsearch.url, Names(config.elasticsearch.index_prefix)
     try:
-        client = connect(config.elasticsearch.url, **elasticsearch_access(config), request_timeout_seconds=10)
+        client = connect(config.elasticsearch.url, **config.elasticsearch.access, request_timeout_seconds=10)
     except (ValueError, OSError) as error:
         return [problem("elasticsearch", f"{url}: {error}", "set elasticsearch.url to scheme, host and port")]
+    except BadConfig as error:
+        return [problem("elasticsearch", str(error), "see docs/configuration.md")]
     try:
         await check(client)
         return [await _version(client, url), await _template(client, names), await _unpriced(client, names)]
     except Unavailable as error:
         return [problem("elasticsearch", f"{url}: {error}", "start it (`ratemill local up`) or set elasticsearch.url; rating goes on without it")]
+    except AccessDenied as error:
+        what, _, todo = str(error).rpartition("; ")
+        return [problem("elasticsearch", f"{url}: {what}", f"{todo}; rating goes on without it")]
     except (ApiError, TransportError, OSError) as error:
-        return [problem("elasticsearch", f"{url} answers, but: {describe(error)[1]}", "see docs/elasticsearch.md on the rights it takes")]
+        what, _, todo = describe(error)[1].rpartition("; ")
+        return [problem("elasticsearch", f"{url} answers, but: {what or todo}", todo if what else "look at its log")]
     finally:
         await client.close()
 

@@ -10,18 +10,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
-from ..schemas.errors import UNREADABLE, BadPriceBook
+from ..schemas.errors import UNREADABLE, BadPriceBook, RatemillError
 from ..streams import topics as streams_topics
 from ..streams.config import Config
-from ..streams.ledger import Unsettled
 from ..streams.prices_topic import PublishedBook, is_draft
 from ..streams.progress import Counters, Progress, decode_progress
+from ..streams.reach import admin_client, client_settings, denied
 from ..streams.restore import read_to_end
-from ..streams.topics import Topics, client_settings
+from ..streams.topics import Topics
 from .dead_letter_topic import scan
 from .findings import Finding, ok, problem, warning
 
@@ -42,24 +41,24 @@ class Seen(NamedTuple):
 
 async def kafka_checks(config: Config) -> list[Finding]:
     """Everything that Kafka can tell. Without Kafka, that."""
-    admin = AIOKafkaAdminClient(**client_settings(config.kafka), request_timeout_ms=10_000)
     findings: list[Finding] = []
     try:
-        await admin.start()
-        brokers = len((await admin.describe_cluster())["brokers"])
-        findings.append(ok("kafka", f"{config.kafka.bootstrap} answers, {brokers} broker{'s' if brokers > 1 else ''}"))
-        partitions, about = await _topics(admin, config)
-        findings += about
-        if partitions:
-            members, group = await _group(admin, config)
-            findings += [group, *await _flow(config, partitions, members)]
-            findings += [*await _prices(config, partitions), await _dead_letters(config, partitions)]
+        async with admin_client(config.kafka) as admin:
+            brokers = len((await admin.describe_cluster())["brokers"])
+            findings.append(ok("kafka", f"{config.kafka.bootstrap} answers, {brokers} broker{'s' if brokers > 1 else ''}"))
+            partitions, about = await _topics(admin, config)
+            findings += about
+            if partitions:
+                members, group = await _group(admin, config)
+                findings += [group, *await _flow(config, partitions, members)]
+                findings += [*await _prices(config, partitions), await _dead_letters(config, partitions)]
         return findings
-    except (KafkaError, Unsettled, OSError) as error:
-        text = f"{config.kafka.bootstrap} does not answer ({type(error.__cause__ or error).__name__})"
-        return [*findings, problem("kafka", text, "start it (`ratemill local up`) or set kafka.bootstrap")]
-    finally:
-        await admin.close()
+    except (KafkaError, OSError) as error:
+        reason: Exception = await denied(config.kafka, error) or error
+    except RatemillError as error:  # its last part is what to do
+        reason = error
+    what, _, todo = str(reason).rpartition("; ")
+    return [*findings, problem("kafka", what or str(reason), todo if what else "start it (`ratemill local up`) or set kafka.bootstrap")]
 
 
 # -- topics ----------------------------------------------------------------------------------------------------------
@@ -68,13 +67,12 @@ async def kafka_checks(config: Config) -> list[Finding]:
 async def _topics(admin: Any, config: Config) -> tuple[dict[str, int], list[Finding]]:
     """Partitions of our topics (none if some are missing), and what is wrong with them."""
     wanted = {topic.name: topic for topic in streams_topics.wanted_topics(config, Topics.of(config.kafka))}
-    existing = set(await admin.list_topics())
-    missing = [name for name in wanted if name not in existing]
+    counts = await streams_topics.look(admin, wanted)
+    missing = [name for name in wanted if name not in counts]
     if len(missing) == len(wanted):
         return {}, [warning("topics", "none is there yet", f"{START_WORKER}: the first one makes them")]
     if missing:
         return {}, [problem("topics", f"not there: {', '.join(missing)}", "restart a worker: it makes them; if one was deleted, its usage is lost")]
-    counts = {str(d["topic"]): len(d["partitions"]) for d in await admin.describe_topics(list(wanted))}
     mistakes = [
         f"{name} has {counts[name]} partitions, the configuration says {topic.num_partitions}"
         for name, topic in wanted.items()

@@ -28,16 +28,11 @@ def source_of(url: str | None, prefix: str | None, config_path: str | None) -> S
     """What the options leave open comes from the configuration; with a url no configuration is needed. Raises BadInput."""
     if url and not config_path:
         return Source(url, prefix or "ratemill", {})
-    config = importlib.import_module("..streams.config", __package__).load_config(config_path)
+    # The address is checked together with the credentials that go there.
+    overrides = {"elasticsearch": {"url": url}} if url else None
+    config = importlib.import_module("..streams.config", __package__).load_config(config_path, overrides=overrides)
     found: Any = config.elasticsearch
-    access: dict[str, Any] = {}
-    if key := found.api_key.get_secret_value():
-        access["api_key"] = key
-    elif found.username:
-        access["basic_auth"] = (found.username, found.password.get_secret_value())
-    if found.ca_file:
-        access["ca_certs"] = found.ca_file
-    return Source(url or found.url, prefix or found.index_prefix, access)
+    return Source(found.url, prefix or found.index_prefix, found.access)
 
 
 @asynccontextmanager
@@ -45,12 +40,12 @@ async def reading(source: Source) -> AsyncIterator[AsyncElasticsearch]:
     """A client, closed at the end. Raises BadInput for a wrong address; Unavailable, also of what is read in it, names the address."""
     try:
         client = connect(source.url, **source.access)
-    except ValueError as error:  # without scheme or port
-        raise BadInput(f"Elasticsearch address {source.url!r}: {error}") from error
+    except ValueError as error:  # not repeated: there may be a password in it
+        raise BadInput(f"Elasticsearch address: {error}") from error
     try:
         yield client
     except Unavailable as error:
-        address = urlsplit(source.url)  # shown without what may be a password in it
+        address = urlsplit(source.url)
         raise Unavailable(f"{error} (at {address.hostname}:{address.port}); is it running? see `ratemill doctor`") from error
     finally:
         await client.close()

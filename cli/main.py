@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 
 import click
@@ -63,6 +64,8 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: turns every expected error into one line and an exit status, never a traceback."""
+    # What it would print by itself is in the error that it raises, or is asked for. Workers set logs up anew.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     try:
         # Out of standalone mode click returns the status of `ctx.exit(n)`; no command of ours returns anything else.
         status = cli.main(standalone_mode=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,10 +14,11 @@ from ..collectors.arrays import split_array
 from ..collectors.files import Piece, read_pieces
 from ..collectors.publishing import Published, account_of, headers_of, publish
 from ..schemas.decoders.registry import FORMATS
-from ..schemas.errors import BadInput, Rejection
+from ..schemas.errors import BadInput, Rejection, Unavailable
 from ..schemas.limits import DEFAULT_LIMITS
 from ..streams.config import Config, load_config
-from ..streams.topics import Topics, client_settings, ensure_topics
+from ..streams.reach import client_settings, not_allowed
+from ..streams.topics import Topics, ensure_topics
 from .offline import decode_piece
 from .rate import byte_progress, printable
 
@@ -57,7 +57,6 @@ def command(file: str, format: str, topic: str | None, backfill: str, key: str, 
     if backfill and (len(backfill) > DEFAULT_LIMITS.max_text_chars or not backfill.isprintable()):
         raise click.UsageError("--backfill: give a short printable name")
     config = load_config(path)
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its warnings say again what the one line of an error says
     if check:
         _refuse_undecodable(file, format)
     sent = asyncio.run(publish_file(config, file, format, topic=topic, backfill=backfill, keyed=key == "account", rate=rate))
@@ -106,13 +105,13 @@ def raw_topic(topics: Topics, format: str, wanted: str | None) -> str:
 async def publish_file(
     config: Config, file: str, format: str, *, topic: str | None = None, backfill: str = "", keyed: bool = True, rate: float = 0
 ) -> Sent:
-    """Publish a file; creates the topics that are missing. Raises BadInput, Unavailable."""
+    """Publish a file; creates its topic if that is missing. Raises BadInput, Unavailable, AccessDenied."""
     topics = Topics.of(config.kafka)
     name = raw_topic(topics, format, topic)
     must_key = name in topics.keyed
     if must_key and not keyed:
         raise BadInput(f"topic {name} is declared keyed by account; leave out --key none")
-    await ensure_topics(config)
+    await ensure_topics(config, {name})
     sent = Sent(name, Published())
     began = time.monotonic()
     oldest = 0 if backfill else time.time_ns() - config.rating.event_age_s * 1_000_000_000
@@ -121,9 +120,12 @@ async def publish_file(
         pieces = read_pieces(file, format, progress)
         if must_key:
             pieces = _one_by_one(pieces)
-        sent.published = await publish(
-            client_settings(config.kafka), name, _watched(pieces, format, oldest, sent), headers_of(format, backfill), key, rate
-        )
+        try:
+            sent.published = await publish(
+                client_settings(config.kafka), name, _watched(pieces, format, oldest, sent), headers_of(format, backfill), key, rate
+            )
+        except Unavailable as error:
+            raise not_allowed(config.kafka, error.__cause__) or error from error
     sent.seconds = time.monotonic() - began
     return sent
 

@@ -22,7 +22,8 @@ from ..sinks.costs import fetch_line_items
 from ..sinks.elasticsearch import connect
 from ..streams.config import Config
 from ..streams.progress import Counters, Progress, decode_progress
-from ..streams.topics import Topics, client_settings, ensure_topics
+from ..streams.reach import client_settings
+from ..streams.topics import Topics, ensure_topics
 from .rows import Source
 
 __all__ = ["Flow", "Views", "differences", "offline_items", "read_flow", "read_views", "statement"]
@@ -134,7 +135,7 @@ async def read_views(config: Config) -> Views:
     views.rated = {item["x_LineItemId"]: statement(item) for item in views.items}
     async for _ in _records(config, topics.dead_letter):
         views.dead_letters += 1
-    client = connect(config.elasticsearch.url)
+    client = connect(config.elasticsearch.url, **config.elasticsearch.access)
     try:
         async for item in fetch_line_items(client, config.elasticsearch.index_prefix):
             views.indexed_revisions[item["x_LineItemId"]] = item["x_Revision"]

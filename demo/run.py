@@ -180,7 +180,7 @@ async def _show_costs(run: _Run, live: Live | None, note: str) -> None:
 
 
 async def _costs(config: Config) -> list[CostRow]:
-    client = connect(config.elasticsearch.url)
+    client = connect(config.elasticsearch.url, **config.elasticsearch.access)
     try:
         return await costs(client, config.elasticsearch.index_prefix, by=("provider", "account", "service"))
     except Unavailable:

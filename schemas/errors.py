@@ -7,7 +7,8 @@
     ├── Rejection                 one event (or record) that goes to the dead letters
     ├── NewerSchema               a record that a newer Ratemill wrote            exit status 2
     ├── Damaged                   state that Ratemill wrote itself, and cannot read back
-    └── Unavailable               Kafka, Elasticsearch or a file is not there (retriable)  exit status 1
+    ├── Unavailable               Kafka, Elasticsearch or a file is not there (retriable)  exit status 1
+    └── AccessDenied              Kafka or Elasticsearch is there and does not let us in   exit status 1
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from typing import ClassVar
 
 import msgspec
 
-__all__ = ["UNREADABLE", "BadConfig", "BadInput", "BadPriceBook", "Damaged", "NewerSchema", "RatemillError", "Reason", "Rejection", "Unavailable"]
+__all__ = [
+    "UNREADABLE", "AccessDenied", "BadConfig", "BadInput", "BadPriceBook", "Damaged", "NewerSchema", "RatemillError", "Reason", "Rejection",
+    "Unavailable",
+]  # fmt: skip
 
 # What msgspec raises for bytes that it cannot read: also where they are no UTF-8, or nested too deep.
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -78,6 +82,10 @@ class Unavailable(RatemillError):
     """A service that is not there now and may be later."""
 
     retriable: ClassVar[bool] = True
+
+
+class AccessDenied(RatemillError):
+    """Kafka or Elasticsearch refuses our password or certificate, or what we want to do, or we its certificate: a person has to mend that."""
 
 
 class Reason(StrEnum):

@@ -6,13 +6,15 @@ the cluster, the index, the credentials or the way there passes (or a person rep
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from elasticsearch import ApiError, TransportError
-from elasticsearch.exceptions import ConnectionTimeout, SerializationError, UnsupportedProductError
+from elasticsearch.exceptions import ConnectionTimeout, SerializationError, SSLError, UnsupportedProductError
 
+from .access import tls_trouble
 from .documents import Entry, Refused
 
 __all__ = ["Outcome", "describe", "error_type", "judge", "splits"]
@@ -104,6 +106,21 @@ def splits(error: Exception) -> bool:
     return error.status_code == 413 or (error.status_code == 400 and error_type(error) not in {"", *_RETRIED_TYPES})
 
 
+_REFUSED = {
+    401: "; check elasticsearch.api_key, or elasticsearch.username and elasticsearch.password",
+    403: "; give the key or the user the privileges that docs/security.md lists",
+}
+
+
+def _tls(error: SSLError) -> str:
+    """What is wrong with a certificate. The client hides the error of its library, which wraps that of Python."""
+    cause: Any = error.__context__ or error
+    cause = getattr(cause, "certificate_error", None) or getattr(cause, "os_error", cause)
+    trouble = tls_trouble(cause, "elasticsearch") if isinstance(cause, ssl.SSLError) else None
+    what, todo = trouble or (f"TLS fails: {' '.join(str(cause).split())[:200]}", "is elasticsearch.url the address of a TLS port?")
+    return f"{what}; {todo}"
+
+
 def describe(error: Exception) -> tuple[str, str]:
     """(kind, detail) of a failed request: a word for a label, and a line for a person."""
     if isinstance(error, UnsupportedProductError):
@@ -111,11 +128,13 @@ def describe(error: Exception) -> tuple[str, str]:
     if isinstance(error, ApiError):
         body = error.body.get("error") if isinstance(error.body, dict) else error.body
         reason = _reason(body) if isinstance(body, dict) else " ".join(str(body or "").split())[:300]
-        return f"http_{error.status_code}", f"HTTP {error.status_code} {reason}".rstrip()
+        return f"http_{error.status_code}", f"HTTP {error.status_code} {reason}".rstrip() + _REFUSED.get(error.status_code, "")
     if isinstance(error, ConnectionTimeout):
         return "timeout", "no answer in time; the outcome is unknown"
     if isinstance(error, SerializationError):
         return "bad_answer", "the answer is not JSON; the outcome is unknown"
+    if isinstance(error, SSLError):
+        return "tls", _tls(error)
     if isinstance(error, TransportError):
         return "connection", " ".join(str(error).split())[:300]
     return "connection", f"{type(error).__name__}: {error}"[:300]

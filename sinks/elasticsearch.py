@@ -17,7 +17,8 @@ from typing import Any
 
 from elasticsearch import ApiError, AsyncElasticsearch, OrjsonSerializer, TransportError
 
-from ..schemas.errors import RatemillError, Unavailable
+from ..schemas.errors import AccessDenied, RatemillError, Unavailable
+from .access import address, tls_context
 from .bulk import Outcome, describe, error_type, judge, splits
 from .documents import Entry, Item, Refused, chunks, encode, read_items
 from .metrics import CountingMetrics, SinkMetrics
@@ -39,13 +40,18 @@ def connect(
     *,
     api_key: str | None = None,
     basic_auth: tuple[str, str] | None = None,
-    ca_certs: str | None = None,
+    ca_file: str = "",
     request_timeout_seconds: float = 30.0,
 ) -> AsyncElasticsearch:
-    """A client as Ratemill uses it: own retries only (the library's resend whole requests), fast JSON, one timeout."""
-    options: dict[str, Any] = {"ca_certs": ca_certs} if ca_certs else {}
+    """A client as Ratemill uses it: own retries only (the library's resend whole requests), fast JSON, one timeout.
+
+    ca_file: certificates to trust (PEM), "" for those of the system. Raises ValueError for a wrong address, BadConfig for a wrong file.
+    """
+    urls = [urls] if isinstance(urls, str) else list(urls)
+    tls = "https" in {address(url).scheme for url in urls}
+    options: dict[str, Any] = {"ssl_context": tls_context("elasticsearch", ca_file=ca_file)} if tls else {}
     return AsyncElasticsearch(
-        [urls] if isinstance(urls, str) else list(urls),
+        urls,
         api_key=api_key,
         basic_auth=basic_auth,
         request_timeout=request_timeout_seconds,
@@ -69,7 +75,7 @@ class ElasticsearchSink:
         *,
         api_key: str | None = None,
         basic_auth: tuple[str, str] | None = None,
-        ca_certs: str | None = None,
+        ca_file: str = "",
         prefix: str = "ratemill",
         refresh_interval: str = "1s",
         auto_expand_replicas: str | None = "0-1",
@@ -84,9 +90,7 @@ class ElasticsearchSink:
     ) -> None:
         self.names = Names(prefix)
         self.metrics = metrics or CountingMetrics()
-        self.client = connect(
-            urls, api_key=api_key, basic_auth=basic_auth, ca_certs=ca_certs, request_timeout_seconds=request_timeout_seconds
-        )
+        self.client = connect(urls, api_key=api_key, basic_auth=basic_auth, ca_file=ca_file, request_timeout_seconds=request_timeout_seconds)
         self._template = template_body(self.names, refresh_interval=refresh_interval, replicas=auto_expand_replicas)
         self._max_bulk_bytes = max_bulk_bytes
         self._max_bulk_items = max_bulk_items
@@ -247,8 +251,11 @@ class ElasticsearchSink:
 
 
 async def check(client: AsyncElasticsearch) -> None:
-    """Raises Unavailable, in one line, unless an Elasticsearch answers. (`GET /` is not used: a minimal server lacks it.)"""
+    """Raises Unavailable, or AccessDenied, in one line unless an Elasticsearch answers. (`GET /` is not used: a minimal server lacks it.)"""
     try:
         await client.cluster.health()
     except (ApiError, TransportError, OSError) as error:
-        raise Unavailable(f"Elasticsearch does not answer: {describe(error)[1]}") from error
+        kind, detail = describe(error)
+        if kind in ("http_401", "http_403", "tls"):
+            raise AccessDenied(f"Elasticsearch does not let us in: {detail}") from error
+        raise Unavailable(f"Elasticsearch does not answer: {detail}") from error

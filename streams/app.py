@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from ..schemas.control import month_text
-from ..schemas.errors import Unavailable
+from ..schemas.errors import AccessDenied, BadConfig, BadInput, Unavailable
 from ..schemas.times import format_time
 from ..sinks.elasticsearch import ElasticsearchSink
 from ..sinks.periods import ClosedPeriods, write_closed
@@ -30,6 +30,7 @@ from .lanes.normalize import NormalizeLane
 from .lanes.rate import RateLane
 from .metrics import Metrics
 from .prices_topic import Books
+from .reach import not_allowed, why_not
 from .sink_metrics import PrometheusSinkMetrics
 from .stopping import COMMITTED_S, LEFT_S, Stop
 from .topics import Topics
@@ -37,6 +38,7 @@ from .topics import Topics
 __all__ = ["RatemillWorker"]
 
 _NS = 1_000_000_000
+ADMISSION_S = 30.0
 ENDS_WITHIN_S = 5.0
 
 
@@ -63,7 +65,10 @@ class RatemillWorker:
 
     def _faust_app(self) -> Any:
         kafka = self.config.kafka
-        (self.folder / "faust").mkdir(parents=True, exist_ok=True)
+        try:
+            (self.folder / "faust").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"data folder {self.folder}: {error.strerror}; set worker.data_dir to a folder of the worker's own") from error
         app: Any = faust.App(
             kafka.group_id,
             broker=f"ratemill://{kafka.bootstrap.split(',')[0]}",
@@ -83,6 +88,8 @@ class RatemillWorker:
             stream_publish_on_commit=False,
             topic_disable_leader=True,
         )
+        # Nothing is sent through Faust: its producer would be one more connection, and one without our log-in.
+        app.boot_strategy.enable_kafka_producer = False
         app.ratemill = self
         self._add_agents(app)
         app.on_partitions_revoked.connect(self._on_revoked)
@@ -156,14 +163,7 @@ class RatemillWorker:
 
     def _new_sink(self) -> ElasticsearchSink:
         es = self.config.elasticsearch
-        return ElasticsearchSink(
-            es.url,
-            api_key=es.api_key.get_secret_value() or None,
-            basic_auth=(es.username, es.password.get_secret_value()) if es.username else None,
-            ca_certs=es.ca_file or None,
-            prefix=es.index_prefix,
-            metrics=PrometheusSinkMetrics(self.metrics),
-        )
+        return ElasticsearchSink(es.url, prefix=es.index_prefix, metrics=PrometheusSinkMetrics(self.metrics), **es.access)
 
     async def run(self, stop: Stop) -> None:
         """Work until the end is asked for, then leave. Raises what made Faust crash."""
@@ -175,21 +175,22 @@ class RatemillWorker:
             self._starting_sink = asyncio.ensure_future(self._sink.start())
         starting = asyncio.ensure_future(self.app.start())
         stopping = asyncio.ensure_future(stop.event.wait())
-        watching = asyncio.ensure_future(self._watch())
+        minding = [asyncio.ensure_future(self._watch()), asyncio.ensure_future(self._stay_admitted())]
         telling = asyncio.ensure_future(self._tell_closed())
         try:
-            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({starting, stopping, *minding}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
             crashed = asyncio.ensure_future(self.app.wait_until_stopped())
-            await asyncio.wait({crashed, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if watching.done():
-                watching.result()
+            await asyncio.wait({crashed, stopping, *minding}, return_when=asyncio.FIRST_COMPLETED)
+            for task in minding:
+                if task.done():
+                    task.result()
             if not stop.asked and self.app.crash_reason is not None:
-                raise self.app.crash_reason
+                raise not_allowed(self.config.kafka, self.app.crash_reason) or self.app.crash_reason
         finally:
-            watching.cancel()
-            telling.cancel()
+            for task in (*minding, telling):
+                task.cancel()
             await self._leave(stop)
 
     async def _leave(self, stop: Stop) -> None:
@@ -230,10 +231,23 @@ class RatemillWorker:
                 told = receipt.closed_through
             await changed.wait()
 
+    async def _stay_admitted(self) -> None:
+        """Raise AccessDenied when Kafka takes our password or certificate no longer: connections that are open would hide it until they break."""
+        while True:
+            await asyncio.sleep(ADMISSION_S)
+            try:
+                reason = await why_not(self.config.kafka)
+            except BadConfig as error:  # certificate and key are being replaced, one after the other
+                self.log.warning("certificate_unusable", detail=str(error))
+                continue
+            if isinstance(reason, AccessDenied):
+                raise reason
+
     async def _watch(self) -> None:
-        """Raise what killed a lane; publish lag and queue lengths every second."""
+        """Raise what killed a lane, ended the reading of prices and requests or keeps us out; publish lag and queue lengths every second."""
         while True:
             await asyncio.sleep(1)
+            self._check_group()
             self.books.check()
             self.controls.check()
             for lane in set(self._lanes.values()):
@@ -249,6 +263,12 @@ class RatemillWorker:
                     self.metrics.lag.labels(tp.topic, tp.partition).set(lag)
             for lane, lag in lags.items():
                 lane.lag = lag
+
+    def _check_group(self) -> None:
+        try:
+            self.app.consumer.check()
+        except KafkaError as error:
+            raise not_allowed(self.config.kafka, error) or error from error
 
     async def _unheard_ends(self) -> dict[TP, int]:
         """Ends of the partitions whose lane is full: nothing is fetched for them, so nothing tells the consumer how they grow."""

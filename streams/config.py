@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from ..schemas.errors import BadConfig, BadInput
 from ..schemas.limits import Limits
+from ..sinks.access import address, is_here, servers
 
 __all__ = ["Config", "ElasticsearchConfig", "KafkaConfig", "RatingConfig", "RawTopic", "WorkerConfig", "load_config"]
 
@@ -39,11 +40,15 @@ def _default_raw() -> tuple[RawTopic, ...]:
     return tuple(RawTopic(name=f"usage.raw.{p}", provider=p) for p in ("aws", "gcp", "azure", "cloudevents"))
 
 
+_CLEAR = "sends everything in the clear to another machine"
+
+
 class KafkaConfig(_Section):
     """How to reach Kafka, and the topics."""
 
     bootstrap: str = Field(default="127.0.0.1:9092", description="host:port, several separated by commas")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(default="PLAINTEXT", description="how to connect")
+    allow_plaintext: bool = Field(default=False, description="without TLS to other machines too: only where nobody else can listen")
     sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(default="", description="needed with SASL_…")
     username: str = Field(default="", description="needed with SASL_…")
     password: SecretStr = Field(default=SecretStr(""), description="needed with SASL_…; better by …_FILE")
@@ -57,6 +62,12 @@ class KafkaConfig(_Section):
     session_timeout_s: float = Field(default=10.0, ge=1, le=300, description="a worker silent for so long loses its partitions")
     raw_topics: tuple[RawTopic, ...] = Field(default_factory=_default_raw, description="what collectors publish to; in the file only, see below")
 
+    @field_validator("bootstrap")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        servers(value)
+        return value
+
     @property
     def group_id(self) -> str:
         """Consumer group of all workers of this Ratemill."""
@@ -64,8 +75,22 @@ class KafkaConfig(_Section):
 
     @model_validator(mode="after")
     def _secure(self) -> KafkaConfig:
-        if self.security_protocol.startswith("SASL") and not (self.sasl_mechanism and self.username and self.password.get_secret_value()):
+        sasl, tls = self.security_protocol.startswith("SASL"), self.security_protocol.endswith("SSL")
+        login = (self.sasl_mechanism, self.username, self.password.get_secret_value())
+        if sasl and not all(login):
             raise ValueError("SASL needs sasl_mechanism, username and password")
+        if not sasl and any(login):
+            raise ValueError(
+                f"security_protocol {self.security_protocol} has no use for sasl_mechanism, username and password; set SASL_SSL, or remove them"
+            )
+        if not tls and (self.ca_file or self.cert_file or self.key_file):
+            raise ValueError(
+                f"security_protocol {self.security_protocol} has no use for ca_file, cert_file and key_file; set SSL or SASL_SSL, or remove them"
+            )
+        if bool(self.cert_file) != bool(self.key_file):
+            raise ValueError("cert_file and key_file go together; set both, or none")
+        if not all(is_here(host) for host, _ in servers(self.bootstrap)) and not (tls or self.allow_plaintext):
+            raise ValueError(f"security_protocol {self.security_protocol} {_CLEAR}; set SASL_SSL or SSL, or allow_plaintext = true if you mean it")
         if len({t.name for t in self.raw_topics}) != len(self.raw_topics):
             raise ValueError("raw_topics: a name is there twice")
         return self
@@ -74,12 +99,41 @@ class KafkaConfig(_Section):
 class ElasticsearchConfig(_Section):
     """How to reach Elasticsearch."""
 
-    url: str = Field(default="http://127.0.0.1:9200", pattern=r"^https?://", description="address, with port")
+    url: str = Field(default="http://127.0.0.1:9200", description="address, with port")
+    allow_plaintext: bool = Field(default=False, description="http to other machines too: only where nobody else can listen")
     api_key: SecretStr = Field(default=SecretStr(""), description="how to log in; better by …_FILE")
     username: str = Field(default="", description="how to log in without an API key")
     password: SecretStr = Field(default=SecretStr(""), description="of username; better by …_FILE")
     ca_file: str = Field(default="", description="certificates to trust (PEM); empty: those of the system")
     index_prefix: str = Field(default="ratemill", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$", description="first part of every index name")
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        address(value)
+        return value
+
+    @property
+    def access(self) -> dict[str, Any]:
+        """How to log in, as `sinks.elasticsearch.connect` and `ElasticsearchSink` take it."""
+        return {
+            "api_key": self.api_key.get_secret_value() or None,
+            "basic_auth": (self.username, self.password.get_secret_value()) if self.username else None,
+            "ca_file": self.ca_file,
+        }
+
+    @model_validator(mode="after")
+    def _secure(self) -> ElasticsearchConfig:
+        parts = address(self.url)
+        if self.api_key.get_secret_value() and (self.username or self.password.get_secret_value()):
+            raise ValueError("api_key and username are two ways to log in; set one of them")
+        if bool(self.username) != bool(self.password.get_secret_value()):
+            raise ValueError("username and password go together; set both, or none")
+        if parts.scheme == "http" and self.ca_file:
+            raise ValueError("an http address has no use for ca_file; make it https, or remove ca_file")
+        if parts.scheme == "http" and not is_here(parts.hostname or "") and not self.allow_plaintext:
+            raise ValueError(f"an http address {_CLEAR}; make it https, or set allow_plaintext = true if you mean it")
+        return self
 
 
 class RatingConfig(_Section):
@@ -182,8 +236,10 @@ def _in_words(error: dict[str, Any]) -> str:
     said = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{where}: there is no such setting; remove it, or see docs/configuration.md for its name"
+    if len(loc) == 1 and loc[0] in Config.model_fields:  # settings of a section that do not go together
+        return f"{where}: {said}; change it in the file or by {ENVIRONMENT}{where.upper()}__…"
     if len(loc) < 2 or loc[1] == "raw_topics" or loc[0] not in Config.model_fields:
-        return f"{where or '(all)'}: {said}; change it in the file"  # a whole section, or what the environment has no name for
+        return f"{where or '(all)'}: {said}; change it in the file"  # what the environment has no name for
     return f"{where}: {said}; set it in the file or by {ENVIRONMENT}{'__'.join(str(part).upper() for part in loc[:2])}"
 
 

@@ -18,21 +18,23 @@ from ..schemas.control import Amend, Close, ControlRecord, Receipt, Request, Rer
 from ..schemas.errors import BadInput, Unavailable
 from .config import Config
 from .following import Follower
+from .reach import client_settings, not_allowed
 from .restore import read_to_end
-from .topics import Topics, client_settings, ensure_topics, existing_topics, partition_of
+from .topics import Topics, ensure_topics, existing_topics, partition_of
 
 __all__ = ["Controls", "load_controls", "partitions_concerned", "publish_control", "wait_for_receipts"]
 
 
 async def publish_control(config: Config, record: Request) -> int:
     """Put a request into the log; returns its offset. Raises Unavailable; then sending the same request again is safe."""
-    await ensure_topics(config)
+    topic = Topics.of(config.kafka).control
+    await ensure_topics(config, {topic})
     producer = AIOKafkaProducer(**client_settings(config.kafka), acks="all", enable_idempotence=True)
     try:
         await producer.start()
-        sent = await producer.send_and_wait(Topics.of(config.kafka).control, encode_control(record), key=record.id.encode(), partition=0)
+        sent = await producer.send_and_wait(topic, encode_control(record), key=record.id.encode(), partition=0)
     except (KafkaError, OSError) as error:
-        raise Unavailable(
+        raise not_allowed(config.kafka, error) or Unavailable(
             f"Kafka at {config.kafka.bootstrap}: {error!r}; perhaps nothing was recorded: look at `ratemill control list` before you repeat it"
         ) from error
     finally:
@@ -118,7 +120,7 @@ async def load_controls(config: Config) -> Controls:
     """All requests and receipts as of now. Raises KafkaError, Unsettled."""
     controls = Controls(config)
     topic = Topics.of(config.kafka).control
-    if topic in await existing_topics(config):
+    if await existing_topics(config, {topic}):
         async for _, records in read_to_end(config.kafka, {TopicPartition(topic, 0): 0}):
             for record in records:
                 controls.take(record.offset, record.value)

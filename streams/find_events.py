@@ -63,7 +63,7 @@ async def events_of(
     dead letters. Raises KafkaError, Unsettled.
     """
     topics, partition = Topics.of(config.kafka), partition_of(account, config.kafka.partitions)
-    there = await existing_topics(config)
+    there = await existing_topics(config, {*topics.rate_sources, topics.dead_letter})
     sources = [TopicPartition(topic, partition) for topic in topics.rate_sources if topic in there]
     letters = [TopicPartition(topics.dead_letter, partition)] if topics.dead_letter in there else []
     span = await spans(config.kafka, dict.fromkeys([*sources, *letters], since_ms))

@@ -8,9 +8,9 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from ..schemas.errors import NewerSchema, Unavailable
+from ..schemas.errors import NewerSchema, RatemillError, Unavailable
 from .config import Config
-from .topics import client_settings
+from .reach import client_settings, denied
 
 __all__ = ["Follower"]
 
@@ -29,7 +29,7 @@ class Follower:
         self._next = 0  # offset
         self._caught_up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._newer: NewerSchema | None = None
+        self._halt: RatemillError | None = None
         self._log = structlog.get_logger(f"ratemill.{name}")
 
     def record(self, record: Any) -> None:
@@ -50,12 +50,12 @@ class Follower:
             await asyncio.wait([self._task], timeout=5)
 
     def check(self) -> None:
-        """Raises NewerSchema when the topic says something that a newer Ratemill must be asked about: what follows it is not known here."""
-        if self._newer is not None:
-            raise self._newer
+        """Raises what ended the following: NewerSchema (what follows in the topic is not known here), or AccessDenied by Kafka."""
+        if self._halt is not None:
+            raise self._halt
 
     async def ready(self) -> None:
-        """Wait until everything written before the start is known. Raises NewerSchema, and Unavailable after a minute."""
+        """Wait until everything written before the start is known. Raises NewerSchema, AccessDenied, and Unavailable after a minute."""
         try:
             await asyncio.wait_for(self._caught_up.wait(), READY_S)
         except TimeoutError as error:
@@ -82,13 +82,17 @@ class Follower:
                             self._next = record.offset + 1
                             self.record(record)
             except NewerSchema as error:
-                self._newer = error
-                self._caught_up.set()
-                self.halted()
-                return
+                return self._end(error)
             except Exception as error:
-                # Whatever it was: a worker cannot do without what the topic says, so this goes on trying for as long as it lives.
+                if reason := await denied(self._config.kafka, error):
+                    return self._end(reason)
+                # Whatever else it was: a worker cannot do without what the topic says, so this goes on trying for as long as it lives.
                 self._log.warning(f"{self._name}_topic_unavailable", detail=repr(error))
                 await asyncio.sleep(RETRY_S)
             finally:
                 await consumer.stop()
+
+    def _end(self, reason: RatemillError) -> None:
+        self._halt = reason
+        self._caught_up.set()
+        self.halted()

@@ -25,12 +25,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber, ProducerFenced
+from aiokafka.errors import IllegalOperation, KafkaError, OutOfOrderSequenceNumber, ProducerFenced
 
 from ..schemas.errors import RatemillError
 from . import failpoints
 from .config import KafkaConfig
-from .topics import client_settings
+from .reach import client_settings, denied, not_allowed
 
 __all__ = ["Fenced", "Ledger", "Out", "Pairs", "Receipt", "Record", "Unsettled"]
 
@@ -78,7 +78,7 @@ class Ledger:
         self._unanswered = False
 
     async def fence(self) -> None:
-        """Step 1. Raises Unsettled when Kafka cannot do it now."""
+        """Step 1. Raises Unsettled when Kafka cannot do it now, AccessDenied when it will not."""
         await self.discard()
         producer = AIOKafkaProducer(
             **client_settings(self._kafka),
@@ -96,7 +96,7 @@ class Ledger:
                 await producer.start()
         except (KafkaError, OSError, TimeoutError) as error:
             await _abandon(producer)
-            raise Unsettled(f"{self._name}: cannot open a transactional producer: {error!r}") from error
+            raise await denied(self._kafka, error) or Unsettled(f"{self._name}: cannot open a transactional producer: {error!r}") from error
         except BaseException:
             await _abandon(producer)
             raise
@@ -119,18 +119,21 @@ class Ledger:
     async def commit(self, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> Receipt:
         """Steps 5 and 6: all records and offsets, or none. Records may be made on the way; topics are written in the order given.
 
-        Raises Fenced or Unsettled; then the transaction must be taken as unknown and the ledger be discarded.
+        Raises Fenced, Unsettled or AccessDenied; then the transaction must be taken as unknown and the ledger be discarded.
         """
         producer = self._producer
         if producer is None:
             raise Unsettled(f"{self._name}: the producer is gone")
         try:
             async with asyncio.timeout(TRANSACTION_TIMEOUT_S):
-                return await self._transaction(producer, outs, offsets)
+                try:
+                    return await self._transaction(producer, outs, offsets)
+                except IllegalOperation as error:
+                    raise _ended_by(producer) or error from error
         except ProducerFenced as error:
             raise Fenced(f"{self._name}: another worker holds this partition now") from error
-        except (KafkaError, OutOfOrderSequenceNumber, OSError, TimeoutError) as error:
-            raise Unsettled(f"{self._name}: outcome of a transaction is unknown: {error!r}") from error
+        except (KafkaError, IllegalOperation, OutOfOrderSequenceNumber, OSError, TimeoutError) as error:
+            raise not_allowed(self._kafka, error) or Unsettled(f"{self._name}: outcome of a transaction is unknown: {error!r}") from error
 
     async def _transaction(self, producer: AIOKafkaProducer, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> Receipt:
         await failpoints.hit("before_begin", self._name)
@@ -220,6 +223,12 @@ async def _send_filled(producer: AIOKafkaProducer, topic: str, partition: int, b
         return []
     batch._relative_offset = count  # what BatchBuilder.append would have counted
     return [(await producer.send_batch(batch, topic, partition=partition), count)]
+
+
+def _ended_by(producer: AIOKafkaProducer) -> BaseException | None:
+    """Why a transaction ended while it was still being written: from then on every call says only that there is none."""
+    end = producer._txn_manager.wait_for_transaction_end()
+    return end.exception() if end.done() else None
 
 
 def _asked(future: asyncio.Future[Any]) -> None:

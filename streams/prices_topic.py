@@ -21,8 +21,9 @@ from ..schemas.errors import UNREADABLE, BadPriceBook, Unavailable
 from ..schemas.versions import refuse_newer
 from .config import Config
 from .following import Follower
+from .reach import client_settings, not_allowed
 from .restore import read_to_end
-from .topics import Topics, client_settings, ensure_topics
+from .topics import Topics, ensure_topics
 
 __all__ = ["Books", "InForce", "Published", "PublishedBook", "end_draft", "in_force", "is_draft", "publish_book", "read_published"]
 
@@ -110,8 +111,8 @@ async def end_draft(config: Config, author: str, reason: str) -> None:
 
 async def read_published(config: Config) -> list[Published]:
     """Everything published so far, drafts too, in the order of the topic. Raises Unavailable, Unsettled, NewerSchema."""
-    await ensure_topics(config)
     topic = Topics.of(config.kafka).prices
+    await ensure_topics(config, {topic})
     found: list[Published] = []
     async for _, records in read_to_end(config.kafka, {TopicPartition(topic, 0): 0}):
         for record in records:
@@ -139,15 +140,18 @@ def _read(value: bytes | None, topic: str, offset: int) -> Published:
 
 
 async def _publish(config: Config, record: PublishedBook, digest: str) -> None:
-    await ensure_topics(config)
+    topic = Topics.of(config.kafka).prices
+    await ensure_topics(config, {topic})
     producer = AIOKafkaProducer(**client_settings(config.kafka), acks="all", enable_idempotence=True, max_request_size=17 << 20)
     try:
         await producer.start()
         # A key of its own for each record: a book that is published again is another entry of the history.
         key = f"{digest}:{record.published_at_ns}".encode()
-        await producer.send_and_wait(Topics.of(config.kafka).prices, _encode(record), key=key, partition=0)
+        await producer.send_and_wait(topic, _encode(record), key=key, partition=0)
     except (KafkaError, OSError) as error:
-        raise Unavailable(f"Kafka at {config.kafka.bootstrap}: {error!r}; the price book was perhaps not published, publish it again") from error
+        raise not_allowed(config.kafka, error) or Unavailable(
+            f"Kafka at {config.kafka.bootstrap}: {error!r}; the price book was perhaps not published, publish it again"
+        ) from error
     finally:
         await producer.stop()
 

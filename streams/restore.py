@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from .config import KafkaConfig
 from .ledger import Unsettled
 from .progress import Progress, decode_progress
-from .topics import client_settings
+from .reach import client_settings, denied
 
 __all__ = ["Span", "bounds", "place", "read_progress", "read_to_end", "spans"]
 
@@ -29,7 +29,7 @@ async def read_to_end(kafka: KafkaConfig, starts: Mapping[TopicPartition, int]) 
     partitions of the progress topic, and an open transaction of another lane (a worker that was stopped in it, or died) hides
     what our own lane committed behind it. So this waits until such a transaction is settled: by its own lane's next fence, or
     by its timeout. Partitions may start behind what retention has kept; reading then begins at what is there. Raises Unsettled
-    when Kafka does not deliver.
+    when Kafka does not deliver, AccessDenied when it will not.
     """
     begins, ends = await bounds(kafka, list(starts))
     begins = {tp: max(start, begins[tp]) for tp, start in starts.items()}
@@ -62,7 +62,7 @@ async def read_to_end(kafka: KafkaConfig, starts: Mapping[TopicPartition, int]) 
                 raise Unsettled(f"restoring stalled: {sorted(str(tp) for tp in open_)} do not reach their ends")
             open_ = still_open
     except (KafkaError, OSError) as error:
-        raise Unsettled(f"restoring failed: {error!r}") from error
+        raise await denied(kafka, error) or Unsettled(f"restoring failed: {error!r}") from error
     finally:
         await consumer.stop()
 
@@ -73,7 +73,7 @@ async def bounds(kafka: KafkaConfig, tps: list[TopicPartition]) -> tuple[dict[To
         async with _asking(kafka, tps) as consumer:
             return await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
     except (KafkaError, OSError) as error:
-        raise Unsettled(f"restoring failed: {error!r}") from error
+        raise await denied(kafka, error) or Unsettled(f"restoring failed: {error!r}") from error
 
 
 class Span(NamedTuple):

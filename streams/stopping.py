@@ -6,7 +6,7 @@
     END_S         the process ends as it is, with status 0 as ever
     SHUTDOWN_S    what is promised; the rest is slack for a machine under load
 
-A second signal ends the process at once.
+A second signal ends the process at once; within AGAIN_S it is the same one (`timeout` and shells tell the process and its group).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ COMMITTED_S = 6.0
 LEFT_S = 8.0
 END_S = 9.0
 GIVE_UP_S = 0.5
+AGAIN_S = 0.5
 T = TypeVar("T")
 
 
@@ -49,6 +50,8 @@ class Stop:
 
     def _signalled(self, number: int, _frame: FrameType | None) -> None:
         if self.asked:
+            if self.seconds() < AGAIN_S:
+                return
             os._exit(128 + number)
         self.begin()
         threading.Thread(target=self._guard, name="shutdown", daemon=True).start()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError
+from aiokafka.admin import NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
+from aiokafka.protocol.metadata import MetadataRequest
 
-from ..schemas.errors import BadInput, Unavailable
+from ..schemas.errors import AccessDenied, BadInput, RatemillError, Unavailable
 from .config import Config, KafkaConfig
+from .reach import admin_client, denied
 
-__all__ = ["RECORD_LIMIT", "Topics", "client_settings", "ensure_topics", "existing_topics", "partition_of", "wanted_topics"]
+__all__ = ["RECORD_LIMIT", "Topics", "ensure_topics", "existing_topics", "look", "partition_of", "wanted_topics"]
 
 RECORD_LIMIT = 17 << 20  # bytes; above the largest raw record that any configuration accepts
 _LETTER_LIMIT = RECORD_LIMIT + (1 << 20)  # room for what a dead letter says of a record beside it
@@ -70,22 +73,6 @@ def partition_of(account: str, partitions: int) -> int:
     return (int(murmur2(account.encode())) & 0x7FFFFFFF) % partitions
 
 
-def client_settings(kafka: KafkaConfig) -> dict[str, object]:
-    """Connection settings for any aiokafka client."""
-    settings: dict[str, object] = {"bootstrap_servers": kafka.bootstrap, "security_protocol": kafka.security_protocol}
-    if kafka.security_protocol.endswith("SSL"):
-        from aiokafka.helpers import create_ssl_context
-
-        settings["ssl_context"] = create_ssl_context(cafile=kafka.ca_file or None, certfile=kafka.cert_file or None, keyfile=kafka.key_file or None)
-    if kafka.security_protocol.startswith("SASL"):
-        settings |= {
-            "sasl_mechanism": kafka.sasl_mechanism,
-            "sasl_plain_username": kafka.username,
-            "sasl_plain_password": kafka.password.get_secret_value(),
-        }
-    return settings
-
-
 def wanted_topics(config: Config, topics: Topics) -> list[NewTopic]:
     """Every topic with the settings that Ratemill makes it with."""
     kafka = config.kafka
@@ -113,61 +100,72 @@ def wanted_topics(config: Config, topics: Topics) -> list[NewTopic]:
     return wanted
 
 
-async def existing_topics(config: Config) -> set[str]:
-    """Names of all topics. (Asking for the metadata of one could create it.) Raises KafkaError when Kafka does not answer."""
-    admin = AIOKafkaAdminClient(**client_settings(config.kafka), request_timeout_ms=20_000)
-    try:
-        await admin.start()
-        return set(await admin.list_topics())
-    finally:
-        await admin.close()
+async def existing_topics(config: Config, names: Collection[str]) -> dict[str, int]:
+    """Those of these topics that exist: {topic: partitions}. Raises AccessDenied also for one that is hidden from us, Unavailable, KafkaError."""
+    async with admin_client(config.kafka) as admin:
+        return await look(admin, names)
 
 
-async def ensure_topics(config: Config) -> dict[str, int]:
-    """Create the topics that are missing and check the partition counts of those that exist: {topic: partitions}.
+async def look(admin: Any, names: Collection[str]) -> dict[str, int]:
+    """The same, by a connected client. (Its own `describe_topics` could create them, and its `list_topics` leaves hidden ones out.)"""
+    answer = await admin._send_request(MetadataRequest(sorted(names), allow_auto_topic_creation=False))
+    found: dict[str, int] = {}
+    for topic in answer.to_object()["topics"]:
+        if topic["error_code"] == TopicAuthorizationFailedError.errno:
+            name = topic["topic"]
+            raise AccessDenied(f"Kafka does not show us topic {name} (TopicAuthorizationFailed); give us the rights that docs/security.md lists")
+        if topic["error_code"] != UnknownTopicOrPartitionError.errno:
+            found[topic["topic"]] = len(topic["partitions"])
+    return found
 
-    Raises Unavailable when Kafka does not answer, BadInput when counts disagree (they are frozen: state depends on them).
+
+async def ensure_topics(config: Config, names: Collection[str] = ()) -> dict[str, int]:
+    """Create the topics that are missing, of these or of all, and check the partition counts of those that exist: {topic: partitions}.
+
+    Raises Unavailable when Kafka does not answer, AccessDenied when it refuses us, BadInput when counts disagree (they are frozen: state
+    depends on them).
     """
-    topics = Topics.of(config.kafka)
-    admin = AIOKafkaAdminClient(**client_settings(config.kafka), request_timeout_ms=20_000)
+    topics, kafka = Topics.of(config.kafka), config.kafka
+    wanted = [topic for topic in wanted_topics(config, topics) if not names or topic.name in names]
     try:
-        await admin.start()
-    except (KafkaConnectionError, OSError) as error:
-        await admin.close()
-        raise Unavailable(f"Kafka at {config.kafka.bootstrap} does not answer; start it (`ratemill local up`) or set kafka.bootstrap") from error
-    try:
-        wanted = wanted_topics(config, topics)
-        existing = set(await admin.list_topics())
-        missing = [t for t in wanted if t.name not in existing]
-        if missing:
-            try:
-                response = await admin.create_topics(missing)
-                failed = [e for e in response.topic_errors if e[1] not in (0, TopicAlreadyExistsError.errno)]
-                if failed:
-                    name, code, text = failed[0][:3]
-                    raise Unavailable(f"Kafka refused to create topic {name}: {text or code}; check rights and replication factor")
-            except TopicAlreadyExistsError:
-                pass
-        return _checked(await _counts(admin, [t.name for t in wanted]), topics, config)
+        async with admin_client(kafka) as admin:
+            existing = await look(admin, [t.name for t in wanted])
+            missing = [t for t in wanted if t.name not in existing]
+            if missing:
+                try:
+                    response = await admin.create_topics(missing)
+                    failed = [e for e in response.topic_errors if e[1] not in (0, TopicAlreadyExistsError.errno)]
+                    if failed:
+                        raise _not_created(*failed[0][:3])
+                except TopicAlreadyExistsError:
+                    pass
+            counts = await _counts(admin, [t.name for t in wanted])
     except KafkaError as error:
-        raise Unavailable(f"Kafka at {config.kafka.bootstrap}: {error!r}; try again, or see `ratemill doctor`") from error
-    finally:
-        await admin.close()
+        raise await denied(kafka, error) or Unavailable(f"Kafka at {kafka.bootstrap}: {error!r}; try again, or see `ratemill doctor`") from error
+    return _checked(counts, topics, config)
 
 
-async def _counts(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+async def _counts(admin: Any, names: list[str]) -> dict[str, int]:
     """Partitions of topics that exist. A busy broker tells of a topic that was made just now a little later, and until then of none."""
     deadline = time.monotonic() + _TOLD_WITHIN_S
     while True:
-        counts = {str(d["topic"]): len(d["partitions"]) for d in await admin.describe_topics(names)}
-        if all(counts.get(name) for name in names) or time.monotonic() > deadline:
+        counts = dict.fromkeys(names, 0) | await look(admin, names)
+        if all(counts.values()) or time.monotonic() > deadline:
             return counts
         await asyncio.sleep(0.2)
 
 
+def _not_created(name: str, code: int, text: str | None) -> RatemillError:
+    if code == TopicAuthorizationFailedError.errno:
+        return AccessDenied(
+            f"there is no topic {name}, and Kafka does not allow us to create it; let somebody create it who may (docs/security.md)"
+        )
+    return Unavailable(f"Kafka refused to create topic {name}: {text or code}; check the replication factor")
+
+
 def _checked(counts: dict[str, int], topics: Topics, config: Config) -> dict[str, int]:
     for name in [*topics.rate_sources, topics.rated, topics.windows, topics.dedupe, topics.shadow]:
-        if counts.get(name, 0) != counts.get(topics.events, 0) or (counts.get(name) and counts[name] != config.kafka.partitions):
+        if counts.get(name, config.kafka.partitions) not in (0, config.kafka.partitions):
             raise BadInput(
                 f"topic {name} has {counts.get(name)} partitions, kafka.partitions says {config.kafka.partitions}: "
                 "the count is frozen once usage was rated; set kafka.partitions to what the topics have"

@@ -24,7 +24,7 @@ from faust.types.tuples import ConsumerMessage
 
 from .assignor import assignor_for
 from .lanes.base import Batch, Lane
-from .topics import client_settings
+from .reach import client_settings
 
 __all__ = ["Consumer", "Transport"]
 
@@ -66,12 +66,23 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             metadata_max_age_ms=60_000,
         )
 
+    def refusal(self) -> BaseException | None:
+        """What keeps this consumer out of its group; the library raises it from the next fetch, and without partitions there is none."""
+        return None if self._consumer is None else self._consumer._coordinator._pending_exception
+
 
 class Consumer(driver.Consumer):
     """Hands out batches for lanes."""
 
+    _thread: ConsumerThread
+
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def check(self) -> None:
+        """Raise what keeps the worker out of its group: Faust would hear of it from a fetch, and without partitions there is none."""
+        if (refusal := self._thread.refusal()) is not None:
+            raise refusal
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Any]]:
         host = _host(self.app)
@@ -136,4 +147,3 @@ class Transport(driver.Transport):
 
     Consumer = Consumer
     Conductor = Conductor
-    Producer = driver.Producer

@@ -24,7 +24,7 @@ __all__ = ["run_worker"]
 
 def run_worker(config: Config) -> int:
     """Run until SIGTERM or SIGINT, and end within stopping.SHUTDOWN_S; returns the exit status. Raises RatemillError for what a person must mend."""
-    set_up_logs(config.worker)
+    set_up_logs(config)
     setcontext(EXACT.copy())
     try:
         return asyncio.run(_main(config))

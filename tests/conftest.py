@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from decimal import DefaultContext, localcontext
 
 import pytest
@@ -15,6 +15,25 @@ settings.load_profile("ratemill")
 
 # Whatever happens to pytest, no server outlives this.
 MAX_LIFETIME = 5_000.0
+
+
+# Secrets of all tests have this in them, and no test may print one.
+CANARY = "canary"
+
+
+def canaries(sections: Iterable[tuple[str, str]]) -> list[str]:
+    """Lines of a test's captured output and logs that hold a secret."""
+    return [f"{name}: {line}" for name, text in sections for line in text.splitlines() if CANARY in line]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that passes but printed a secret fails."""
+    report = yield
+    if report.when == "call" and report.passed and (found := canaries(report.sections)):
+        report.outcome = "failed"
+        report.longrepr = "a secret was printed:\n" + "\n".join(found)
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from ...sinks.templates import Names
 from ...streams.config import Config
 from ...streams.restore import read_to_end, spans
 from ...streams.topics import Topics, existing_topics
-from ..dead_letter_topic import elasticsearch_access, partitions_of
+from ..dead_letter_topic import partitions_of
 
 __all__ = ["Advance", "fetch_document", "find_on_kafka", "log_begins", "pass_over", "progress_bar"]
 
@@ -34,7 +34,7 @@ async def fetch_document(config: Config, line_item_id: str) -> RatedLineItem | N
     found = config.elasticsearch
     client: AsyncElasticsearch | None = None
     try:
-        client = connect(found.url, request_timeout_seconds=ELASTICSEARCH_TIMEOUT_S, **elasticsearch_access(config))
+        client = connect(found.url, request_timeout_seconds=ELASTICSEARCH_TIMEOUT_S, **found.access)
         answer = await client.search(
             index=Names(found.index_prefix).alias, query={"ids": {"values": [line_item_id]}}, source_excludes=["x_Limbs"], size=2,
             ignore_unavailable=True, allow_partial_search_results=False,
@@ -91,7 +91,7 @@ async def pass_over(
 async def log_begins(config: Config, partition: int, since_ms: int) -> str:
     """Where the log of a partition's events begins too late to hold all that came since a time; "" where it holds all."""
     topics = Topics.of(config.kafka)
-    there = set(await existing_topics(config))
+    there = await existing_topics(config, topics.rate_sources)
     found = await spans(config.kafka, {TopicPartition(topic, partition): since_ms for topic in topics.rate_sources if topic in there})
     cut = [f"{tp.topic}-{tp.partition} begins at offset {its.start:,}" for tp, its in found.items() if its.cut]
     return f"{', '.join(cut)}: retention may have taken earlier events" if cut else ""

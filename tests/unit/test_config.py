@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -22,7 +23,15 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "configuration.md"
 EXAMPLE = ROOT / "ratemill.example.toml"
 BEGIN, END = "<!-- settings: begin -->\n", "<!-- settings: end -->\n"
-CANARY = "canary-7f3a9"
+CANARY = 'canary "7f3a9" \u00fc'  # what JSON and the repr of bytes write otherwise
+ENCODED = base64.b64encode(f"me:{CANARY}".encode()).decode()
+
+SASL = {
+    "RATEMILL_KAFKA__SECURITY_PROTOCOL": "SASL_SSL", "RATEMILL_KAFKA__SASL_MECHANISM": "SCRAM-SHA-512", "RATEMILL_KAFKA__USERNAME": "me",
+    "RATEMILL_KAFKA__PASSWORD": CANARY,
+}  # fmt: skip
+API_KEY = {"RATEMILL_ELASTICSEARCH__API_KEY": CANARY}
+BASIC = {"RATEMILL_ELASTICSEARCH__USERNAME": "me", "RATEMILL_ELASTICSEARCH__PASSWORD": CANARY}
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +58,10 @@ def test_without_anything_the_defaults_hold() -> None:
 
 
 def test_the_environment_beats_the_file_and_the_command_line_beats_both(tmp_path: Path) -> None:
-    path = written(tmp_path, '[kafka]\nbootstrap = "file:1"\ngroup = "file"\npartitions = 7\n[worker]\nname = "file"\n')
-    environment = {"RATEMILL_KAFKA__BOOTSTRAP": "env:1", "RATEMILL_WORKER__NAME": "env"}
+    path = written(tmp_path, '[kafka]\nbootstrap = "127.0.0.1:1"\ngroup = "file"\npartitions = 7\n[worker]\nname = "file"\n')
+    environment = {"RATEMILL_KAFKA__BOOTSTRAP": "127.0.0.1:2", "RATEMILL_WORKER__NAME": "env"}
     config = load_config(str(path), environment=environment, overrides={"worker": {"name": "option"}})
-    assert (config.kafka.bootstrap, config.kafka.group, config.kafka.partitions, config.worker.name) == ("env:1", "file", 7, "option")
+    assert (config.kafka.bootstrap, config.kafka.group, config.kafka.partitions, config.worker.name) == ("127.0.0.1:2", "file", 7, "option")
 
 
 def test_the_file_here_is_found_and_the_named_one_beats_it(tmp_path: Path) -> None:
@@ -65,13 +74,14 @@ def test_the_file_here_is_found_and_the_named_one_beats_it(tmp_path: Path) -> No
 def test_a_secret_can_stand_in_a_file_which_beats_the_plain_variable(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text(f"{CANARY}\n", encoding="utf-8")
-    config = load_config(environment={"RATEMILL_KAFKA__PASSWORD_FILE": str(secret), "RATEMILL_KAFKA__PASSWORD": "other"})
+    config = load_config(environment={**SASL, "RATEMILL_KAFKA__PASSWORD_FILE": str(secret), "RATEMILL_KAFKA__PASSWORD": "other"})
     assert config.kafka.password.get_secret_value() == CANARY
 
 
 def test_names_that_end_in_file_by_themselves_are_settings() -> None:
     names = ("KAFKA__CA_FILE", "KAFKA__CERT_FILE", "KAFKA__KEY_FILE", "ELASTICSEARCH__CA_FILE")
-    config = load_config(environment={f"RATEMILL_{name}": f"/{name}" for name in names})
+    tls = {"RATEMILL_KAFKA__SECURITY_PROTOCOL": "SSL", "RATEMILL_ELASTICSEARCH__URL": "https://127.0.0.1:9200"}
+    config = load_config(environment={**tls, **{f"RATEMILL_{name}": f"/{name}" for name in names}})
     assert (config.kafka.ca_file, config.kafka.cert_file, config.kafka.key_file, config.elasticsearch.ca_file) == tuple(f"/{name}" for name in names)
 
 
@@ -114,6 +124,69 @@ def test_settings_that_do_not_go_together(environment: dict[str, str], text: str
     assert text in mistakes(**environment)[0]
 
 
+# -- never silently in the clear -------------------------------------------------------------------------------------
+
+OTHER = "kafka.example:9092"
+CLEAR = "sends everything in the clear to another machine"
+USELESS = "has no use for"
+
+
+def secure(**settings: str) -> dict[str, str]:
+    return {f"RATEMILL_{name}": value for name, value in settings.items()}
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (secure(KAFKA__BOOTSTRAP=OTHER), CLEAR),
+        (secure(KAFKA__BOOTSTRAP=f"127.0.0.1:9092,{OTHER}"), CLEAR),
+        (secure(KAFKA__BOOTSTRAP="0.0.0.0:9092"), CLEAR),
+        (secure(KAFKA__BOOTSTRAP="127.0.0.1.example:9092"), CLEAR),
+        ({**SASL, **secure(KAFKA__BOOTSTRAP=OTHER, KAFKA__SECURITY_PROTOCOL="SASL_PLAINTEXT")}, CLEAR),
+        (secure(ELASTICSEARCH__URL="http://es.example:9200"), CLEAR),
+        ({**API_KEY, **secure(ELASTICSEARCH__URL="http://es.example:9200")}, CLEAR),
+        ({**SASL, **secure(KAFKA__SECURITY_PROTOCOL="PLAINTEXT")}, USELESS),
+        ({**SASL, **secure(KAFKA__SECURITY_PROTOCOL="SSL")}, USELESS),
+        (secure(KAFKA__USERNAME="me"), USELESS),
+        (secure(KAFKA__SASL_MECHANISM="PLAIN"), USELESS),
+        (secure(KAFKA__PASSWORD=CANARY), USELESS),
+        (secure(KAFKA__CA_FILE="/ca"), USELESS),
+        (secure(KAFKA__CERT_FILE="/cert", KAFKA__KEY_FILE="/key"), USELESS),
+        ({**SASL, **secure(KAFKA__SECURITY_PROTOCOL="SASL_PLAINTEXT", KAFKA__CA_FILE="/ca")}, USELESS),
+        (secure(ELASTICSEARCH__CA_FILE="/ca"), USELESS),
+        (secure(KAFKA__SECURITY_PROTOCOL="SSL", KAFKA__CERT_FILE="/cert"), "cert_file and key_file go together"),
+        (secure(KAFKA__SECURITY_PROTOCOL="SSL", KAFKA__KEY_FILE="/key"), "cert_file and key_file go together"),
+        ({**API_KEY, **BASIC}, "two ways to log in"),
+        (secure(ELASTICSEARCH__USERNAME="me"), "username and password go together"),
+        (secure(ELASTICSEARCH__PASSWORD=CANARY), "username and password go together"),
+        (secure(ELASTICSEARCH__URL=f"https://me:{CANARY}@es.example:9200"), "must not hold a user name or password"),
+        (secure(KAFKA__BOOTSTRAP=f"me:{CANARY}@{OTHER}"), "it must be host:port"),
+        (secure(KAFKA__BOOTSTRAP="kafka.example"), "it must be host:port"),
+    ],
+)
+def test_what_would_go_in_the_clear_or_be_ignored_is_refused(settings: dict[str, str], text: str) -> None:
+    found = mistakes(**settings)
+    assert len(found) == 1
+    assert text in found[0]
+    assert "7f3a9" not in found[0]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        secure(KAFKA__BOOTSTRAP="localhost:9092,127.8.8.8:1,[::1]:2", ELASTICSEARCH__URL="http://[::1]:9200"),
+        secure(KAFKA__BOOTSTRAP=OTHER, KAFKA__ALLOW_PLAINTEXT="true"),
+        secure(KAFKA__BOOTSTRAP=OTHER, KAFKA__SECURITY_PROTOCOL="SSL", KAFKA__CERT_FILE="/cert", KAFKA__KEY_FILE="/key"),
+        {**SASL, **secure(KAFKA__BOOTSTRAP=OTHER, KAFKA__CA_FILE="/ca")},
+        {**SASL, **secure(KAFKA__BOOTSTRAP=OTHER, KAFKA__SECURITY_PROTOCOL="SASL_PLAINTEXT", KAFKA__ALLOW_PLAINTEXT="true")},
+        {**BASIC, **secure(ELASTICSEARCH__URL="http://es.example:9200", ELASTICSEARCH__ALLOW_PLAINTEXT="true")},
+        {**API_KEY, **secure(ELASTICSEARCH__URL="https://es.example:9200", ELASTICSEARCH__CA_FILE="/ca")},
+    ],
+)
+def test_what_is_meant_is_accepted(settings: dict[str, str]) -> None:
+    load_config(environment=settings)
+
+
 @pytest.mark.parametrize("text", ["[kafka", "kafka = \xff"])
 def test_a_file_that_is_no_toml(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.toml"
@@ -127,13 +200,12 @@ def test_a_file_that_is_not_there() -> None:
         load_config("nowhere.toml", environment={})
 
 
-SECRETS = ("RATEMILL_KAFKA__PASSWORD", "RATEMILL_ELASTICSEARCH__API_KEY", "RATEMILL_ELASTICSEARCH__PASSWORD")
-
-
-def test_secrets_are_in_no_text_of_the_configuration() -> None:
-    config = load_config(environment=dict.fromkeys(SECRETS, CANARY))
-    assert CANARY not in repr(config) + str(config) + config.model_dump_json() + repr(config.model_dump())
-    assert config.kafka.password.get_secret_value() == config.elasticsearch.api_key.get_secret_value() == CANARY
+@pytest.mark.parametrize("login", [API_KEY, BASIC])
+def test_secrets_are_in_no_text_of_the_configuration(login: dict[str, str]) -> None:
+    config = load_config(environment={**SASL, **login})
+    assert "7f3a9" not in repr(config) + str(config) + config.model_dump_json() + repr(config.model_dump())
+    assert config.kafka.password.get_secret_value() == CANARY
+    assert "7f3a9" in repr(config.elasticsearch.access)  # what is handed to the client
 
 
 def test_every_setting_that_sounds_secret_is_one() -> None:
@@ -144,31 +216,40 @@ def test_every_setting_that_sounds_secret_is_one() -> None:
 
 def test_secrets_are_in_no_mistake(tmp_path: Path) -> None:
     lines = ["[kafka]", 'password = ["?"]', 'security_protocol = "?"', "[elasticsearch]", 'api_keys = "?"', 'url = "?"', "api_key = 7"]
-    path = written(tmp_path, "\n".join(lines).replace("?", CANARY))
-    assert CANARY not in "\n".join(mistakes(path, RATEMILL_KAFKA__PARTITIONS=CANARY))
+    path = written(tmp_path, "\n".join(lines).replace("?", "canary-7f3a9"))
+    assert "7f3a9" not in "\n".join(mistakes(path, RATEMILL_KAFKA__PARTITIONS=CANARY))
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
 def test_secrets_do_not_reach_the_logs(log_format: str) -> None:
     script = f"""
 import logging, structlog
-from ratemill.streams.config import WorkerConfig, load_config
+from ratemill.streams.config import load_config
 from ratemill.streams.logs import set_up_logs
-set_up_logs(WorkerConfig(log_format={log_format!r}))
-config = load_config(environment={{"RATEMILL_KAFKA__PASSWORD": "{CANARY}"}})
+config = load_config(environment={{**{SASL!r}, **{BASIC!r}, "RATEMILL_WORKER__LOG_FORMAT": {log_format!r}}})
+set_up_logs(config)
 log = structlog.get_logger("ratemill.test")
-log.info("starts", config=config, kafka=config.kafka, password="{CANARY}", api_key="{CANARY}", sasl_plain_password="{CANARY}")
-log.info("header", Authorization="{CANARY}")
-log.warning("refused", url="https://me:{CANARY}@host:9200/x")
+canary = {CANARY!r}
+log.info("starts", config=config, kafka=config.kafka, password=canary, api_key=canary, sasl_plain_password=canary)
+log.info("header", Authorization=canary)
+log.warning("refused", url="https://me:other-7f3a9@host:9200/x")
 logging.getLogger("other.library").warning("config is %r", config)
+logging.getLogger("aiokafka").error("SaslAuthenticateRequest(sasl_auth_bytes=%r)", b"\\0me\\0" + canary.encode())
+logging.getLogger("http").error("Authorization: Basic %s", "{ENCODED}")
+try:
+    raise ValueError("cannot use " + canary)
+except ValueError:
+    log.critical("crashed", exc_info=True)
 log.info("seen", marker="visible")
 """
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert "visible" in said.stderr  # else nothing at all was logged
     assert "host:9200" in said.stderr
-    assert CANARY not in said.stderr + said.stdout
+    assert "7f3a9" not in said.stderr + said.stdout
+    assert ENCODED not in said.stderr
     if log_format == "json":
-        assert [json.loads(line)["level"] for line in said.stderr.splitlines()] == ["info", "info", "warning", "warning", "info"]
+        levels = ["info", "info", "warning", "warning", "error", "error", "critical", "info"]
+        assert [json.loads(line)["level"] for line in said.stderr.splitlines()] == levels
 
 
 # -- docs/configuration.md -------------------------------------------------------------------------------------------
@@ -185,6 +266,8 @@ def kind(field: Any) -> str:
         return ", ".join(f"`{value}`" if value else "empty" for value in get_args(field.annotation))
     if field.annotation is SecretStr:
         return "secret text"
+    if field.annotation is bool:
+        return "`true`, `false`"
     words = {int: "whole number", float: "number", str: "text"}.get(field.annotation, "list")
     signs = {Ge: "≥ {ge:,}", Gt: "> {gt:,}", Le: "≤ {le:,}"}
     bounds = [signs[type(b)].format(**{k: getattr(b, k) for k in ("ge", "gt", "le") if hasattr(b, k)}) for b in field.metadata if type(b) in signs]
@@ -196,6 +279,8 @@ def default_of(field: Any) -> str:
         return ""
     if field.default is PydanticUndefined:
         return "the four topics below"
+    if field.annotation is bool:
+        return f"`{str(field.default).lower()}`"
     return f"`{','.join(field.default) if isinstance(field.default, tuple) else field.default}`"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ratemill.schemas.errors import BadInput
-from ratemill.streams import topics
+from ratemill.streams import reach, topics
 from ratemill.streams.config import load_config
 
 
@@ -24,25 +24,25 @@ class _SlowBroker:
 
     async def close(self) -> None: ...
 
-    async def list_topics(self) -> list[str]:
-        return []
-
     async def create_topics(self, wanted: list[Any]) -> Any:
         return SimpleNamespace(topic_errors=[(t.name, 0, None) for t in wanted])
 
-    async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
+    async def _send_request(self, request: Any) -> Any:
+        """Metadata: of nothing at first, of topics without a leader for a while, then of all of them."""
         self.asked += 1
-        shown = range(self.partitions) if self.asked > self.silent else ()
-        return [{"topic": name, "partitions": list(shown)} for name in names]
+        code = 3 if self.asked == 1 else 5 if self.asked <= 1 + self.silent else 0
+        shown = list(range(0 if code else self.partitions))
+        found = [{"topic": name, "error_code": code, "partitions": shown} for name in request._topics]
+        return SimpleNamespace(to_object=lambda: {"topics": found})
 
 
 def test_a_topic_made_just_now_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topics, "AIOKafkaAdminClient", type("Slow", (_SlowBroker,), {"silent": 2}))
+    monkeypatch.setattr(reach, "AIOKafkaAdminClient", type("Slow", (_SlowBroker,), {"silent": 2}))
     counts = asyncio.run(topics.ensure_topics(load_config(environment={})))
     assert set(counts.values()) == {4}
 
 
 def test_another_count_is_still_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topics, "AIOKafkaAdminClient", type("Other", (_SlowBroker,), {"partitions": 3}))
+    monkeypatch.setattr(reach, "AIOKafkaAdminClient", type("Other", (_SlowBroker,), {"partitions": 3}))
     with pytest.raises(BadInput, match=r"has 3 partitions, kafka\.partitions says 4"):
         asyncio.run(topics.ensure_topics(load_config(environment={})))

@@ -1,0 +1,81 @@
+"""The container files: an unprivileged user, nothing to gain, nothing to write to but the data folder, nothing open to other machines."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ratemill.streams.config import load_config
+
+DOCKER = Path(__file__).parents[2] / "docker"
+DOCKERFILE = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))
+DATA = "/var/lib/ratemill"
+
+
+def mistakes(dockerfile: str, compose: dict[str, Any]) -> list[str]:
+    """What is not as docs/security.md says."""
+    final = dockerfile[dockerfile.rindex("\nFROM ") :]
+    users = re.findall(r"^USER (\S+)", final, re.MULTILINE)
+    found = [] if users and re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", users[-1]) else [f"the image runs as {users}, not as a numbered user above 999"]
+    if f"VOLUME {DATA}" not in final or f"WORKER__DATA_DIR={DATA}/" not in final:
+        found.append(f"the data folder is not in the volume {DATA}")
+    if re.search(r"^(ENV|ARG) .*(PASSWORD|API_KEY|SECRET|TOKEN)", dockerfile, re.MULTILINE):
+        found.append("a secret would stay in the image")
+    worker = compose["services"]["worker"]
+    wanted = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"], "tmpfs": ["/tmp"], "volumes": [f"worker:{DATA}"]}
+    found += [f"worker: {name} is {worker.get(name)}" for name, value in wanted.items() if worker.get(name) != value]
+    found += [f"worker: {name} undoes that" for name in ("privileged", "cap_add", "user", "devices", "pid", "network_mode") if name in worker]
+    for name, service in compose["services"].items():
+        found += [f"{name}: port {port} is open to other machines" for port in service.get("ports", []) if not str(port).startswith("127.0.0.1:")]
+    return found
+
+
+def test_the_container_is_locked_down() -> None:
+    assert mistakes(DOCKERFILE, COMPOSE) == []
+
+
+def change(service: str, name: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def apply(compose: dict[str, Any]) -> None:
+        compose["services"][service][name] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    "apply",
+    [
+        change("worker", "read_only", False), change("worker", "cap_drop", []), change("worker", "security_opt", []),
+        change("worker", "privileged", True), change("worker", "user", "0"), change("worker", "volumes", [f"worker:{DATA}", "/:/host"]),
+        change("kafka", "ports", ["9092:9092"]), change("worker", "ports", ["0.0.0.0:9464:9464"]),
+    ],
+)  # fmt: skip
+def test_an_open_door_in_the_services_is_found(apply: Callable[[dict[str, Any]], None]) -> None:
+    compose = copy.deepcopy(COMPOSE)
+    apply(compose)
+    assert len(mistakes(DOCKERFILE, compose)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("USER 10001:10001", ""), ("USER 10001:10001", "USER root"), (f"VOLUME {DATA}\n", ""),
+        ("STOPSIGNAL", "ENV RATEMILL_KAFKA__PASSWORD=x\nSTOPSIGNAL"),
+    ],
+)  # fmt: skip
+def test_an_open_door_in_the_image_is_found(text: str, other: str) -> None:
+    assert text in DOCKERFILE
+    assert len(mistakes(DOCKERFILE.replace(text, other), COMPOSE)) == 1
+
+
+def test_the_settings_in_the_services_are_valid_and_their_plaintext_is_meant() -> None:
+    environment = COMPOSE["services"]["worker"]["environment"]
+    load_config(environment=environment)
+    without = {name: value for name, value in environment.items() if "ALLOW_PLAINTEXT" not in name}
+    with pytest.raises(Exception, match="sends everything in the clear to another machine"):
+        load_config(environment=without)
