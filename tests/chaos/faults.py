@@ -150,7 +150,8 @@ async def _disk_loss(world: World, fault: Fault) -> AsyncIterator[str]:
     if name := _pick(fault, world.living()):
         world.held.add(name)
         await world.workers[name].kill()
-        await asyncio.to_thread(shutil.rmtree, world.bed.data_dir(name))
+        if (disk := world.bed.data_dir(name)).exists():  # one that has only just begun has none yet
+            await asyncio.to_thread(shutil.rmtree, disk)
         world.held.discard(name)
     yield name
 
