@@ -31,8 +31,8 @@ lint: setup ## Check style and types.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: lint ## Check style and types, then run every test on a real Kafka and Elasticsearch.
-	$(BIN)/python -m pytest
+test: lint ## Check style and types, then run every test on a real Kafka and Elasticsearch: JOBS=2 processes beside each other.
+	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile
 
 # Other cases every night; a failure says its seed.
 nightly: setup ## Confluence and exact sums over 50,000 generated tariffs and histories: about half an hour.

@@ -12,8 +12,9 @@ def test_the_same_seed_gives_the_same_plan() -> None:
 
 
 def test_every_kind_of_fault_comes_up_and_can_be_brought_about() -> None:
-    drawn = {fault.kind for seed in range(30) for fault in draw(seed, 60).faults}
-    assert drawn == set(KINDS) == set(FAULTS)
+    drawn = {brokers: {fault.kind for seed in range(30) for fault in draw(seed, 60, brokers).faults} for brokers in (1, 3)}
+    assert drawn[3] == set(KINDS) == set(FAULTS)
+    assert drawn[1] == set(KINDS) - {"broker-restart"}
 
 
 def test_one_and_three_brokers_and_two_to_four_workers_come_up() -> None:

@@ -41,8 +41,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.skipif(not can_lock(), reason
 @pytest.fixture
 def commands(stack: Stack, tmp_path: Path) -> Commands:
     name = f"ro{uuid.uuid4().hex[:8]}"
-    for folder in [tmp_path, *tmp_path.parents[:2]]:
-        folder.chmod(0o755)
+    for folder in [tmp_path, *(parent for parent in tmp_path.parents if parent.name.startswith(("pytest-", "popen-")))]:
+        folder.chmod(0o755)  # those of pytest, and of its processes, are for their owner only
     settings = {
         "KAFKA__BOOTSTRAP": stack.kafka, "KAFKA__TOPIC_PREFIX": f"{name}.", "KAFKA__PARTITIONS": "2", "ELASTICSEARCH__URL": stack.elasticsearch,
         "ELASTICSEARCH__INDEX_PREFIX": name, "RATING__COMMIT_INTERVAL_S": "0.2",

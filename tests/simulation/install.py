@@ -18,8 +18,9 @@ from typing import Any
 import structlog
 from faust.transport.drivers import aiokafka as driver
 from ratemill.pricing.money import EXACT
+from ratemill.schemas.errors import RatemillError, Unavailable
 from ratemill.sinks import elasticsearch as sink
-from ratemill.streams import app, failpoints, following, ledger, prices_topic, restore, stopping
+from ratemill.streams import app, failpoints, following, ledger, prices_topic, reach, restore, stopping
 from ratemill.streams.lanes import answers, base, rate, shadowing
 from ratemill.streams.metrics import Metrics
 
@@ -51,6 +52,12 @@ async def _getmany(self: Any, active_partitions: Any, timeout: float) -> Any:
 async def _pause(where: str) -> None:
     """Makes a named place of the commit protocol an await at which a worker can die."""
     await asyncio.sleep(0)
+
+
+async def _why_not(kafka: Any) -> RatemillError:
+    """Nobody is refused here: who does not get through finds nobody there, a moment later."""
+    await asyncio.sleep(0)
+    return Unavailable("Kafka does not answer")
 
 
 def _into_trace(logger: Any, name: str, event: dict[str, Any]) -> str:
@@ -86,6 +93,7 @@ def install(*, traced: bool = False) -> None:
     ledger.TRANSACTION_TIMEOUT_S = TIMES.TRANSACTION
     restore.AIOKafkaConsumer = following.AIOKafkaConsumer = SimulatedConsumer
     restore.STALLED_S = TIMES.STALLED
+    reach.why_not = _why_not
     restore.NEWEST = 8  # offsets: some progress lies further back
     rate.RocksStore = SimulatedStore  # type: ignore[assignment,misc]
     sink.connect = lambda *args, **options: SimulatedElasticsearch()  # type: ignore[assignment,return-value]

@@ -99,7 +99,7 @@ class Commands:
         data = {"WORKER__NAME": name, "WORKER__DATA_DIR": str(self.folder / name), "WORKER__LOG_FORMAT": "json"}
         log = self.folder / f"{name}.log"
         with log.open("wb") as output:
-            limited = ["timeout", "--foreground", "--kill-after=5", str(LIFETIME_S), *command]
+            limited = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_S), *command]
             process = subprocess.Popen(limited, cwd=self.folder, env=self.environment({**data, **changes}), stdout=output, stderr=output)
         worker = Worker(process, log)
         try:
