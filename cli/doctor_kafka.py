@@ -16,10 +16,11 @@ from aiokafka.errors import KafkaError
 from ..schemas.errors import UNREADABLE, BadPriceBook, RatemillError
 from ..streams import topics as streams_topics
 from ..streams.config import Config
+from ..streams.ledger import TRANSACTION_TIMEOUT_S
 from ..streams.prices_topic import PublishedBook, is_draft
 from ..streams.progress import Counters, Progress, decode_progress
 from ..streams.reach import admin_client, client_settings, denied
-from ..streams.restore import read_to_end
+from ..streams.restore import read_to_end, readable
 from ..streams.topics import Topics
 from .dead_letter_topic import scan
 from .findings import Finding, ok, problem, warning
@@ -29,6 +30,7 @@ __all__ = ["balance", "kafka_checks", "lanes_of", "setting_mistakes"]
 LETTERS_READ = 10_000  # of each partition, the newest
 STALLED_AFTER_S = 4.0
 SKEW_S = 5.0
+HANGS_AFTER_S = int(TRANSACTION_TIMEOUT_S) + 10  # the broker looks every ten seconds
 START_WORKER = "start `ratemill worker`"
 
 
@@ -50,7 +52,10 @@ async def kafka_checks(config: Config) -> list[Finding]:
             findings += about
             if partitions:
                 members, group = await _group(admin, config)
-                findings += [group, *await _flow(config, partitions, members)]
+                findings.append(group)
+                if open_ := await _open_transaction(config, partitions):
+                    return [*findings, open_]  # whatever is read committed would wait for it
+                findings += await _flow(config, partitions, members)
                 findings += [*await _prices(config, partitions), await _dead_letters(config, partitions)]
         return findings
     except (KafkaError, OSError) as error:
@@ -125,6 +130,24 @@ async def _group(admin: Any, config: Config) -> tuple[int, Finding]:
     if state != "Stable":
         return len(members), warning("workers", text, "partitions are being handed out; ask again in some seconds")
     return len(members), ok("workers", text)
+
+
+async def _open_transaction(config: Config, partitions: Mapping[str, int]) -> Finding | None:
+    """A transaction in which nothing happens: of a worker that died or is stopped, or one that Kafka has forgotten to end."""
+    tps = [TopicPartition(topic, n) for topic, count in partitions.items() for n in range(count)]
+    before = {tp: stable for tp, (stable, end) in (await readable(config.kafka, tps)).items() if stable < end}
+    if not before:
+        return None
+    await asyncio.sleep(max(STALLED_AFTER_S, 3 * config.rating.commit_interval_s))
+    found = [(tp, stable, end) for tp, (stable, end) in (await readable(config.kafka, list(before))).items() if before[tp] == stable < end]
+    if not found:
+        return None
+    (topic, partition), stable, end = min(found)
+    more = f", and {len(found) - 1} more partitions" if len(found) > 1 else ""
+    return warning(
+        "transactions", f"{topic} {partition} can be read to {stable} of {end}{more}: one is open, and nothing happens in it",
+        f"ask again in {HANGS_AFTER_S} s: one of a dead worker has ended by then; otherwise see 'A transaction that hangs' in docs/operations.md",
+    )  # fmt: skip
 
 
 async def _flow(config: Config, partitions: Mapping[str, int], members: int) -> list[Finding]:

@@ -78,6 +78,14 @@ async def bounds(kafka: KafkaConfig, tps: list[TopicPartition]) -> tuple[dict[To
         raise await denied(kafka, error) or Unsettled(f"restoring failed: {error!r}") from error
 
 
+async def readable(kafka: KafkaConfig, tps: list[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+    """Last stable offset and high watermark: between them stands a transaction that is open. Raises KafkaError."""
+    async with _asking(kafka, tps) as consumer, _asking(kafka, tps, "read_committed") as careful:
+        stable = await careful.end_offsets(tps)  # asked first: what is written in between must not look open
+        ends = await consumer.end_offsets(tps)
+    return {tp: (stable[tp], ends[tp]) for tp in tps}
+
+
 class Span(NamedTuple):
     """Part of a partition: first offset to read, next offset to be written, and whether retention may have taken what was before."""
 
@@ -105,9 +113,9 @@ async def spans(kafka: KafkaConfig, since_ms: Mapping[TopicPartition, int | None
 
 
 @asynccontextmanager
-async def _asking(kafka: KafkaConfig, tps: list[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
+async def _asking(kafka: KafkaConfig, tps: list[TopicPartition], isolation_level: str = "read_uncommitted") -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer that is only asked where things are: it fetches nothing."""
-    consumer = AIOKafkaConsumer(**client_settings(kafka), enable_auto_commit=False, isolation_level="read_uncommitted")
+    consumer = AIOKafkaConsumer(**client_settings(kafka), enable_auto_commit=False, isolation_level=isolation_level)
     try:
         await consumer.start()
         # Only topics of an assignment are in its metadata.

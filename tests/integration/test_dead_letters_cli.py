@@ -197,3 +197,24 @@ def test_doctor_without_a_worker_says_so(rig: Rig) -> None:
     said = rig.run("doctor", RATEMILL_RATING__DEDUPE_WINDOW_S=str(400 * 86_400))
     assert b"problem  topics: " in said.stdout
     assert b"retention.ms" in said.stdout
+
+
+def test_doctor_tells_of_a_transaction_that_does_not_end(rig: Rig) -> None:
+    rated = f"{PREFIX}usage.rated"
+
+    async def ask() -> tuple[bytes, bytes]:
+        producer = AIOKafkaProducer(bootstrap_servers=rig.bootstrap, transactional_id="dlcli-stranger")
+        await producer.start()
+        try:
+            await producer.begin_transaction()
+            await producer.send_and_wait(rated, b"never to be seen", b"li-0", partition=1)
+            during = await asyncio.to_thread(rig.run, "doctor")
+            await producer.abort_transaction()
+            return during.stdout, (await asyncio.to_thread(rig.run, "doctor")).stdout
+        finally:
+            await producer.stop()
+
+    during, after = asyncio.run(ask())
+    assert f"warning  transactions: {rated} 1 can be read to ".encode() in during
+    assert b"'A transaction that hangs' in docs/operations.md" in during
+    assert b"transactions" not in after  # negative control: one that has ended is no finding

