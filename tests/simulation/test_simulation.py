@@ -30,6 +30,7 @@ SPARED = {
     ("sinks/elasticsearch.py", "ElasticsearchSink.close"): "it ends with the process",
     ("lanes/answers.py", "Answers._revert"): "there are no backfills",
     ("streams/restore.py", "spans"): "only commands ask for it",
+    ("streams/restore.py", "readable"): "only the doctor asks for it",
     ("sinks/elasticsearch.py", "ElasticsearchSink.__aenter__"): "only tests use it",
     ("sinks/elasticsearch.py", "ElasticsearchSink.__aexit__"): "only tests use it",
     ("sinks/elasticsearch.py", "check"): "only commands ask for it",
