@@ -21,7 +21,7 @@ from ..sinks.elasticsearch import check, connect
 from ..sinks.templates import TEMPLATE_VERSION, Names
 from ..streams.config import Config, load_config
 from .doctor_kafka import kafka_checks
-from .findings import Finding, ok, problem, warning
+from .findings import Finding, failed, ok, problem, warning
 
 __all__ = ["command", "elasticsearch_checks", "installation_checks"]
 
@@ -131,11 +131,9 @@ async def elasticsearch_checks(config: Config) -> list[Finding]:
     except Unavailable as error:
         return [problem("elasticsearch", f"{url}: {error}", "start it (`ratemill local up`) or set elasticsearch.url; rating goes on without it")]
     except AccessDenied as error:
-        what, _, todo = str(error).rpartition("; ")
-        return [problem("elasticsearch", f"{url}: {what}", f"{todo}; rating goes on without it")]
+        return [failed("elasticsearch", f"{url}: ", str(error), "", "; rating goes on without it")]
     except (ApiError, TransportError, OSError) as error:
-        what, _, todo = describe(error)[1].rpartition("; ")
-        return [problem("elasticsearch", f"{url} answers, but: {what or todo}", todo if what else "look at its log")]
+        return [failed("elasticsearch", f"{url} answers, but: ", describe(error)[1], "look at its log")]
     finally:
         await client.close()
 

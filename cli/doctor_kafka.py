@@ -23,7 +23,7 @@ from ..streams.reach import admin_client, client_settings, denied
 from ..streams.restore import read_to_end, readable
 from ..streams.topics import Topics
 from .dead_letter_topic import scan
-from .findings import Finding, ok, problem, warning
+from .findings import Finding, failed, ok, problem, warning
 
 __all__ = ["balance", "kafka_checks", "lanes_of", "setting_mistakes"]
 
@@ -62,8 +62,7 @@ async def kafka_checks(config: Config) -> list[Finding]:
         reason: Exception = await denied(config.kafka, error) or error
     except RatemillError as error:  # its last part is what to do
         reason = error
-    what, _, todo = str(reason).rpartition("; ")
-    return [*findings, problem("kafka", what or str(reason), todo if what else "start it (`ratemill local up`) or set kafka.bootstrap")]
+    return [*findings, failed("kafka", "", str(reason), "start it (`ratemill local up`) or set kafka.bootstrap")]
 
 
 # -- topics ----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["Finding", "ok", "problem", "warning"]
+__all__ = ["Finding", "failed", "ok", "problem", "warning"]
 
 
 class Finding(NamedTuple):
@@ -29,3 +29,9 @@ def warning(check: str, text: str, what_to_do: str) -> Finding:
 def problem(check: str, text: str, what_to_do: str) -> Finding:
     """It does not work; the exit status is 1."""
     return Finding(check, "problem", text, what_to_do)
+
+
+def failed(check: str, where: str, error: str, otherwise: str, more: str = "") -> Finding:
+    """A problem that an error tells of: "what; what to do", as ours are written, or only what, and then `otherwise` is to be done."""
+    what, _, to_do = error.rpartition("; ")
+    return problem(check, where + (what or error), (to_do if what else otherwise) + more)

@@ -24,6 +24,7 @@ EXEC_TOLERANCE = 1.0
 
 # Java reads options from these and would start with a heap or an agent that nobody chose for this stack.
 FOREIGN_JAVA_OPTIONS = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH")
+OWN_JAVA_OPTIONS = "RATEMILL_JAVA_OPTIONS"  # those that somebody did choose for it
 
 # Children of this process by pid. A handle is kept until its process ended: only a parent that asks for the exit status
 # makes a dead child vanish, and a handle that is dropped early warns about a process that is meant to go on.
@@ -49,6 +50,8 @@ def spawn(name: str, command: list[str], log: Path, marker: Path, max_lifetime: 
     if max_lifetime > 0:
         command = [sys.executable, "-P", "-m", f"{__package__}.lifetime", str(max_lifetime), *command]
     environment = {k: v for k, v in os.environ.items() if k not in FOREIGN_JAVA_OPTIONS}
+    if chosen := os.environ.get(OWN_JAVA_OPTIONS):
+        environment["JAVA_TOOL_OPTIONS"] = chosen
     try:
         with log.open("wb") as output:
             child = subprocess.Popen(

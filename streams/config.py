@@ -21,7 +21,7 @@ __all__ = ["Config", "ElasticsearchConfig", "KafkaConfig", "RatingConfig", "RawT
 
 ENVIRONMENT = "RATEMILL_"
 # Set in the environment but not in the file: the file itself, and where the embedded stack has its downloads from and keeps them.
-NOT_SETTINGS = frozenset({"CONFIG", "CACHE_DIR", "MAVEN_URL"})
+NOT_SETTINGS = frozenset({"CONFIG", "CACHE_DIR", "JAVA_OPTIONS", "MAVEN_URL"})
 
 
 class _Section(BaseModel):

@@ -80,7 +80,7 @@ class Consumer(driver.Consumer):
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def check(self) -> None:
-        """Raise what keeps the worker out of its group: Faust would hear of it from a fetch, and without partitions there is none."""
+        """Raise what keeps the worker out of its group (`ConsumerThread.refusal`)."""
         if (refusal := self._thread.refusal()) is not None:
             raise refusal
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -254,6 +255,16 @@ def test_a_server_that_dies_at_once_is_reported_with_its_log(own: Stack, monkeyp
         own.up()
     assert leftovers(own.dir) == []
     assert not own.status().services
+
+
+def test_java_gets_the_options_that_were_chosen_for_it_and_no_others(own: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = [sys.executable, "-c", "import os, sys; sys.exit(f'java got {os.environ.get(\"JAVA_TOOL_OPTIONS\")}')"]
+    monkeypatch.setattr("ratemill.local.kafka_server.command", lambda home, jars: [*program, str(home)])
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xmx1m")
+    for chosen in ("-XX:+UseSerialGC", ""):
+        monkeypatch.setenv("RATEMILL_JAVA_OPTIONS", chosen)
+        with pytest.raises(Unavailable, match=re.escape(f"java got {chosen or None}")):
+            own.up()
 
 
 def test_a_server_that_stays_silent_is_ended(own: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

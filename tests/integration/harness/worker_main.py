@@ -193,22 +193,21 @@ def _ack_first() -> None:
 
 
 def _float_money() -> None:
-    """Prices are floats: the one door for money lets a number through that multiplies as a float does."""
-    from decimal import Decimal
+    """Quantity times unit price in floating point."""
+    from dataclasses import replace
 
-    from ratemill.pricing import money as door
+    from ratemill.streams.core import groups
 
-    if "ratemill.pricing.book" in sys.modules:
-        raise RuntimeError("too late: prices were imported already")
+    real = groups.window_item
 
-    class Floating(Decimal):
-        def __mul__(self, other: Any) -> Any:
-            return Decimal(repr(float(self) * float(other)))
+    def window_item(*args: Any, **options: Any) -> Any:
+        item = real(*args, **options)
+        if item.list_unit_price is None:
+            return item
+        cost = repr(float(item.pricing_quantity) * float(item.list_unit_price)).removesuffix(".0")
+        return replace(item, billed_cost=cost, effective_cost=cost, list_cost=cost, contracted_cost=cost)
 
-        __rmul__ = __mul__
-
-    real = door.money
-    door.money = lambda text: Floating(real(text))  # type: ignore[assignment]
+    groups.window_item = window_item  # type: ignore[assignment]
 
 
 def _deaf(seconds: float) -> None:

@@ -11,9 +11,10 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -267,8 +268,11 @@ class Bed:
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    async def read(self, *topics: str, committed: bool = True) -> list[Record]:
-        """All records of topics, committed ones only or all, in log order within each partition."""
+    async def read(self, *topics: str, committed: bool = True, since: Mapping[tuple[str, int], int] | None = None) -> list[Record]:
+        """All records of topics, committed ones only or all, in log order within each partition.
+
+        since: where to begin in some partitions, by topic as given here and partition.
+        """
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.stack.kafka, enable_auto_commit=False, auto_offset_reset="earliest",
             isolation_level="read_committed" if committed else "read_uncommitted", fetch_max_wait_ms=50, max_partition_fetch_bytes=4 << 20,
@@ -279,6 +283,8 @@ class Bed:
             consumer.assign(tps)
             ends = await consumer.end_offsets(tps)
             await consumer.seek_to_beginning(*tps)
+            for (topic, partition), offset in (since or {}).items():
+                consumer.seek(TopicPartition(self.topic(topic), partition), offset)
             records: list[Record] = []
             while any([await consumer.position(tp) < ends[tp] for tp in tps]):
                 for batch in (await consumer.getmany(*tps, timeout_ms=100, max_records=20_000)).values():
@@ -353,17 +359,14 @@ class Bed:
                 await asyncio.sleep(0.3)
 
     async def _behind(self, agent: str, topics: Sequence[str]) -> list[str]:
-        last: Counter[tuple[str, int]] = Counter()
-        for record in await self.read(*topics):
-            last[record.topic, record.partition] = record.offset + 1
         progress = await self.progress()
-        behind = []
-        for (topic, partition), wanted in last.items():
-            lane = f"normalize-{topic}-{partition}" if agent == "normalize" else f"{agent}-{partition}"
-            reached = progress.get(lane, {}).get("next_offsets", {}).get(topic, 0)
-            if reached < wanted:
-                behind.append(f"{lane} is at {reached} of {wanted} in {topic}")
-        return behind
+        reached: dict[tuple[str, int], int] = {}
+        for topic, partition in product(topics, range(PARTITIONS)):
+            full = self.topic(topic)
+            lane = f"normalize-{full}-{partition}" if agent == "normalize" else f"{agent}-{partition}"
+            reached[topic, partition] = progress.get(lane, {}).get("next_offsets", {}).get(full, 0)
+        left = Counter((r.topic, r.partition) for r in await self.read(*topics, since=reached))
+        return [f"{agent} has {count} records of {topic}-{partition} to go" for (topic, partition), count in left.items()]
 
     async def close(self) -> None:
         """End every process and task of this test."""
