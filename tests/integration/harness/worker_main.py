@@ -194,8 +194,7 @@ def _ack_first() -> None:
 
 def _float_money() -> None:
     """Quantity times unit price in floating point."""
-    from dataclasses import replace
-
+    from msgspec.structs import replace
     from ratemill.streams.core import groups
 
     real = groups.window_item
