@@ -193,20 +193,22 @@ def _ack_first() -> None:
 
 
 def _float_money() -> None:
-    """Quantity times unit price in floating point."""
-    from msgspec.structs import replace
-    from ratemill.streams.core import groups
+    """Quantity times unit price in floating point, where the line items of windows get their cost."""
+    from decimal import Decimal
 
-    real = groups.window_item
+    from ratemill.streams.core.items import WindowWriter
 
-    def window_item(*args: Any, **options: Any) -> Any:
-        item = real(*args, **options)
-        if item.list_unit_price is None:
-            return item
-        cost = repr(float(item.pricing_quantity) * float(item.list_unit_price)).removesuffix(".0")
-        return replace(item, billed_cost=cost, effective_cost=cost, list_cost=cost, contracted_cost=cost)
+    class Floating(Decimal):
+        def __rmul__(self, quantity: Any) -> Decimal:
+            return Decimal(repr(float(quantity) * float(self)))
 
-    groups.window_item = window_item  # type: ignore[assignment]
+    real = WindowWriter._template
+
+    def template(self: WindowWriter, *args: Any) -> Any:
+        text, unit_price, component = real(self, *args)
+        return text, Floating(unit_price), component
+
+    WindowWriter._template = template  # type: ignore[method-assign]
 
 
 def _deaf(seconds: float) -> None:
