@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import click
 
-from ..collectors.arrays import split_array
 from ..collectors.files import Piece, read_pieces
 from ..collectors.publishing import Published, account_of, headers_of, publish
+from ..schemas.arrays import split_array
 from ..schemas.decoders.registry import FORMATS
 from ..schemas.errors import BadInput, Rejection, Unavailable
 from ..schemas.limits import DEFAULT_LIMITS

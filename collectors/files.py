@@ -15,8 +15,8 @@ from typing import IO, NamedTuple
 
 import msgspec
 
+from ..schemas.arrays import split_array
 from ..schemas.errors import UNREADABLE, BadInput
-from .arrays import split_array
 from .tables import annotated_objects, rows_of_csv
 
 __all__ = ["MAX_PIECE_BYTES", "TABULAR", "Piece", "read_pieces", "size_of"]

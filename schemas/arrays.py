@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ..schemas.errors import UNREADABLE
+from .errors import UNREADABLE
 
 __all__ = ["split_array"]
 
