@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import msgspec
@@ -16,10 +16,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..pricing.money import ZERO, money, plain, round_to, use_exact_arithmetic
+from ..api.cost_view import CostView, Total, read_cost_view
+from ..pricing.money import money, round_to, use_exact_arithmetic
 from ..schemas.errors import Unavailable
-from ..sinks.costs import DIMENSIONS, CostRow, costs
-from ..sinks.periods import ClosedPeriods, read_closed
+from ..sinks.costs import DIMENSIONS, CostRow
 from .elasticsearch_source import Source, reading, source_of
 
 __all__ = ["command"]
@@ -65,42 +65,15 @@ def command(
         return
     found = asyncio.run(_read(request))
     if as_json:
-        click.echo(msgspec.json.encode({"rows": found.rows, "totals": _totals(found.rows), "periods": found.periods}).decode())
+        click.echo(msgspec.json.encode(found).decode())
     else:
         console = Console()
         console.print(_view(found, request, exact, console.width, None))
 
 
-class _Period(msgspec.Struct):
-    """What one billing month comes to in one currency, and whether that can still change."""
-
-    period: str
-    status: str  # final | estimate
-    currency: str
-    billed_cost: str
-    closed_at: str = ""
-
-
-class _Found(NamedTuple):
-    rows: list[CostRow]
-    periods: list[_Period]
-
-
-async def _read(request: _Request) -> _Found:
+async def _read(request: _Request) -> CostView:
     async with reading(request.source) as client:
-        prefix = request.source.prefix
-        rows = await costs(client, prefix, account=request.account, by=request.by, period=request.period)
-        closed = await read_closed(client, prefix)
-        months = rows if request.by == ("period",) else await costs(
-            client, prefix, account=request.account, by=("period",), period=request.period
-        )  # fmt: skip
-        return _Found(rows, [_period(row, closed) for row in months])
-
-
-def _period(row: CostRow, closed: ClosedPeriods) -> _Period:
-    month = row.group["period"] or ""
-    status = closed.status(month)
-    return _Period(month, status, row.currency, row.billed_cost, closed.closed_at if status == "final" else "")
+        return await read_cost_view(client, request.source.prefix, account=request.account, by=request.by, period=request.period)
 
 
 async def _watch(request: _Request, exact: bool, every: float) -> None:
@@ -119,44 +92,17 @@ async def _watch(request: _Request, exact: bool, every: float) -> None:
                 note = f"not up to date: {error}"
 
 
-@dataclass
-class _Total:
-    currency: str
-    billed_cost: str
-    effective_cost: str
-    line_items: int
-    unpriced: int
-
-
-def _totals(rows: Sequence[CostRow]) -> list[_Total]:
-    """One exact total per currency; currencies are never added to each other."""
-    totals = []
-    for currency in sorted({row.currency for row in rows}):
-        own = [row for row in rows if row.currency == currency]
-        totals.append(
-            _Total(
-                currency,
-                plain(sum((money(row.billed_cost) for row in own), ZERO)),
-                plain(sum((money(row.effective_cost) for row in own), ZERO)),
-                sum(row.line_items for row in own),
-                sum(row.unpriced for row in own),
-            )
-        )
-    return totals
-
-
-def _view(found: _Found, request: _Request, exact: bool, width: int, room: int | None, note: str = "") -> Group:
+def _view(found: CostView, request: _Request, exact: bool, width: int, room: int | None, note: str = "") -> Group:
     """The table, largest amounts first, at most `room` groups, with the totals of all of them; `width` in characters.
 
     Below it each billing month, and whether its total is final or an estimate.
     """
     rows = found.rows
-    totals = _totals(rows)
     ranked = sorted(rows, key=lambda row: (row.currency, -money(row.billed_cost)))
     shown = (ranked if room is None else ranked[:room]) if request.by else []
     lines: list[Any] = [Text(f"{_title(request)}: no line items")]
     if rows:
-        lines = [_table(shown, totals, request, exact, width, len(ranked) - len(shown) if request.by else 0)]
+        lines = [_table(shown, found.totals, request, exact, width, len(ranked) - len(shown) if request.by else 0)]
     for month in found.periods:
         final = month.status == "final"
         words = "final" if final else "an estimate: the month is open"
@@ -166,8 +112,8 @@ def _view(found: _Found, request: _Request, exact: bool, width: int, room: int |
     return Group(*lines)
 
 
-def _table(shown: Sequence[CostRow], totals: Sequence[_Total], request: _Request, exact: bool, width: int, left_out: int) -> Table:
-    every: list[CostRow | _Total] = [*shown, *totals]
+def _table(shown: Sequence[CostRow], totals: Sequence[Total], request: _Request, exact: bool, width: int, left_out: int) -> Table:
+    every: list[CostRow | Total] = [*shown, *totals]
     names = request.by or ("",)
     for digits, with_effective in _layouts(every, exact):  # the last one is taken if none fits
         columns = _numbers(every, digits, with_effective)
@@ -191,7 +137,7 @@ def _table(shown: Sequence[CostRow], totals: Sequence[_Total], request: _Request
     return table
 
 
-def _layouts(rows: Sequence[CostRow | _Total], exact: bool) -> Iterator[tuple[int, bool]]:
+def _layouts(rows: Sequence[CostRow | Total], exact: bool) -> Iterator[tuple[int, bool]]:
     """(digits after the point, whether to show effective costs) from the most to the least telling."""
     digits = max((len(amount.partition(".")[2]) for row in rows for amount in (row.billed_cost, row.effective_cost)), default=0)
     digits = max(2, digits if exact else min(digits, _SHOWN_DIGITS))
@@ -200,7 +146,7 @@ def _layouts(rows: Sequence[CostRow | _Total], exact: bool) -> Iterator[tuple[in
         yield from ((number, with_effective) for number in range(digits, (digits if exact else 2) - 1, -1))
 
 
-def _numbers(rows: Sequence[CostRow | _Total], digits: int, with_effective: bool) -> dict[str, list[str]]:
+def _numbers(rows: Sequence[CostRow | Total], digits: int, with_effective: bool) -> dict[str, list[str]]:
     """Column title -> cells."""
     columns = {"currency": [row.currency for row in rows], "billed": [_shown(row.billed_cost, digits) for row in rows]}
     if with_effective:

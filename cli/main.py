@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": ("demo", "Rate real AWS, Azure and GCP usage on a local Kafka and Elasticsearch."),
     "local": ("local", "The embedded Kafka and Elasticsearch: up, down, status."),
     "worker": ("worker", "Run the agents: normalize, rate, index."),
+    "api": ("api", "Serve the HTTP interface: usage in, health, metrics."),
     "publish": ("publish", "Publish usage from a file to the raw topics."),
     "prices": ("prices", "Check price books, rehearse changes of them, and publish them."),
     "rate": ("rate", "Rate a file of events offline: same code, same line items, no Kafka."),
@@ -29,6 +30,7 @@ COMMANDS = {
     "backfill": ("backfill", "Declare old usage, and take it back: open, close, revert, list."),
     "rerate": ("rerate", "Rate again what an account, a SKU or a month holds."),
     "control": ("control", "List and show such requests, and what came of them."),
+    "tokens": ("tokens", "Make, list and revoke the keys of the HTTP API."),
     "dead-letters": ("dead_letters", "List, show and replay what could not be counted."),
     "doctor": ("doctor", "Say in words what is wrong with this installation."),
 }

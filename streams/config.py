@@ -17,7 +17,7 @@ from ..schemas.errors import BadConfig, BadInput
 from ..schemas.limits import Limits
 from ..sinks.access import address, is_here, servers
 
-__all__ = ["Config", "ElasticsearchConfig", "KafkaConfig", "RatingConfig", "RawTopic", "WorkerConfig", "load_config"]
+__all__ = ["ApiConfig", "Config", "ElasticsearchConfig", "KafkaConfig", "RatingConfig", "RawTopic", "WorkerConfig", "load_config"]
 
 ENVIRONMENT = "RATEMILL_"
 # Set in the environment but not in the file: the file itself, and where the embedded stack has its downloads from and keeps them.
@@ -199,6 +199,22 @@ class WorkerConfig(_Section):
     log_format: Literal["auto", "json", "text"] = Field(default="auto", description="auto: text on a terminal, else JSON")
 
 
+class ApiConfig(_Section):
+    """The HTTP interface."""
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8321, ge=0, le=65_535, description="port to listen on; 0: any that is free")
+    database: SecretStr = Field(
+        default=SecretStr("sqlite:///.ratemill/api.db"),
+        description="tokens and the like: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME; better by …_FILE",
+    )
+    max_body_bytes: int = Field(default=8 << 20, ge=1_024, le=256 << 20, description="of a request, unpacked; a larger one is answered 413")
+    max_events: int = Field(default=10_000, ge=1, le=100_000, description="of a request; one with more is answered 413")
+    max_waiting_bytes: int = Field(
+        default=64 << 20, ge=1 << 20, description="of all requests whose usage Kafka has not acknowledged; beyond that: 429"
+    )
+
+
 class Config(_Section):
     """All settings."""
 
@@ -206,6 +222,7 @@ class Config(_Section):
     elasticsearch: ElasticsearchConfig = ElasticsearchConfig()
     rating: RatingConfig = RatingConfig()
     worker: WorkerConfig = WorkerConfig()
+    api: ApiConfig = ApiConfig()
 
 
 def load_config(path: str | None = None, environment: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None) -> Config:

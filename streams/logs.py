@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterable, MutableMapping
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import structlog
 
@@ -56,7 +57,8 @@ def _forms(secret: str) -> Iterable[str]:
 def _secrets(config: Config) -> list[str]:
     es, password = config.elasticsearch, config.elasticsearch.password.get_secret_value()
     basic = base64.b64encode(f"{es.username}:{password}".encode()).decode() if password else ""
-    return [config.kafka.password.get_secret_value(), es.api_key.get_secret_value(), password, basic]
+    database = urlsplit(config.api.database.get_secret_value()).password or ""
+    return [config.kafka.password.get_secret_value(), es.api_key.get_secret_value(), password, basic, database, unquote(database)]
 
 
 def set_up_logs(config: Config) -> None:

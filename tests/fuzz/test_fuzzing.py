@@ -14,6 +14,7 @@ import pytest
 from fuzzing import run
 from fuzzing.run import TARGETS, attempt, in_processes, made
 from fuzzing.targets import examples
+from ratemill.api import intake
 from ratemill.schemas.decoders import FORMATS
 from ratemill.schemas.errors import Reason, Rejection
 from ratemill.schemas.limits import DEFAULT_LIMITS
@@ -72,6 +73,23 @@ def test_an_event_that_is_counted_and_dead_lettered_is_caught(monkeypatch: pytes
 
     monkeypatch.setattr(decoding, "decode_batch", both)
     assert any("both accepted and a dead letter" in said for said in found("format-aws-cur"))
+
+
+def test_an_http_request_that_is_acknowledged_in_part_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = intake._records
+    monkeypatch.setattr(intake, "_records", lambda accepted, limits: records(accepted, limits)[1:])
+    assert any("accepted is not what the records hold" in said for said in found("http-events"))
+
+
+def test_a_token_that_lets_other_accounts_through_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    init = intake._Judged.__init__
+    monkeypatch.setattr(intake._Judged, "__init__", lambda self, account, limits, now_ns: init(self, None, limits, now_ns))
+    assert any("lets the usage of another one through" in said for said in found("http-events", 1_500))
+
+
+def test_an_event_that_is_out_of_time_and_accepted_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "check_time", lambda *args: None)
+    assert any("out of time" in said for said in found("http-events"))
 
 
 def test_an_event_of_a_batch_that_is_dropped_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

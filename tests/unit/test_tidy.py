@@ -27,7 +27,7 @@ ALLOWED = {
     "sinks": {"schemas"},
     "streams": {"schemas", "pricing", "metering", "sinks"},
     "collectors": {"schemas", "sinks"},
-    "api": {"schemas", "sinks"},
+    "api": {"schemas", "pricing", "sinks"},
     "local": {"schemas"},
 }
 # A stack that `ratemill local up` left here is used without being named: only the configuration knows of it.

@@ -29,6 +29,7 @@ import msgspec
 import structlog
 from ratemill.schemas.errors import NewerSchema
 
+from .http import http_targets
 from .targets import ROOT, Target, record_targets
 from .texts import text_targets
 from .wire import wire_targets
@@ -54,7 +55,7 @@ BROKEN = {
     "process-that-dies": Target("process-that-dies", lambda dice: dice.randbytes(8), _die),
     "process-that-stands": Target("process-that-stands", lambda dice: dice.randbytes(8), _stand),
 }
-TARGETS: dict[str, Target] = {target.name: target for target in (*record_targets(), *text_targets(), *wire_targets())}
+TARGETS: dict[str, Target] = {target.name: target for target in (*record_targets(), *text_targets(), *wire_targets(), *http_targets())}
 ALL = TARGETS | BROKEN
 
 

@@ -24,7 +24,7 @@ from ratemill.streams.core.segments import Rates
 from .checks import Record, check_entries, conserve, context_of, expected_entries, want
 from .mutate import RARE, as_json, change_bytes, change_document
 
-__all__ = ["ROOT", "Target", "examples", "make_record", "packed_input", "record_targets", "unpacked_input"]
+__all__ = ["ROOT", "Target", "examples", "make_record", "packed_input", "rates", "record_targets", "unpacked_input"]
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT / "tests" / "data" / "provider_events"

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 from click.testing import CliRunner, Result
+from ratemill.api.cost_view import totals_of
 from ratemill.cli.main import COMMANDS
 from ratemill.pricing.money import ZERO, money, plain, use_exact_arithmetic
 from ratemill.schemas.errors import BadInput, Unavailable
@@ -16,7 +17,6 @@ from ratemill.sinks.costs import CostRow
 from ratemill.sinks.periods import ClosedPeriods
 
 module = importlib.import_module("ratemill.cli.invoice")
-costs_module = importlib.import_module("ratemill.cli.costs")
 URL = "http://127.0.0.1:1"
 NOTHING_CLOSED = ClosedPeriods()
 Invoke = Callable[..., Result]
@@ -62,7 +62,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch) -> Invoke:
 def test_every_line_item_is_in_one_part_and_the_total_is_that_of_costs(invoke: Invoke) -> None:
     document = orjson.loads(invoke(ROWS, "--json").stdout)
     use_exact_arithmetic()
-    of_costs = {total.currency: (total.billed_cost, total.line_items, total.unpriced) for total in costs_module._totals(ROWS)}
+    of_costs = {total.currency: (total.billed_cost, total.line_items, total.unpriced) for total in totals_of(ROWS)}
     assert {each["currency"]: (each["total"], each["line_items"], each["unpriced"]) for each in document["invoices"]} == of_costs
     for each in document["invoices"]:
         parts = [each["usage"], each["adjustments"], each["corrections"]]

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 from click.testing import CliRunner
+from ratemill.api.cost_view import CostView, period_total, totals_of
 from ratemill.sinks.costs import CostRow
 from ratemill.sinks.periods import ClosedPeriods
 from rich.console import Console
@@ -31,7 +32,7 @@ MONTHS = [CostRow({"period": "2026-10"}, "USD", "1234000", "1234000", 9, 0), Cos
 
 def shown(monkeypatch: pytest.MonkeyPatch, rows: Sequence[CostRow], width: int, *arguments: str, closed: str = "") -> str:
     async def read(_request: object) -> Any:
-        return module._Found(list(rows), [module._period(row, ClosedPeriods(closed)) for row in MONTHS if rows])
+        return CostView(list(rows), totals_of(rows), [period_total(row, ClosedPeriods(closed)) for row in MONTHS if rows])
 
     output = io.StringIO()
     monkeypatch.setattr(module, "_read", read)

@@ -1,0 +1,49 @@
+"""Who asks: the token of a request, and what it may do. The account comes from here, and never from the request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+
+from .parts import Parts
+from .problems import Problem
+from .tokens import Principal
+
+__all__ = ["account_of", "needs"]
+
+_bearer = HTTPBearer(auto_error=False, description="A key made by `ratemill tokens create`.")
+_WHO = {"www-authenticate": 'Bearer realm="ratemill"'}
+
+
+async def _principal(request: Request) -> Principal:
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not text:
+        raise Problem(401, "no-token", "send a key in the header authorization: Bearer rm_…; `ratemill tokens create` makes one", headers=_WHO)
+    parts: Parts = request.app.state.parts
+    principal = await parts.verify(text.strip())
+    if principal is None:
+        raise Problem(401, "bad-token", "the key is not valid, or not any more; ask for another one", headers=_WHO)
+    return principal
+
+
+def needs(scope: str) -> Callable[..., Awaitable[Principal]]:
+    """A dependency that gives the principal of a request, and refuses one without the scope."""
+
+    async def allowed(principal: Annotated[Principal, Depends(_principal)], _: Annotated[object, Depends(_bearer)]) -> Principal:
+        if not principal.may(scope):
+            raise Problem(403, "not-allowed", f"the key lacks the scope {scope}; make one that has it", headers={"x-needs-scope": scope})
+        return principal
+
+    return allowed
+
+
+def account_of(principal: Principal, asked: str | None) -> str | None:
+    """The account that an answer is about; None: all, for an operator. Raises Problem 403 when another one is asked for than the token's own."""
+    if principal.account is None:
+        return asked
+    if asked is not None and asked != principal.account:
+        raise Problem(403, "not-allowed", "the key is for another account")
+    return principal.account

@@ -1,0 +1,88 @@
+"""Request bodies: read and unpacked within bounds, before anything looks at what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+
+import cramjam
+
+from .problems import Problem
+
+__all__ = ["PATIENCE_S", "read_body", "unpack"]
+
+PATIENCE_S = 30.0  # for a whole body: a client that sends a byte a second holds its memory no longer
+
+
+async def read_body(stream: AsyncIterator[bytes], declared: str | None, most: int, patience_s: float = PATIENCE_S) -> bytes:
+    """The bytes of a body, as sent. declared: its content-length, if the client gave one.
+
+    Raises Problem: 413 beyond `most` bytes, 408 when it takes longer than patience_s seconds.
+    """
+    if declared is not None and declared.isdecimal() and int(declared) > most:
+        raise _too_large(f"{int(declared):,} bytes", most)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(patience_s):
+            async for part in stream:
+                size += len(part)
+                if size > most:
+                    raise _too_large("more", most)
+                parts.append(part)
+    except TimeoutError:
+        raise Problem(408, "body-timeout", f"the body did not arrive within {patience_s:g} s; send it again") from None
+    return b"".join(parts)
+
+
+def unpack(body: bytes, encoding: str, most: int) -> bytes:
+    """A body without its content encoding: "", identity, gzip or zstd. Never holds more than `most` bytes of it.
+
+    Raises Problem: 413 beyond them, 415 for another encoding, 400 for bytes that are not in it.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding == "gzip":
+        return _gunzip(body, most)
+    if encoding == "zstd":
+        return _unzstd(body, most)
+    raise Problem(415, "unknown-encoding", f"content-encoding {encoding[:40]!r} is not known; use gzip, zstd or none")
+
+
+def _gunzip(body: bytes, most: int) -> bytes:
+    found = b""
+    while body:  # a file may hold several members, one behind the other
+        unpacking = zlib.decompressobj(31)
+        try:
+            found += unpacking.decompress(body, most + 1 - len(found))
+        except zlib.error:
+            raise _not_packed("gzip") from None
+        if len(found) > most:
+            raise _too_large("more, unpacked", most)
+        if not unpacking.eof:
+            raise _not_packed("gzip")
+        body = unpacking.unused_data
+    return found
+
+
+def _unzstd(body: bytes, most: int) -> bytes:
+    room = bytearray(most + 1)
+    try:
+        size = cramjam.zstd.decompress_into(body, room)
+    except cramjam.DecompressionError as error:
+        if "whole buffer" in str(error):
+            raise _too_large("more, unpacked", most) from None
+        raise _not_packed("zstd") from None
+    if size > most:
+        raise _too_large("more, unpacked", most)
+    return bytes(memoryview(room)[:size])
+
+
+def _too_large(found: str, most: int) -> Problem:
+    return Problem(413, "too-large", f"the body has {found}; at most {most:,} bytes are read: send it in several requests")
+
+
+def _not_packed(encoding: str) -> Problem:
+    return Problem(400, "not-decodable", f"the body is not {encoding}, or was cut off; send it again, or without content-encoding")

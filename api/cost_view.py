@@ -1,0 +1,88 @@
+"""What costs come to, as `ratemill costs` and `GET /v1/costs` say it: rows, exact totals, and which months can still change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from elasticsearch import AsyncElasticsearch
+
+from ..pricing.money import ZERO, money, plain
+from ..schemas.errors import BadInput
+from ..sinks.costs import CostRow, iter_costs
+from ..sinks.periods import ClosedPeriods, read_closed
+
+__all__ = ["CostView", "PeriodTotal", "Total", "period_total", "read_cost_view", "totals_of"]
+
+
+class Total(msgspec.Struct):
+    """All rows of one currency. Amounts are exact plain decimals."""
+
+    currency: str
+    billed_cost: str
+    effective_cost: str
+    line_items: int
+    unpriced: int
+
+
+class PeriodTotal(msgspec.Struct):
+    """What one billing month comes to in one currency, and whether that can still change."""
+
+    period: str
+    status: str  # final | estimate
+    currency: str
+    billed_cost: str
+    closed_at: str = ""
+
+
+class CostView(msgspec.Struct):
+    """Rows by currency and group, a total for each currency, and the months that they are of."""
+
+    rows: list[CostRow]
+    totals: list[Total]
+    periods: list[PeriodTotal]
+
+
+async def read_cost_view(
+    client: AsyncElasticsearch, prefix: str, *, account: str | None, by: Sequence[str], period: str | None, most_rows: int = 0
+) -> CostView:
+    """Read from Elasticsearch. most_rows: raise BadInput beyond so many (0: any number). Raises BadInput, Unavailable."""
+    rows = await _rows(client, prefix, account, by, period, most_rows)
+    closed = await read_closed(client, prefix)
+    months = rows if tuple(by) == ("period",) else await _rows(client, prefix, account, ("period",), period, 0)
+    return CostView(rows, totals_of(rows), [period_total(row, closed) for row in months])
+
+
+async def _rows(
+    client: AsyncElasticsearch, prefix: str, account: str | None, by: Sequence[str], period: str | None, most_rows: int
+) -> list[CostRow]:  # fmt: skip
+    rows = []
+    async for row in iter_costs(client, prefix, account=account, by=by, period=period):
+        rows.append(row)
+        if most_rows and len(rows) > most_rows:
+            raise BadInput(f"there are more than {most_rows:,} groups by {', '.join(by)}; group by less, or ask for one account or period")
+    return sorted(rows, key=lambda row: (row.currency, [(value is None, value or "") for value in row.group.values()]))
+
+
+def period_total(row: CostRow, closed: ClosedPeriods) -> PeriodTotal:
+    """One billing month, of a row that is grouped by period."""
+    month = row.group["period"] or ""
+    status = closed.status(month)
+    return PeriodTotal(month, status, row.currency, row.billed_cost, closed.closed_at if status == "final" else "")
+
+
+def totals_of(rows: Sequence[CostRow]) -> list[Total]:
+    """One exact total for each currency; currencies are never added to each other."""
+    totals = []
+    for currency in sorted({row.currency for row in rows}):
+        own = [row for row in rows if row.currency == currency]
+        totals.append(
+            Total(
+                currency,
+                plain(sum((money(row.billed_cost) for row in own), ZERO)),
+                plain(sum((money(row.effective_cost) for row in own), ZERO)),
+                sum(row.line_items for row in own),
+                sum(row.unpriced for row in own),
+            )
+        )
+    return totals

@@ -1,0 +1,113 @@
+"""`POST /v1/events`: usage over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from ..schemas.decoders.registry import FORMATS
+from .access import needs
+from .bodies import read_body, unpack
+from .intake import MEDIA_TYPES, Intake, Shape, take
+from .parts import Parts
+from .problems import Problem, documented
+from .tokens import Principal
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["usage"])
+
+_THREAD_BYTES = 256 << 10  # a larger body is read in a thread, so that it does not hold up all other requests
+
+_EVENT = {
+    "specversion": "1.0", "id": "b3f1", "source": "aws/eu-west-1/collector-7", "type": "com.example.usage", "subject": "acme",
+    "time": "2026-11-27T09:00:00Z", "data": {"sku": "egress", "quantity": "1.25", "unit": "GB", "region": "eu-west-1"},
+}  # fmt: skip
+
+
+class EventOutcome(BaseModel):
+    """What became of one event."""
+
+    pointer: str = Field(description="JSON pointer to what it was read from: empty for the body, /3 for its fourth element or line.", examples=["/0"])
+    status: str = Field(description="accepted, duplicate (it stands before in this request), or rejected", examples=["accepted"])
+    source: str = Field(default="", description="Of the event, if it could be read.", examples=["aws/eu-west-1/collector-7"])
+    id: str = Field(default="", description="Of the event, if it could be read.", examples=["b3f1"])
+    reason: str = Field(default="", description="Of a rejection; stable.", examples=["bad_quantity"])
+    detail: str = Field(default="", description="Of a rejection, for a person.")
+
+
+class EventsOutcome(BaseModel):
+    """What became of a request's events."""
+
+    accepted: int
+    duplicate: int
+    rejected: int
+    results: list[EventOutcome]
+
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "One event or several. Content encodings: gzip, zstd, none.",
+        "content": {
+            "application/cloudevents+json": {"schema": {"type": "object"}, "example": _EVENT},
+            "application/cloudevents-batch+json": {"schema": {"type": "array", "items": {"type": "object"}}, "example": [_EVENT]},
+            "application/json": {"schema": {"type": ["object", "array"], "items": {"type": "object"}}, "example": _EVENT},
+            "application/x-ndjson": {"schema": {"type": "string"}, "example": msgspec.json.encode(_EVENT).decode() + "\n"},
+        },
+    }
+}
+
+
+@router.post(
+    "/v1/events",
+    status_code=202,
+    response_model=EventsOutcome,
+    responses=documented(400, 401, 403, 408, 413, 415, 422, 429, 503),
+    openapi_extra=_BODY,
+    operation_id="postEvents",
+    summary="Send usage.",
+)
+async def post_events(
+    request: Request,
+    principal: Annotated[Principal, Depends(needs("events:write"))],
+    format: Annotated[str, Query(description="Format of the events: one of " + ", ".join(sorted(FORMATS)) + ".")] = "cloudevents",
+    backfill: Annotated[str, Query(max_length=200, pattern=r"^[\x21-\x7e]*$", description="Name of a declared backfill, for usage of any age.")] = "",
+) -> Response:
+    """Accepted events are in Kafka, on all replicas, when the answer comes. Sending a request again is always safe: an event counts once.
+
+    Each event has a result of its own: those that are accepted count, whatever becomes of the others. Without one that is accepted or
+    known from this request the answer is 422, with the same results.
+    """
+    parts: Parts = request.app.state.parts
+    shape = _shape_of(request.headers.get("content-type", ""))
+    sent = await read_body(request.stream(), request.headers.get("content-length"), parts.max_body_bytes)
+    body = unpack(sent, request.headers.get("content-encoding", ""), parts.max_body_bytes)
+    async with parts.outbox.room(len(body)):
+        arguments = (body, shape, format, principal.account, backfill, parts.limits, parts.max_events, parts.now_ns())
+        found = await run_in_threadpool(take, *arguments) if len(body) > _THREAD_BYTES else take(*arguments)
+        if found.records:
+            await parts.outbox.send(found.records, [("ratemill-backfill", backfill.encode())] if backfill else [])
+    return _answer(found, parts)
+
+
+def _shape_of(content_type: str) -> Shape:
+    media_type = content_type.partition(";")[0].strip().lower()
+    shape = MEDIA_TYPES.get(media_type)
+    if shape is None:
+        raise Problem(415, "unknown-media-type", f"content-type {media_type[:60]!r} is not known; use one of {', '.join(MEDIA_TYPES)}")
+    return shape
+
+
+def _answer(found: Intake, parts: Parts) -> Response:
+    counts = {status: found.count(status) for status in ("accepted", "duplicate", "rejected")}
+    for status, count in counts.items():
+        parts.metrics.events.labels(status).inc(count)
+    if counts["rejected"] == len(found.results):
+        raise Problem(422, "all-rejected", "no event of the request could be accepted; see results", more={**counts, "results": found.results})
+    return Response(msgspec.json.encode({**counts, "results": found.results}), 202, media_type="application/json")

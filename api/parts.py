@@ -1,0 +1,39 @@
+"""What the HTTP interface works with; whoever starts it puts these together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from elasticsearch import AsyncElasticsearch
+from prometheus_client import CollectorRegistry
+
+from ..schemas.limits import Limits
+from .metrics import ApiMetrics
+
+if TYPE_CHECKING:
+    from .outbox import Outbox
+    from .tokens import Principal
+
+__all__ = ["Parts"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """verify: the principal of a token, None for one that is not valid. now_ns: wall clock. max_body_bytes: of a request, unpacked."""
+
+    outbox: Outbox
+    elasticsearch: AsyncElasticsearch
+    index_prefix: str
+    verify: Callable[[str], Awaitable[Principal | None]]
+    check_database: Callable[[], Awaitable[None]]
+    limits: Limits
+    max_body_bytes: int
+    max_events: int
+    now_ns: Callable[[], int]
+    registry: CollectorRegistry
+    metrics: ApiMetrics = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metrics", ApiMetrics(self.registry))

@@ -1,0 +1,32 @@
+"""`ratemill api` with a guarantee taken away: `python api_main.py early api …` answers before Kafka has what it was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+from ratemill.api.outbox import Outbox
+from ratemill.cli.main import main
+
+_pending: set[asyncio.Task[None]] = set()
+
+
+def _early() -> None:
+    real = Outbox.send
+
+    async def later(self: Outbox, *arguments: Any) -> None:
+        await asyncio.sleep(0.5)
+        await real(self, *arguments)
+
+    async def send(self: Outbox, *arguments: Any) -> None:
+        task = asyncio.get_running_loop().create_task(later(self, *arguments))
+        _pending.add(task)
+        task.add_done_callback(_pending.discard)
+
+    Outbox.send = send  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    {"early": _early}[sys.argv.pop(1)]()
+    main()
