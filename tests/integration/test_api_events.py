@@ -57,7 +57,9 @@ def event(id: str, account: str = "acme", quantity: str = "1.5") -> dict[str, An
 async def stored(api: Api) -> list[UsageEvent]:
     """Every event in the raw topic."""
     env = api.environment
-    consumer = AIOKafkaConsumer(bootstrap_servers=env["RATEMILL_KAFKA__BOOTSTRAP"], enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=env["RATEMILL_KAFKA__BOOTSTRAP"], enable_auto_commit=False, auto_offset_reset="earliest"
+    )  # fmt: skip
     await consumer.start()
     found: list[UsageEvent] = []
     try:
