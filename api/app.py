@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from . import costs, events, health
+from . import costs, events, health, line_items
 from .context import RequestContext
 from .parts import Parts
 from .problems import ProblemDetails, add_handlers
@@ -48,5 +48,6 @@ def make_app(parts: Parts) -> RequestContext:
     add_handlers(app)
     app.include_router(events.router)
     app.include_router(costs.router)
+    app.include_router(line_items.router)
     app.include_router(health.router)
     return RequestContext(app, parts.metrics.requests, parts.metrics.seconds)

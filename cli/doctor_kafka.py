@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from ..schemas.errors import UNREADABLE, BadPriceBook, RatemillError
 from ..streams import topics as streams_topics
 from ..streams.config import Config
-from ..streams.ledger import TRANSACTION_TIMEOUT_S
+from ..streams.hanging import HANGS_AFTER_S
 from ..streams.prices_topic import PublishedBook, is_draft
 from ..streams.progress import Counters, Progress, decode_progress
 from ..streams.reach import admin_client, client_settings, denied
@@ -30,7 +30,6 @@ __all__ = ["balance", "kafka_checks", "lanes_of", "setting_mistakes"]
 LETTERS_READ = 10_000  # of each partition, the newest
 STALLED_AFTER_S = 4.0
 SKEW_S = 5.0
-HANGS_AFTER_S = int(TRANSACTION_TIMEOUT_S) + 10  # the broker looks every ten seconds
 START_WORKER = "start `ratemill worker`"
 
 
@@ -145,7 +144,8 @@ async def _open_transaction(config: Config, partitions: Mapping[str, int]) -> Fi
     more = f", and {len(found) - 1} more partitions" if len(found) > 1 else ""
     return warning(
         "transactions", f"{topic} {partition} can be read to {stable} of {end}{more}: one is open, and nothing happens in it",
-        f"ask again in {HANGS_AFTER_S} s: one of a dead worker has ended by then; otherwise see 'A transaction that hangs' in docs/operations.md",
+        f"ask again in {HANGS_AFTER_S} s: one of a dead worker has ended by then; otherwise `ratemill transactions list`, "
+        "and see 'A transaction that hangs' in docs/operations.md",
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -21,10 +22,12 @@ from .bulk import describe
 from .limbs import LIMBS, MAX_ADDENDS, exact_integer, join
 from .templates import Names
 
-__all__ = ["DIMENSIONS", "CostRow", "costs", "count_line_items", "fetch_line_items", "iter_costs"]
+__all__ = ["DIMENSIONS", "CostRow", "costs", "count_line_items", "fetch_line_items", "filters_of", "iter_costs"]
 
 _PIT_KEEP_ALIVE = "2m"  # between two pages, not for the whole read
 _PERIOD = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_HOUR = re.compile(_DAY.pattern + r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z")
 _INSTANT = "yyyy-MM-dd'T'HH:mm:ss'Z'"
 
 # A billing month begins at the midnight of its meter's zone: by the clocks of the earliest zone, all of them begin in that month.
@@ -129,7 +132,7 @@ async def iter_costs(
     if unknown := [name for name in by if name not in DIMENSIONS]:
         raise BadInput(f"unknown dimension {', '.join(map(repr, unknown))}; use {', '.join(DIMENSIONS)}")
     wanted = {"billed", "effective"} | {amount for amount, unit in (("pricing", "unit"), ("consumed", "consumed_unit")) if unit in by}
-    filters = _filters(account, period)
+    filters = filters_of(account, period)
     async with _reading(client, Names(prefix)) as reader:
         limbs = await reader.limbs_in_use(wanted, filters)
         async for key, sums in _groups(reader, filters, (*by, "currency"), limbs, page_size, max_addends):
@@ -151,7 +154,7 @@ async def count_line_items(
     client: AsyncElasticsearch, prefix: str = "ratemill", *, account: str | None = None, period: str | None = None, withdrawn: bool = True
 ) -> int:
     """How many line items the index shows (one per id), with or without the withdrawn ones. Raises Unavailable."""
-    query: dict[str, Any] = {"bool": {"filter": _filters(account, period)}}
+    query: dict[str, Any] = {"bool": {"filter": filters_of(account, period)}}
     if not withdrawn:
         query["bool"]["must_not"] = [{"term": {"x_Withdrawn": True}}]
     try:
@@ -174,7 +177,7 @@ async def fetch_line_items(
 
     Withdrawn ones are included: reconciliation compares revisions. Raises Unavailable.
     """
-    query = {"bool": {"filter": _filters(account, period)}}
+    query = {"bool": {"filter": filters_of(account, period)}}
     async with _reading(client, Names(prefix)) as reader:
         after: list[Any] | None = None
         while True:
@@ -303,12 +306,31 @@ def _zone(dimension: str) -> str:
     return _EARLIEST_ZONE if dimension == "period" else "UTC"
 
 
-def _filters(account: str | None, period: str | None) -> list[dict[str, Any]]:
-    filters = []
+def filters_of(account: str | None, period: str | None, where: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """Elasticsearch filters for an account, a billing month and values of DIMENSIONS; None: any. Raises BadInput for a time that is none."""
+    filters: list[dict[str, Any]] = []
     if account is not None:
         filters.append({"term": {"BillingAccountId": account}})
     if period is not None:
-        if not _PERIOD.fullmatch(period):
-            raise BadInput(f"period {period[:40]!r} is not a billing period like 2026-01")
-        filters.append(_equals("period", period))
+        filters.append(_equals("period", _month(period)))
+    for name, value in (where or {}).items():
+        if name in _TIMES:
+            _month(value) if name == "period" else _instant(name, value)
+        filters.append(_equals(name, value))
     return filters
+
+
+def _month(period: str) -> str:
+    if not _PERIOD.fullmatch(period):
+        raise BadInput(f"period {period[:40]!r} is not a billing period like 2026-01")
+    return period
+
+
+def _instant(dimension: str, value: str) -> None:
+    form, example = (_DAY, "2026-01-31") if dimension == "day" else (_HOUR, "2026-01-31T14:00:00Z")
+    try:
+        if not form.fullmatch(value):
+            raise ValueError
+        date.fromisoformat(value[:10])
+    except ValueError:
+        raise BadInput(f"{dimension} {value[:40]!r} is not one like {example}") from None

@@ -61,7 +61,10 @@ async def read_to_end(kafka: KafkaConfig, starts: Mapping[TopicPartition, int]) 
             elif asyncio.get_running_loop().time() - idle_since > STALLED_S:
                 where = sorted([f"{tp.topic} {tp.partition} at {await consumer.position(tp)} of {ends[tp]}" for tp in open_])
                 # Longer than any transaction may last: one that is still open will not end by itself.
-                raise Unsettled(f"restoring stalled: {', '.join(where)}; if Kafka answers, see 'A transaction that hangs' in docs/operations.md")
+                raise Unsettled(
+                    f"restoring stalled: {', '.join(where)}; if Kafka answers, `ratemill transactions list`, "
+                    "and see 'A transaction that hangs' in docs/operations.md"
+                )
             open_ = still_open
     except (KafkaError, OSError) as error:
         raise await denied(kafka, error) or Unsettled(f"restoring failed: {error!r}") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import signal
 import subprocess
@@ -125,18 +127,76 @@ def test_what_cannot_be_asked(job: Job) -> None:
         assert client.get("/v1/costs").status_code == 403
 
 
+# -- line items ----------------------------------------------------------------------------------------------------------
+
+
+def items(client: httpx.Client, **parameters: Any) -> list[dict[str, Any]]:
+    """All line items, page by page."""
+    found: list[dict[str, Any]] = []
+    cursor = ""
+    while cursor is not None:
+        answer = client.get("/v1/line-items", params={"cursor": cursor, **parameters})
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        assert len(page["line_items"]) <= int(parameters.get("limit", 100))
+        found += page["line_items"]
+        cursor = page["next"]
+    return found
+
+
+def test_pages_hold_every_line_item_once(job: Job) -> None:
+    found = items(job.reader, limit=4)
+    rows = job.costs(by="")["totals"][0]
+    assert len({item["x_LineItemId"] for item in found}) == len(found) == rows["line_items"] > 8
+    assert sum((Fraction(item["BilledCost"]) for item in found), Fraction(0)) == Fraction(rows["billed_cost"])
+    assert [(i["ChargePeriodStart"], i["x_LineItemId"]) for i in found] == sorted((i["ChargePeriodStart"], i["x_LineItemId"]) for i in found)
+    assert found == items(job.reader, limit=1_000)
+    some = items(job.reader, limit=3, account="acme", sku="egress", region="r1")
+    assert some == [i for i in found if (i["BillingAccountId"], i["SkuId"], i["RegionId"]) == ("acme", "egress", "r1")]
+    assert some
+
+
+def test_streams_hold_the_same(job: Job) -> None:
+    found = items(job.reader)
+    lines = job.reader.get("/v1/line-items", params={"format": "ndjson"})
+    assert lines.headers["content-type"].startswith("application/x-ndjson")
+    assert [json.loads(line) for line in lines.text.splitlines()] == found
+    table = list(csv.DictReader(io.StringIO(job.reader.get("/v1/line-items", params={"format": "csv"}).text)))
+    assert [row["x_LineItemId"] for row in table] == [item["x_LineItemId"] for item in found]
+    assert [row["BilledCost"] for row in table] == [item["BilledCost"] for item in found]
+    assert set(found[0]) <= set(table[0])
+
+
+def test_one_line_item_is_its_accounts_alone(job: Job) -> None:
+    found = items(job.reader)
+    mine = next(item for item in found if item["BillingAccountId"] == "acme")
+    other = next(item for item in found if item["BillingAccountId"] == "globex")
+    assert job.own.get(f"/v1/line-items/{mine['x_LineItemId']}").json() == mine
+    assert job.own.get(f"/v1/line-items/{other['x_LineItemId']}").status_code == 404
+    assert job.reader.get(f"/v1/line-items/{other['x_LineItemId']}").json() == other
+    assert job.reader.get("/v1/line-items/no-such").status_code == 404
+
+
+def test_line_items_that_cannot_be_asked_for(job: Job) -> None:
+    for parameters in ({"cursor": "x"}, {"cursor": "WyJ4IiwxXQ"}, {"day": "2026-02-30"}, {"day": "today"}, {"limit": 0}, {"format": "xml"}):
+        for format in ({}, {"format": "csv"}) if "format" not in parameters else ({},):
+            answer = job.reader.get("/v1/line-items", params={**parameters, **format})
+            assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json"), parameters
+
+
 # -- tenants -------------------------------------------------------------------------------------------------------------
 
 OPEN = {"/livez", "/readyz", "/metrics"}  # they name no account
 
 
-def leaks(api: Api, own: httpx.Client) -> list[str]:
+def leaks(api: Api, own: httpx.Client, reader: httpx.Client) -> list[str]:
     """Every route of the OpenAPI document, with the key of acme and with none: what it tells of others."""
     found = []
     with api.client() as nobody:
         paths = nobody.get("/openapi.json").json()["paths"]
-        assert {"/v1/events", "/v1/costs"} <= paths.keys()
-        for path, operations in paths.items():
+        assert {"/v1/events", "/v1/costs", "/v1/line-items", "/v1/line-items/{id}"} <= paths.keys()
+        foreign = next(item["x_LineItemId"] for item in items(reader, account="globex"))
+        for path, operations in ((path.replace("{id}", foreign), its) for path, its in paths.items()):
             for method in operations:
                 if path not in OPEN and nobody.request(method, path).status_code != 401:
                     found.append(f"{method} {path} answers without a key")
@@ -153,13 +213,15 @@ def test_a_key_tells_of_its_own_account_alone(job: Job) -> None:
     assert {row["group"]["account"] for row in own["rows"]} == {"acme"}
     assert Fraction(own["totals"][0]["billed_cost"]) == wanted("acme")
     assert job.own.get("/v1/costs", params={"account": "globex"}).status_code == 403
-    assert leaks(job.api, job.own) == []
+    assert leaks(job.api, job.own, job.reader) == []
 
 
 def test_an_api_without_the_filter_is_caught(job: Job, tmp_path: Path) -> None:
     broken = Api(tmp_path, job.settings, "no_tenants")
     try:
         with broken.client(broken.token("costs:read", "events:write", account="acme")) as own:
-            assert any("get /v1/costs {'by': 'account,resource'} tells of globex" in leak for leak in leaks(broken, own))
+            found = leaks(broken, own, job.reader)
+            for what in ("get /v1/costs {'by': 'account,resource'} tells of globex", "get /v1/line-items {} tells of globex"):
+                assert what in found
     finally:
         broken.stop()
