@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections import Counter
@@ -27,10 +25,10 @@ from ratemill.streams.prices_topic import publish_book
 from ratemill.streams.topics import ensure_topics
 
 from .traffic import DIRECT, HOPPED, PARTITIONS, PRICES, Message, make_traffic
+from .zygote import fork_worker
 
 __all__ = ["Bed", "Worker", "bed"]
 
-MAIN = Path(__file__).with_name("worker_main.py")
 Record = ConsumerRecord[bytes | None, bytes | None]
 FULL_SPEED = 5_000.0  # records per second
 ALL_AGENTS = ("normalize", "rate", "index")
@@ -81,10 +79,8 @@ class Worker:
             "RATEMILL_WORKER__AGENTS": ",".join(agents),
             **settings,
         }
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, str(MAIN), json.dumps(spec)], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
-            )
+        log.touch()
+        self._process = fork_worker(spec, environment, log)
         self.pid = self._process.pid
 
     def signal(self, number: int) -> None:
