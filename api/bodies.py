@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import cramjam
 
@@ -15,10 +15,12 @@ __all__ = ["PATIENCE_S", "read_body", "unpack"]
 PATIENCE_S = 30.0  # for a whole body: a client that sends a byte a second holds its memory no longer
 
 
-async def read_body(stream: AsyncIterator[bytes], declared: str | None, most: int, patience_s: float = PATIENCE_S) -> bytes:
-    """The bytes of a body, as sent. declared: its content-length, if the client gave one.
+async def read_body(
+    stream: AsyncIterator[bytes], declared: str | None, most: int, take: Callable[[int], None], patience_s: float = PATIENCE_S
+) -> bytes:  # fmt: skip
+    """The bytes of a body, as sent. declared: its content-length, if the client gave one. take: told of each part's size before it is kept.
 
-    Raises Problem: 413 beyond `most` bytes, 408 when it takes longer than patience_s seconds.
+    Raises Problem: 413 beyond `most` bytes, 408 when it takes longer than patience_s seconds, and whatever `take` raises.
     """
     if declared is not None and declared.isdecimal() and int(declared) > most:
         raise _too_large(f"{int(declared):,} bytes", most)
@@ -30,6 +32,7 @@ async def read_body(stream: AsyncIterator[bytes], declared: str | None, most: in
                 size += len(part)
                 if size > most:
                     raise _too_large("more", most)
+                take(len(part))
                 parts.append(part)
     except TimeoutError:
         raise Problem(408, "body-timeout", f"the body did not arrive within {patience_s:g} s; send it again") from None

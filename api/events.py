@@ -86,9 +86,14 @@ async def post_events(
     """
     parts: Parts = request.app.state.parts
     shape = _shape_of(request.headers.get("content-type", ""))
-    sent = await read_body(request.stream(), request.headers.get("content-length"), parts.max_body_bytes)
-    body = unpack(sent, request.headers.get("content-encoding", ""), parts.max_body_bytes)
-    async with parts.outbox.room(len(body)):
+    with parts.outbox.room() as room:
+        sent = await read_body(request.stream(), request.headers.get("content-length"), parts.max_body_bytes, room)
+        encoding = request.headers.get("content-encoding", "")
+        if len(sent) > _THREAD_BYTES or encoding:
+            body = await run_in_threadpool(unpack, sent, encoding, parts.max_body_bytes)
+        else:
+            body = unpack(sent, encoding, parts.max_body_bytes)
+        room(len(body))  # as texts and records it takes about as much again
         arguments = (body, shape, format, principal.account, backfill, parts.limits, parts.max_events, parts.now_ns())
         found = await run_in_threadpool(take, *arguments) if len(body) > _THREAD_BYTES else take(*arguments)
         if found.records:

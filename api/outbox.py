@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -35,17 +35,26 @@ class Outbox:
         self._making = asyncio.Lock()
         self.waiting = 0
 
-    @asynccontextmanager
-    async def room(self, size: int) -> AsyncIterator[None]:
-        """Keep room for a request of so many bytes. Raises Problem 429 when there is none: back-pressure, never a growing queue."""
-        if self.waiting and self.waiting + size > self._most:
-            said = f"{self.waiting:,} bytes of usage wait for Kafka already; send this again a little later"
-            raise Problem(429, "overloaded", said, headers={"retry-after": "1"})
-        self.waiting += size
+    @contextmanager
+    def room(self) -> Iterator[Callable[[int], None]]:
+        """Room for a request: a function that takes so many bytes more for it, until the end of the block.
+
+        It raises Problem 429 when requests under way would hold more than `most_waiting`: back-pressure, never a growing queue.
+        """
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            if self.waiting + size > self._most:
+                said = f"{self.waiting:,} bytes of usage are under way already; send this again a little later"
+                raise Problem(429, "overloaded", said, headers={"retry-after": "1"})
+            taken += size
+            self.waiting += size
+
         try:
-            yield
+            yield take
         finally:
-            self.waiting -= size
+            self.waiting -= taken
 
     async def send(self, records: Sequence[Record], headers: list[tuple[str, bytes]]) -> None:
         """Send, and wait until Kafka has all of it. Raises Problem 503 otherwise: some of it may be there, and sending all again is safe."""

@@ -210,9 +210,13 @@ class ApiConfig(_Section):
     )
     max_body_bytes: int = Field(default=8 << 20, ge=1_024, le=256 << 20, description="of a request, unpacked; a larger one is answered 413")
     max_events: int = Field(default=10_000, ge=1, le=100_000, description="of a request; one with more is answered 413")
-    max_waiting_bytes: int = Field(
-        default=64 << 20, ge=1 << 20, description="of all requests whose usage Kafka has not acknowledged; beyond that: 429"
-    )
+    max_waiting_bytes: int = Field(default=64 << 20, ge=1 << 20, description="of all requests that send usage now; beyond that: 429")
+
+    @model_validator(mode="after")
+    def _fits(self) -> ApiConfig:
+        if self.max_waiting_bytes < 2 * self.max_body_bytes:
+            raise ValueError("max_waiting_bytes must be at least twice max_body_bytes, or the largest request would never find room")
+        return self
 
 
 class Config(_Section):

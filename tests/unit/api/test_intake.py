@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ import cramjam
 import pytest
 from ratemill.api.bodies import read_body, unpack
 from ratemill.api.intake import FORBIDDEN, Intake, take
+from ratemill.api.outbox import Outbox
 from ratemill.api.problems import Problem
 from ratemill.schemas.decoders.registry import decode
 from ratemill.schemas.errors import Reason
@@ -155,8 +157,36 @@ async def parts(*data: bytes) -> AsyncIterator[bytes]:
 
 
 async def test_a_body_is_read_no_further_than_allowed() -> None:
-    assert await read_body(parts(b"ab", b"cd"), "4", 4) == b"abcd"
+    kept: list[int] = []
+    assert await read_body(parts(b"ab", b"cd"), "4", 4, kept.append) == b"abcd"
     for declared in (None, "5", "4"):  # said, not said, and said wrongly
         with pytest.raises(Problem) as caught:
-            await read_body(parts(b"ab", b"cde"), declared, 4)
+            await read_body(parts(b"ab", b"cde"), declared, 4, kept.append)
         assert caught.value.status == 413
+    assert sum(kept) == 4 + 2 + 2
+
+
+async def test_a_body_that_never_ends_is_given_up() -> None:
+    async def drops() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.01)
+
+    with pytest.raises(Problem) as caught:
+        await read_body(drops(), None, 1_000_000, lambda size: None, 0.2)
+    assert caught.value.status == 408
+
+
+def test_requests_under_way_are_bounded() -> None:
+    async def nothing() -> None: ...
+
+    outbox = Outbox({}, "topic", nothing, 100)
+    with outbox.room() as first, outbox.room() as second:
+        first(60)
+        second(40)
+        with pytest.raises(Problem) as caught:
+            second(1)
+        assert (caught.value.status, caught.value.headers["retry-after"]) == (429, "1")
+    assert outbox.waiting == 0
+    with outbox.room() as again:
+        again(100)
