@@ -21,6 +21,8 @@ __all__ = ["MOST_ROWS", "router"]
 
 router = APIRouter(tags=["costs"])
 
+_ONE = f"({'|'.join(DIMENSIONS)})"
+_BY = f"^({_ONE}(,{_ONE})*)?$"
 MOST_ROWS = 10_000  # of an answer; whoever wants more asks for one account or period at a time
 _AMOUNT: JsonDict = {"pattern": r"^-?[0-9]+(\.[0-9]+)?$", "examples": ["12.5"]}
 
@@ -72,12 +74,12 @@ async def get_costs(
     principal: Annotated[Principal, Depends(needs("costs:read"))],
     account: Annotated[str | None, Query(max_length=1_024, description="Only this account. A key of an account needs no such parameter.")] = None,
     period: Annotated[str | None, Query(pattern="^[0-9]{4}-(0[1-9]|1[0-2])$", description="Only this billing month.", examples=["2026-11"])] = None,
-    by: Annotated[str, Query(max_length=200, description=f"Dimensions, with commas between: {', '.join(DIMENSIONS)}. Empty: totals only.")] = "sku",
+    by: Annotated[str, Query(pattern=_BY, description=f"Dimensions, with commas between: {', '.join(DIMENSIONS)}. Empty: totals only.")] = "sku",
 ) -> Response:
     """Exact totals of the line items in Elasticsearch, which has them seconds after the usage. What is withdrawn is left out."""
     parts: Parts = request.app.state.parts
     view = await read_cost_view(
         parts.elasticsearch, parts.index_prefix, account=account_of(principal, account), period=period,
-        by=tuple(name.strip() for name in by.split(",") if name.strip()), most_rows=MOST_ROWS,
+        by=tuple(by.split(",")) if by else (), most_rows=MOST_ROWS,
     )  # fmt: skip
     return Response(msgspec.json.encode(view), media_type="application/json")

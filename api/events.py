@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -30,6 +31,10 @@ _EVENT = {
 }  # fmt: skip
 
 
+Format = StrEnum("Format", {name.replace("-", "_"): name for name in sorted(FORMATS)})  # type: ignore[misc]
+_PLAIN = Format("cloudevents")
+
+
 class EventOutcome(BaseModel):
     """What became of one event."""
 
@@ -50,14 +55,34 @@ class EventsOutcome(BaseModel):
     results: list[EventOutcome]
 
 
+_TEXT = {"type": "string", "minLength": 1, "maxLength": 1024}
+_EVENT_SCHEMA = {
+    "type": "object",
+    "description": "A CloudEvent with usage as its data; of another `format`, whatever its provider sends.",
+    "required": ["specversion", "id", "source", "type", "subject", "time", "data"],
+    "properties": {
+        "specversion": {"const": "1.0"}, "id": _TEXT, "source": _TEXT, "type": _TEXT, "subject": {**_TEXT, "description": "The account."},
+        "time": {"type": "string", "format": "date-time"},
+        "data": {
+            "type": "object",
+            "required": ["sku", "quantity", "unit"],
+            "properties": {
+                "sku": _TEXT, "unit": _TEXT, "region": {"type": "string"}, "resource": {"type": "string"}, "provider": {"type": "string"},
+                "quantity": {"type": ["string", "number"], "description": "Exact; a text keeps every digit on the way."},
+                "dimensions": {"type": "object", "additionalProperties": {"type": "string"}},
+                "tags": {"type": "object", "additionalProperties": {"type": "string"}},
+            },
+        },
+    },
+}  # fmt: skip
 _BODY = {
     "requestBody": {
         "required": True,
         "description": "One event or several. Content encodings: gzip, zstd, none.",
         "content": {
-            "application/cloudevents+json": {"schema": {"type": "object"}, "example": _EVENT},
-            "application/cloudevents-batch+json": {"schema": {"type": "array", "items": {"type": "object"}}, "example": [_EVENT]},
-            "application/json": {"schema": {"type": ["object", "array"], "items": {"type": "object"}}, "example": _EVENT},
+            "application/cloudevents+json": {"schema": _EVENT_SCHEMA, "example": _EVENT},
+            "application/cloudevents-batch+json": {"schema": {"type": "array", "items": _EVENT_SCHEMA}, "example": [_EVENT]},
+            "application/json": {"schema": {"anyOf": [_EVENT_SCHEMA, {"type": "array", "items": _EVENT_SCHEMA}]}, "example": _EVENT},
             "application/x-ndjson": {"schema": {"type": "string"}, "example": msgspec.json.encode(_EVENT).decode() + "\n"},
         },
     }
@@ -76,7 +101,7 @@ _BODY = {
 async def post_events(
     request: Request,
     principal: Annotated[Principal, Depends(needs("events:write"))],
-    format: Annotated[str, Query(description="Format of the events: one of " + ", ".join(sorted(FORMATS)) + ".")] = "cloudevents",
+    format: Annotated[Format, Query(description="Format of the events.")] = _PLAIN,
     backfill: Annotated[str, Query(max_length=200, pattern=r"^[\x21-\x7e]*$", description="Name of a declared backfill, for usage of any age.")] = "",
 ) -> Response:
     """Accepted events are in Kafka, on all replicas, when the answer comes. Sending a request again is always safe: an event counts once.
@@ -94,7 +119,7 @@ async def post_events(
         else:
             body = unpack(sent, encoding, parts.max_body_bytes)
         room(len(body))  # as texts and records it takes about as much again
-        arguments = (body, shape, format, principal.account, backfill, parts.limits, parts.max_events, parts.now_ns())
+        arguments = (body, shape, format.value, principal.account, backfill, parts.limits, parts.max_events, parts.now_ns())
         found = await run_in_threadpool(take, *arguments) if len(body) > _THREAD_BYTES else take(*arguments)
         if found.records:
             await parts.outbox.send(found.records, [("ratemill-backfill", backfill.encode())] if backfill else [])

@@ -27,6 +27,7 @@ __all__ = ["router"]
 router = APIRouter(tags=["costs"])
 
 STREAM_PAGE = 2_000
+_DAY = r"^[0-9]{4}-[01][0-9]-[0-3][0-9]$"
 COLUMNS = [field.encode_name for field in msgspec.structs.fields(RatedLineItem)]
 _MEDIA = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 
@@ -61,7 +62,7 @@ async def get_line_items(
     sku: Annotated[str | None, Query(max_length=1_024)] = None,
     region: Annotated[str | None, Query(max_length=1_024)] = None,
     resource: Annotated[str | None, Query(max_length=1_024)] = None,
-    day: Annotated[str | None, Query(max_length=10, description="Charge periods that begin on this day, in UTC.", examples=["2026-11-27"])] = None,
+    day: Annotated[str | None, Query(pattern=_DAY, description="Charge periods that begin on this day, in UTC.", examples=["2026-11-27"])] = None,
     limit: Annotated[int, Query(ge=1, le=1_000, description="Line items of a page.")] = 100,
     cursor: Annotated[str, Query(max_length=300, description="`next` of the page before.")] = "",
     format: Annotated[Literal["json", "ndjson", "csv"], Query(description="json: a page; ndjson, csv: all of them, as a stream.")] = "json",
@@ -82,7 +83,7 @@ async def get_line_items(
 
 
 @router.get(
-    "/v1/line-items/{id}", responses=documented(401, 403, 404, 503), operation_id="getLineItem", summary="Read one line item.",
+    "/v1/line-items/{id}", responses=documented(400, 401, 403, 404, 503), operation_id="getLineItem", summary="Read one line item.",
     response_model=dict[str, Any],
 )  # fmt: skip
 async def get_line_item(

@@ -135,7 +135,7 @@ async def iter_costs(
     filters = filters_of(account, period)
     async with _reading(client, Names(prefix)) as reader:
         limbs = await reader.limbs_in_use(wanted, filters)
-        async for key, sums in _groups(reader, filters, (*by, "currency"), limbs, page_size, max_addends):
+        async for key, sums in _groups(reader, filters, tuple(dict.fromkeys((*by, "currency"))), limbs, page_size, max_addends):
             if not sums.line_items and not any(sums.limbs.values()):
                 continue
             yield CostRow(

@@ -75,7 +75,7 @@ def obstacle(config: Config, found: OpenTransaction, now_ms: int) -> str:
         return f"Kafka is still to end it (state {found.state}); wait, and restart the brokers if it stays so"
     has = {part.topic for part in found.parts} - {GROUP_OFFSETS}
     if has <= set(topics.raw):
-        return "its producer is no Ratemill, and may take this usage for delivered; end it by kafka-transactions.sh, then let that producer send again"
+        return "its producer is no Ratemill, and may take this usage for delivered; end it by kafka-transactions.sh, and let that producer send again"
     # Every commit of a lane has its progress, and `abort` ends that last. Dead letters are replayed in transactions without one.
     if topics.progress not in has and not has <= {topics.dead_letter, *topics.raw}:
         return f"it has ended in {topics.progress}, so it may count there; see 'A transaction that hangs' in docs/operations.md"
@@ -93,7 +93,7 @@ async def refuse_members(config: Config) -> None:
         raise not_allowed(config.kafka, reason) or Unavailable(f"Kafka does not tell who is in consumer group {name} ({reason}); try again")
     if members:
         raise StillOpen(
-            f"consumer group {name} has {len(members)} members; stop all workers, and wait {config.kafka.session_timeout_s:g} s for those that were killed"
+            f"consumer group {name} has {len(members)} members; stop all workers, and wait {config.kafka.session_timeout_s:g} s for what was killed"
         )
 
 
@@ -226,7 +226,7 @@ class _Producers(Request[_ProducersRequest0]):  # type: ignore[misc]
     API_KEY = 61
 
     def __init__(self, partitions: Mapping[str, list[int]]) -> None:
-        self._topics = [(topic, numbers, {}) for topic, numbers in partitions.items()]
+        self._topics: list[Any] = [(topic, numbers, {}) for topic, numbers in partitions.items()]
 
     def build(self, request_struct_class: type[_ProducersRequest0]) -> _ProducersRequest0:
         return request_struct_class(self._topics, {})
@@ -262,7 +262,7 @@ class _Markers(Request[_MarkersRequest1]):  # type: ignore[misc]
     API_KEY = 27
 
     def __init__(self, producer_id: int, epoch: int, topic: str, partition: int, coordinator_epoch: int) -> None:
-        self._markers = [(producer_id, epoch, False, [(topic, [partition], {})], coordinator_epoch, {})]
+        self._markers: list[Any] = [(producer_id, epoch, False, [(topic, [partition], {})], coordinator_epoch, {})]
 
     def build(self, request_struct_class: type[_MarkersRequest1]) -> _MarkersRequest1:
         return request_struct_class(self._markers, {})

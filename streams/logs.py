@@ -79,5 +79,5 @@ def set_up_logs(config: Config) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(worker.log_level.upper())
-    for chatty in ("faust", "mode", "aiokafka", "elastic_transport", "elasticsearch", "asyncio"):
+    for chatty in ("faust", "mode", "aiokafka", "elastic_transport", "elasticsearch", "asyncio", "alembic"):
         logging.getLogger(chatty).setLevel(logging.ERROR if worker.log_level != "debug" else logging.DEBUG)

@@ -112,7 +112,7 @@ def test_usage_that_came_over_http_costs_what_it_must(job: Job) -> None:
     assert Fraction(job.costs(account="acme", by="sku")["totals"][0]["billed_cost"]) == wanted("acme")
 
 
-@pytest.mark.parametrize("by", ["", "account,sku", "region", "period", "unit,sku", "day"])
+@pytest.mark.parametrize("by", ["", "account,sku", "region", "period", "unit,sku", "day", "currency,sku,sku"])
 def test_the_terminal_says_the_same(job: Job, by: str) -> None:
     for account in (None, "globex"):
         said = job.api.run("costs", "--json", "--by", by, *(["--account", account] if account else []))
