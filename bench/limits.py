@@ -33,7 +33,8 @@ from .shape import PRICES
 from .worker import Worker
 
 __all__ = [
-    "AGENTS", "Check", "Outcome", "command", "compare_documents", "drained", "own_stack", "parser", "say", "truth_of", "waiting", "wrong_with",
+    "AGENTS", "Check", "Outcome", "again", "command", "compare_documents", "drained", "own_stack", "parser", "say", "truth_of", "waiting",
+    "wrong_with",
 ]  # fmt: skip
 
 AGENTS = ("normalize", "rate", "index")
@@ -60,6 +61,11 @@ class Outcome(NamedTuple):
 def say(line: str) -> None:
     """A status line on standard error."""
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+def again(times: int, why: str) -> str:
+    """How often partitions started again, and why the first one did."""
+    return f"{times} times" + (f"; the first: {why}" if why else "")
 
 
 def load() -> float:

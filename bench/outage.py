@@ -23,7 +23,7 @@ from ..streams.config import Config
 from ..streams.prices_topic import publish_book
 from ..streams.topics import Topics
 from .fill import PARTITIONS, PREFIX, RAW
-from .limits import AGENTS, Check, Outcome, command, drained, own_stack, parser, say, truth_of, waiting, wrong_with
+from .limits import AGENTS, Check, Outcome, again, command, drained, own_stack, parser, say, truth_of, waiting, wrong_with
 from .probe import Metrics
 from .report import table
 from .run import Watch, configure, owned
@@ -125,7 +125,7 @@ async def _outage(folder: Path, minutes: float, rate: int) -> Outcome:
                 wrong, duplicates = await _compared(config, watch, worker, int(sent["events"]))
         finally:
             worker.stop()
-    return _judged(eye.looks, (minutes, rate, back_s, drain_s), sent, wrong, duplicates, worker.restarts)
+    return _judged(eye.looks, (minutes, rate, back_s, drain_s), sent, wrong, duplicates, (worker.restarts, worker.why_again))
 
 
 async def _compared(config: Config, watch: Watch, worker: Worker, events: int) -> tuple[list[str], int]:
@@ -135,7 +135,7 @@ async def _compared(config: Config, watch: Watch, worker: Worker, events: int) -
 
 
 def _judged(
-    looks: list[Look], how: tuple[float, int, float, float], sent: dict[str, float], wrong: list[str], duplicates: int, restarts: int
+    looks: list[Look], how: tuple[float, int, float, float], sent: dict[str, float], wrong: list[str], duplicates: int, restarts: tuple[int, str]
 ) -> Outcome:
     minutes, rate, back_s, drain_s = how
     rows = []
@@ -156,7 +156,7 @@ def _judged(
         Check("line items waited", away[-1].waiting > 0, f"{away[-1].waiting:,} when Elasticsearch came back, which took {back_s:.0f} s"),
         Check("metrics told of it", away[-1].told > away[-1].waiting / 2, f"ratemill_lag_records {away[-1].told:,} when {away[-1].waiting:,} waited"),
         Check("it drained", True, f"{drain_s:.0f} s after Elasticsearch answered, the load going on"),
-        Check("no partition started again", restarts == 0, f"{restarts} times"),
+        Check("no partition started again", restarts[0] == 0, again(*restarts)),
         Check("nothing lost, nothing doubled", not wrong,
               "; ".join(wrong) or f"{sent['events']:,} events with {duplicates:,} duplicates; every document is the line item of usage.rated"),
     ]  # fmt: skip

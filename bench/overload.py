@@ -27,7 +27,7 @@ from ..streams.config import Config
 from ..streams.prices_topic import publish_book
 from ..streams.topics import Topics
 from .fill import PARTITIONS, RAW
-from .limits import AGENTS, Check, Outcome, command, drained, own_stack, parser, say, waiting, wrong_with
+from .limits import AGENTS, Check, Outcome, again, command, drained, own_stack, parser, say, waiting, wrong_with
 from .many import Many
 from .oracle import Expected
 from .probe import Metrics
@@ -182,7 +182,7 @@ async def _overload(folder: Path, minutes: float, times: float, sustained: int) 
         Check("queues stayed bounded", queued <= QUEUED, f"{queued:,} records in the fullest (allowed {QUEUED:,}); the others waited in Kafka"),
         Check("it recovered", True, f"everything rated {rated_s:.0f} s after the load ended, and indexed after {drained_s:.0f} s; "
               f"{behind / max(rated_s, 1):,.0f} events/s meanwhile"),
-        Check("no partition started again", worker.restarts == 0, f"{worker.restarts} times"),
+        Check("no partition started again", worker.restarts == 0, again(worker.restarts, worker.why_again)),
         Check("nothing lost, nothing doubled", not wrong, "; ".join(wrong) or f"{bed.sent:,} events; every document is the line item of usage.rated"),
     ]  # fmt: skip
     return Outcome(checks, figures)

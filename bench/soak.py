@@ -24,7 +24,7 @@ from ..streams.prices_topic import publish_book
 from ..streams.topics import Topics
 from .fill import PARTITIONS, PREFIX, RAW
 from .flatness import FEWEST, Tolerance, judge
-from .limits import AGENTS, Check, Outcome, command, drained, own_stack, parser, say, truth_of, waiting, wrong_with
+from .limits import AGENTS, Check, Outcome, again, command, drained, own_stack, parser, say, truth_of, waiting, wrong_with
 from .probe import Probe, Sample
 from .report import table
 from .run import Watch, configure, owned
@@ -77,7 +77,7 @@ async def _soak(folder: Path, minutes: float, rate: int, rebalance: bool, never_
     errors = [line for line in log.splitlines() if b'"level": "error"' in line or b'"level": "critical"' in line]
     checks.append(Check("no error in the log of the worker", not errors, f"{len(errors)} errors" + (f": {errors[0][:200]!r}" if errors else "")))
     if second is None:
-        checks.append(Check("no partition started again", worker.restarts == 0, f"{worker.restarts} times"))
+        checks.append(Check("no partition started again", worker.restarts == 0, again(worker.restarts, worker.why_again)))
     else:
         lanes = log.count(b"partition_owned")
         checks.append(Check("rebalances", second.joined > 0, f"a second worker joined {second.joined} times; lanes started {lanes} times"))

@@ -50,6 +50,7 @@ class Worker:
         self.first_owned: Usage | None = None
         self.owned = 0
         self.restarts = 0
+        self.why_again = ""  # what the log says of the first
         self._reader = threading.Thread(target=self._read, name="worker-log", daemon=True)
         self._reader.start()
 
@@ -61,7 +62,9 @@ class Worker:
                     if self.first_owned is None:
                         self.first_owned = self.usage()
                     self.owned += 1
-                self.restarts += b'"partition_starts_again"' in line or b'"fenced"' in line
+                if b'"partition_starts_again"' in line or b'"fenced"' in line:
+                    self.restarts += 1
+                    self.why_again = self.why_again or line.decode(errors="replace").strip()[:400]
                 log.write(line)
                 log.flush()
 
