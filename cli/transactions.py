@@ -13,7 +13,7 @@ from ..schemas.errors import BadInput
 from ..schemas.times import format_time
 from ..streams.config import Config, load_config
 from ..streams.hanging import OpenTransaction, StillOpen, abort, obstacle, open_transactions, refuse_members
-from .corrections import with_config, with_json
+from .corrections import with_config
 from .dead_letter_topic import on_kafka
 from .dead_letters import printable
 
@@ -39,7 +39,7 @@ def command() -> None:
 
 @command.command("list")
 @with_config
-@with_json
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(path: str | None, as_json: bool) -> None:
     """List the transactions that are open in the topics of Ratemill, oldest first.
 
@@ -125,8 +125,6 @@ def _time(ms: int) -> str:
 
 def _as_json(judged: Judged) -> dict[str, object]:
     found = judged.found
-    parts = [
-        {"topic": p.topic, "partition": p.partition, "offset": p.offset, "epoch": p.epoch, "last_record": _time(p.last_ms)} for p in found.parts
-    ]
+    parts = [{"topic": p.topic, "partition": p.partition, "offset": p.offset, "epoch": p.epoch, "last_record": _time(p.last_ms)} for p in found.parts]
     said = {"transactional_id": found.name, "producer_id": found.producer_id, "state": found.state, "hangs": not judged.obstacle}
     return {**said, "not_aborted_because": judged.obstacle, "parts": parts}

@@ -9,13 +9,15 @@ import uuid
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from harness.commands import Commands
 from harness.documented import kafka_rights
 from harness.jobs import ACCOUNTS, LANES, usage, write_job
 from harness.secure_kafka import Acl, SecureKafka
 from ratemill.local.stack import Stack
-from ratemill.streams.config import KafkaConfig
+from ratemill.schemas.errors import AccessDenied
+from ratemill.streams.config import Config, KafkaConfig
+from ratemill.streams.hanging import abort, open_transactions
 from ratemill.streams.reach import client_settings
 
 pytestmark = pytest.mark.integration
@@ -194,6 +196,38 @@ def test_a_role_can_do_nothing_else(shared: Place, role: str, line: str) -> None
     assert said.status == 1, said
     assert "AuthorizationFailed" in said.err
     assert len(said.err.splitlines()) == 1
+
+
+async def test_ending_a_transaction_needs_the_rights_that_the_documentation_adds(shared: Place) -> None:
+    more = [Acl("topic", "literal", "__consumer_offsets", "Read"), Acl("cluster", "literal", "kafka-cluster", "Alter")]
+    name = f"{shared.prefix}ratemill-rate-0"
+    producer = AIOKafkaProducer(bootstrap_servers=shared.kafka.plain, transactional_id=name)
+    await producer.start()
+    commands, config = shared.commands("operator"), Config(kafka=client(shared, "operator"))
+    try:
+        await producer.begin_transaction()
+        await producer.send_and_wait(f"{shared.prefix}ratemill.state.progress", b"{}", b"nobody", partition=0)
+        await producer.send_offsets_to_transaction({TopicPartition(f"{shared.prefix}usage.events", 0): 0}, f"{shared.prefix}ratemill-nobody")
+
+        said = await asyncio.to_thread(commands.run, "transactions", "list")
+        assert (said.status, len(said.err.splitlines())) == (1, 1)
+        assert "__consumer_offsets; give us the rights that docs/security.md lists" in said.last
+        await asyncio.to_thread(shared.kafka.allow, shared.user("operator"), more[:1])
+        said = await asyncio.to_thread(commands.run, "transactions", "list")
+        assert said.status == 0, said
+        assert said.out.startswith("open   transaction of ")
+
+        (found,) = await open_transactions(config)
+        with pytest.raises(AccessDenied, match="ClusterAuthorizationFailed"):
+            await abort(config, found.parts)
+        await asyncio.to_thread(shared.kafka.allow, shared.user("operator"), more[1:])
+        await abort(config, found.parts)
+        assert await open_transactions(config) == []
+        # Whose it is, and what Kafka makes of it, is shown to those who may see that transactional id.
+        assert (found.name, found.state) == ("", "")
+        await producer.abort_transaction()
+    finally:
+        await producer.stop()
 
 
 def test_who_has_no_rights_at_all_creates_no_topic(place: Place) -> None:

@@ -38,7 +38,7 @@ ITERATIONS = 4_096  # the least that Kafka takes
 LIFETIME_S = 1_200.0
 
 RESOURCES = {"topic": 2, "group": 3, "cluster": 4, "transactional id": 5}
-OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Describe": 8, "ClusterAction": 9, "DescribeConfigs": 10}
+OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Alter": 7, "Describe": 8, "ClusterAction": 9, "DescribeConfigs": 10}
 PATTERNS = {"literal": 3, "prefixed": 4}
 
 

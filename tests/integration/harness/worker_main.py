@@ -17,6 +17,7 @@ import json
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -356,11 +357,57 @@ def _knows_packed_2() -> None:
     packed._decode_head = lambda value: packed._Head(packed.VERSION)  # its records only got longer
 
 
+def _loses_markers() -> None:
+    """From its sixth commit on rate-0 writes transactions that Kafka's coordinator never hears of, so no marker ever ends them.
+
+    To the worker all is well. Kafka must be told not to ask the coordinator when it is given records.
+    """
+    from aiokafka.protocol import transaction
+    from ratemill.streams.ledger import Ledger
+
+    real, commits, deaf = Ledger._transaction, Counter[str](), list[Any]()
+
+    def turn_deaf(client: Any) -> None:
+        send = client.send
+
+        async def said(node: int, request: Any, **options: Any) -> Any:
+            if isinstance(request, transaction.AddPartitionsToTxnRequest):
+                return transaction.AddPartitionsToTxnResponse_v0(0, [(topic, [(number, 0) for number in its]) for topic, its in request._topics])
+            if isinstance(request, transaction.AddOffsetsToTxnRequest):
+                return transaction.AddOffsetsToTxnResponse_v0(0, 0)
+            if isinstance(request, transaction.EndTxnRequest):
+                return transaction.EndTxnResponse_v0(0, 0)
+            return await send(node, request, **options)
+
+        client.send = said
+        deaf.append(client)
+
+    async def lost(self: Any, producer: Any, *args: Any) -> Any:
+        commits[self._name] += 1
+        if self._name != "rate-0" or commits[self._name] <= 5:
+            return await real(self, producer, *args)
+        if producer.client not in deaf:
+            turn_deaf(producer.client)
+        done = await real(self, producer, *args)
+        print(json.dumps({"event": "lost_markers", "commit": commits[self._name]}), file=sys.stderr, flush=True)
+        return done
+
+    Ledger._transaction = lost  # type: ignore[method-assign]
+
+
+def _impatient() -> None:
+    """Not a fault: a worker that waits 4 s for a transaction to end, not 90."""
+    from ratemill.streams import restore
+
+    restore.STALLED_S = 4.0
+
+
 BREAKS = {
     "no_dedupe": _no_dedupe, "offsets_first": _offsets_first, "no_fencing": _no_fencing, "random_ids": _random_ids, "no_draft": _no_draft,
     "deaf_shadow": _deaf_shadow, "receipt_apart": _receipt_apart, "forgets_requests": _forgets_requests, "no_receipts": _no_receipts,
     "small_hold": _small_hold, "ack_first": _ack_first, "float_money": _float_money, "drops_pending": _drops_pending, "rates_again": _rates_again,
     "longest_first": _longest_first, "deaf_to_schemas": _deaf_to_schemas, "knows_packed_2": _knows_packed_2,
+    "loses_markers": _loses_markers, "impatient": _impatient,
 }  # fmt: skip
 
 
