@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test nightly fuzz guided lint chaos bench soak audit sbom lock clean
+.PHONY: help setup demo test nightly fuzz guided lint chaos bench soak audit sbom contract lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -77,6 +77,14 @@ audit: build/audit/.installed ## Look every pin up for known vulnerabilities.
 sbom: setup build/audit/.installed ## Write build/sbom.json: what Ratemill is made of (CycloneDX).
 	@build/audit/bin/python tools/sbom.py
 
+build/contract/.installed: tools/contract.lock
+	@"$(PYTHON)" -m venv --clear build/contract
+	@build/contract/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tools/contract.lock
+	@touch $@
+
+contract: setup build/contract/.installed ## Requests made from the OpenAPI document against a running API: no 5xx, nothing undocumented: EXAMPLES=n SEED=s.
+	$(BIN)/python tools/contract.py --examples $(or $(EXAMPLES),300) $(if $(SEED),--seed $(SEED))
+
 lock: ## Choose the newest versions that pyproject.toml allows, and write requirements.lock.
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet uv
@@ -89,6 +97,10 @@ lock: ## Choose the newest versions that pyproject.toml allows, and write requir
 	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate \
 	  --no-emit-index-url -o build/lock/body tools/audit.in
 	@cat build/lock/header build/lock/body > tools/audit.lock
+	@sed '/^[^#]/,$$d' tools/contract.lock > build/lock/header
+	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate \
+	  --no-emit-index-url -o build/lock/body tools/contract.in
+	@cat build/lock/header build/lock/body > tools/contract.lock
 
 clean: ## Remove what setup and builds made.
 	rm -rf $(VENV) .typecheck build *.egg-info
