@@ -47,7 +47,7 @@ async def eventful(b: Bed, operator: Operator) -> None:
     worker = b.worker("a", step=20)
     await worker.ready()
     targets = plain_events(b)[:4]
-    b.start_traffic(per_second=70)
+    b.start_traffic(per_second=40)
     await b.rated_beyond(400)
     for name, events in (("gap", GAP), ("kept", KEPT)):
         await operator.ask("backfill", "open", name, "--from", f"{OLD.start:%Y-%m-%d}", "--to", f"{OLD.end:%Y-%m-%d}")
