@@ -8,8 +8,7 @@ import msgspec
 from elasticsearch import AsyncElasticsearch
 
 from ..pricing.money import ZERO, money, plain
-from ..schemas.errors import BadInput
-from ..sinks.costs import CostRow, iter_costs
+from ..sinks.costs import CostRow, costs
 from ..sinks.periods import ClosedPeriods, read_closed
 
 __all__ = ["CostView", "PeriodTotal", "Total", "period_total", "read_cost_view", "totals_of"]
@@ -47,21 +46,10 @@ async def read_cost_view(
     client: AsyncElasticsearch, prefix: str, *, account: str | None, by: Sequence[str], period: str | None, most_rows: int = 0
 ) -> CostView:
     """Read from Elasticsearch. most_rows: raise BadInput beyond so many (0: any number). Raises BadInput, Unavailable."""
-    rows = await _rows(client, prefix, account, by, period, most_rows)
+    rows = await costs(client, prefix, account=account, by=by, period=period, most_rows=most_rows)
     closed = await read_closed(client, prefix)
-    months = rows if tuple(by) == ("period",) else await _rows(client, prefix, account, ("period",), period, 0)
+    months = rows if tuple(by) == ("period",) else await costs(client, prefix, account=account, by=("period",), period=period)
     return CostView(rows, totals_of(rows), [period_total(row, closed) for row in months])
-
-
-async def _rows(
-    client: AsyncElasticsearch, prefix: str, account: str | None, by: Sequence[str], period: str | None, most_rows: int
-) -> list[CostRow]:  # fmt: skip
-    rows = []
-    async for row in iter_costs(client, prefix, account=account, by=by, period=period):
-        rows.append(row)
-        if most_rows and len(rows) > most_rows:
-            raise BadInput(f"there are more than {most_rows:,} groups by {', '.join(by)}; group by less, or ask for one account or period")
-    return sorted(rows, key=lambda row: (row.currency, [(value is None, value or "") for value in row.group.values()]))
 
 
 def period_total(row: CostRow, closed: ClosedPeriods) -> PeriodTotal:

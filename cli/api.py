@@ -14,12 +14,11 @@ import click
 import uvicorn
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import SQLAlchemyError
 
 from ..api.app import make_app
 from ..api.outbox import Outbox
 from ..api.parts import Parts
-from ..api.store.database import open_database
+from ..api.store.database import open_database, transaction
 from ..api.tokens import Tokens
 from ..schemas.errors import Unavailable
 from ..sinks.elasticsearch import connect
@@ -110,8 +109,5 @@ async def _parts(config: Config, stack: AsyncExitStack) -> Parts:
 
 
 def _select_1(engine: Engine) -> None:
-    try:
-        with engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
-    except SQLAlchemyError as error:
-        raise Unavailable("the database of the API does not answer") from error
+    with transaction(engine) as connection:
+        connection.execute(text("SELECT 1"))

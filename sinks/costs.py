@@ -107,9 +107,14 @@ async def costs(
     period: str | None = None,
     page_size: int = 1000,
     max_addends: int = MAX_ADDENDS,
+    most_rows: int = 0,
 ) -> list[CostRow]:
-    """All rows of `iter_costs`, ordered by currency and group."""
-    rows = [row async for row in iter_costs(client, prefix, account=account, by=by, period=period, page_size=page_size, max_addends=max_addends)]
+    """All rows of `iter_costs`, ordered by currency and group. most_rows: raise BadInput beyond so many (0: any number)."""
+    rows: list[CostRow] = []
+    async for row in iter_costs(client, prefix, account=account, by=by, period=period, page_size=page_size, max_addends=max_addends):
+        rows.append(row)
+        if most_rows and len(rows) > most_rows:
+            raise BadInput(f"there are more than {most_rows:,} groups by {', '.join(by)}; group by less, or ask for one account or period")
     return sorted(rows, key=lambda row: (row.currency, [(value is None, value or "") for value in row.group.values()]))
 
 
