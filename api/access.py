@@ -15,12 +15,13 @@ from .tokens import Principal
 __all__ = ["account_of", "needs"]
 
 _bearer = HTTPBearer(auto_error=False, description="A key made by `ratemill tokens create`.")
+_SCHEMES = ("bearer", "apikey")  # the second is what clients of Elastic Cloud say
 _WHO = {"www-authenticate": 'Bearer realm="ratemill"'}
 
 
 async def _principal(request: Request) -> Principal:
     scheme, _, text = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not text:
+    if scheme.lower() not in _SCHEMES or not text:
         raise Problem(401, "no-token", "send a key in the header authorization: Bearer rm_…; `ratemill tokens create` makes one", headers=_WHO)
     parts: Parts = request.app.state.parts
     principal = await parts.verify(text.strip())

@@ -10,6 +10,8 @@ from fastapi.openapi.utils import get_openapi
 
 from . import costs, events, health, line_items
 from .context import RequestContext
+from .elastic_view import routes as elastic_view
+from .elastic_view.errors import error_response
 from .parts import Parts
 from .problems import ProblemDetails, add_handlers
 
@@ -45,9 +47,10 @@ def make_app(parts: Parts) -> RequestContext:
     """The ASGI application. It opens and closes nothing: `parts` are there before it, and after it."""
     app = _Application(title="Ratemill", version=version("ratemill"), docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.parts = parts
-    add_handlers(app)
+    add_handlers(app, {elastic_view.PREFIX: error_response})
     app.include_router(events.router)
     app.include_router(costs.router)
     app.include_router(line_items.router)
+    app.include_router(elastic_view.router)
     app.include_router(health.router)
     return RequestContext(app, parts.metrics.requests, parts.metrics.seconds)

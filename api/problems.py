@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -35,12 +35,17 @@ class ProblemDetails(BaseModel):
 
 
 class Problem(Exception):
-    """An answer that is an error. kind: stable name of the problem; more: members of the answer beside the usual ones."""
+    """An answer that is an error. kind: stable name of the problem; more: members of the answer beside the usual ones.
+
+    fields: parameters that it is about; problem details name them in `detail` only.
+    """
 
     def __init__(
-        self, status: int, kind: str, detail: str, *, headers: Mapping[str, str] | None = None, more: Mapping[str, Any] | None = None
-    ) -> None:
+        self, status: int, kind: str, detail: str, *, headers: Mapping[str, str] | None = None, more: Mapping[str, Any] | None = None,
+        fields: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         super().__init__(detail)
+        self.fields = tuple(fields)
         self.status, self.kind, self.detail = status, kind, detail
         self.headers, self.more = dict(headers or {}), dict(more or {})
 
@@ -66,8 +71,8 @@ def problem_response(problem: Problem, request_id: str) -> Response:
     return Response(msgspec.json.encode(body), problem.status, problem.headers, MEDIA_TYPE)
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Turn whatever is raised into problem details."""
+def add_handlers(app: FastAPI, other_forms: Mapping[str, Callable[[Problem, str], Response]]) -> None:
+    """Turn whatever is raised into problem details. other_forms: beginning of a path -> how it is answered there instead."""
 
     async def answer(request: Request, error: Exception) -> Response:
         request_id: str = request.scope.get("request_id", "")
@@ -75,7 +80,8 @@ def add_handlers(app: FastAPI) -> None:
         if problem.status >= 500:
             unexpected = not isinstance(error, (Problem, RatemillError, HTTPException))
             _log.error("%s %s: %s (request %s)", request.method, request.url.path, error, request_id, exc_info=error if unexpected else None)
-        return problem_response(problem, request_id)
+        form = next((form for prefix, form in other_forms.items() if request.url.path.startswith(prefix)), problem_response)
+        return form(problem, request_id)
 
     for kind in (Problem, RatemillError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)
@@ -91,7 +97,8 @@ def _problem_of(error: Exception) -> Problem:
         return Problem(503, "unavailable", "a service that is needed for this does not answer; try again", headers={"retry-after": "5"})
     if isinstance(error, RequestValidationError):
         said = "; ".join(f"{'.'.join(str(part) for part in e['loc'][1:]) or 'body'}: {e['msg']}" for e in error.errors()[:10])
-        return Problem(400, "bad-request", f"{said}; see the OpenAPI document at /openapi.json")
+        fields = [str(e["loc"][-1]) for e in error.errors()[:10]]
+        return Problem(400, "bad-request", f"{said}; see the OpenAPI document at /openapi.json", fields=fields)
     if isinstance(error, HTTPException):
         kinds = {404: "not-found", 405: "method-not-allowed"}
         return Problem(error.status_code, kinds.get(error.status_code, "refused"), str(error.detail), headers=error.headers)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, ROUND_UP, Context, Decimal, Inexact, InvalidOperation, Overflow, Underflow, setcontext
 
-__all__ = ["DIGITS", "EXACT", "ROUNDING_MODES", "ZERO", "money", "plain", "round_to", "use_exact_arithmetic"]
+__all__ = ["DIGITS", "EXACT", "ROUNDING_MODES", "ZERO", "money", "plain", "quotient", "round_to", "use_exact_arithmetic"]
 
 # Prices, bounds and limits have at most this many digits before the point, and as many after it.
 DIGITS = 30
@@ -54,3 +54,8 @@ def plain(value: Decimal) -> str:
 def round_to(value: Decimal, digits: int, mode: str) -> Decimal:
     """`value` rounded to `digits` after the point, by a named mode of ROUNDING_MODES."""
     return value.quantize(Decimal(1).scaleb(-digits), rounding=ROUNDING_MODES[mode], context=Context(prec=_PRECISION))
+
+
+def quotient(part: Decimal, whole: Decimal) -> Decimal:
+    """part / whole, to show and never to calculate with: rounded half to even to DIGITS after the point; 0 when whole is 0."""
+    return round_to(Context(prec=_PRECISION).divide(part, whole), DIGITS, "half_even") if whole else ZERO

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
@@ -43,6 +43,7 @@ _TERMS = {
     "account": "BillingAccountId",
     "sku": "SkuId",
     "service": "ServiceName",
+    "service_category": "ServiceCategory",
     "region": "RegionId",
     "provider": "x_UsageProvider",
     "resource": "ResourceId",
@@ -50,6 +51,8 @@ _TERMS = {
     "category": "ChargeCategory",
     "component": "x_Component",
     "price": "x_PriceId",
+    "price_version": "x_PriceVersion",
+    "model": "x_Model",
     "unit": "PricingUnit",
     "consumed_unit": "ConsumedUnit",
     "currency": "BillingCurrency",
@@ -67,7 +70,7 @@ class CostRow(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `group` maps each asked dimension to its value (None: the line items have none). `line_items` leaves out withdrawn ones.
     Quantities are given only where the group has one unit: `pricing_quantity` when "unit" is asked for, `consumed_quantity`
-    when "consumed_unit" is.
+    when "consumed_unit" is. `first` and `last`, when asked for: where its first charge period begins, and its last one ends.
     """
 
     group: dict[str, str | None]
@@ -78,6 +81,8 @@ class CostRow(msgspec.Struct, frozen=True, omit_defaults=True):
     unpriced: int
     pricing_quantity: str | None = None
     consumed_quantity: str | None = None
+    first: str | None = None
+    last: str | None = None
 
 
 @dataclass
@@ -87,8 +92,12 @@ class _Sums:
     line_items: int = 0
     unpriced: int = 0
     limbs: dict[tuple[str, str], int] = field(default_factory=dict)
+    first: str | None = None
+    last: str | None = None
 
     def add(self, other: _Sums) -> None:
+        self.first = min((at for at in (self.first, other.first) if at is not None), default=None)
+        self.last = max((at for at in (self.last, other.last) if at is not None), default=None)
         self.line_items += other.line_items
         self.unpriced += other.unpriced
         for key, value in other.limbs.items():
@@ -105,13 +114,19 @@ async def costs(
     account: str | None = None,
     by: Sequence[str] = ("account", "sku"),
     period: str | None = None,
+    where: Mapping[str, str] | None = None,
+    within: tuple[str, str] | None = None,
+    spans: bool = False,
     page_size: int = 1000,
     max_addends: int = MAX_ADDENDS,
     most_rows: int = 0,
 ) -> list[CostRow]:
     """All rows of `iter_costs`, ordered by currency and group. most_rows: raise BadInput beyond so many (0: any number)."""
     rows: list[CostRow] = []
-    async for row in iter_costs(client, prefix, account=account, by=by, period=period, page_size=page_size, max_addends=max_addends):
+    async for row in iter_costs(
+        client, prefix, account=account, by=by, period=period, where=where, within=within, spans=spans, page_size=page_size,
+        max_addends=max_addends,
+    ):  # fmt: skip
         rows.append(row)
         if most_rows and len(rows) > most_rows:
             raise BadInput(f"there are more than {most_rows:,} groups by {', '.join(by)}; group by less, or ask for one account or period")
@@ -125,22 +140,30 @@ async def iter_costs(
     account: str | None = None,
     by: Sequence[str] = ("account", "sku"),
     period: str | None = None,
+    where: Mapping[str, str] | None = None,
+    within: tuple[str, str] | None = None,
+    spans: bool = False,
     page_size: int = 1000,
     max_addends: int = MAX_ADDENDS,
 ) -> AsyncIterator[CostRow]:
     """Exact totals per group and currency, of one point in time, holding one page of groups in memory.
 
-    `by` names DIMENSIONS; `period` is a billing period "YYYY-MM". Groups of withdrawn line items alone are left out.
+    `by` names DIMENSIONS; `period` is a billing period "YYYY-MM"; `where` gives values of dimensions. `within`: charge periods that begin
+    at or after the first of two times "YYYY-MM-DDTHH:MM:SSZ", and before the second. `spans`: give `first` and `last` of each group.
+    Groups of withdrawn line items alone are left out.
     Raises BadInput for an unknown dimension or period, Unavailable when Elasticsearch cannot give the whole answer.
     """
     by = tuple(dict.fromkeys(by))
     if unknown := [name for name in by if name not in DIMENSIONS]:
         raise BadInput(f"unknown dimension {', '.join(map(repr, unknown))}; use {', '.join(DIMENSIONS)}")
     wanted = {"billed", "effective"} | {amount for amount, unit in (("pricing", "unit"), ("consumed", "consumed_unit")) if unit in by}
-    filters = filters_of(account, period)
+    filters = filters_of(account, period, where)
+    if within is not None:
+        filters.append({"range": {"ChargePeriodStart": {"gte": within[0], "lt": within[1], "format": _INSTANT}}})
     async with _reading(client, Names(prefix)) as reader:
         limbs = await reader.limbs_in_use(wanted, filters)
-        async for key, sums in _groups(reader, filters, tuple(dict.fromkeys((*by, "currency"))), limbs, page_size, max_addends):
+        sought = _Sought(limbs, spans, page_size, max_addends)
+        async for key, sums in _groups(reader, filters, tuple(dict.fromkeys((*by, "currency"))), sought):
             if not sums.line_items and not any(sums.limbs.values()):
                 continue
             yield CostRow(
@@ -152,6 +175,8 @@ async def iter_costs(
                 unpriced=sums.unpriced,
                 pricing_quantity=sums.total("pricing") if "unit" in by else None,
                 consumed_quantity=sums.total("consumed") if "consumed_unit" in by else None,
+                first=sums.first,
+                last=sums.last,
             )
 
 
@@ -247,14 +272,27 @@ def _whole(answer: Mapping[str, Any]) -> None:
         raise Unavailable("Elasticsearch answered for a part of its shards only; try again when the cluster is healthy")
 
 
+class _Sought(NamedTuple):
+    """What is read of each group, and how much at once."""
+
+    limbs: list[tuple[str, str]]
+    spans: bool
+    page_size: int
+    max_addends: int
+
+
 async def _groups(
-    reader: _Reader, filters: list[dict[str, Any]], by: tuple[str, ...], limbs: list[tuple[str, str]], page_size: int, max_addends: int
+    reader: _Reader, filters: list[dict[str, Any]], by: tuple[str, ...], sought: _Sought
 ) -> AsyncIterator[tuple[dict[str, str | None], _Sums]]:
     """(key, sums) of every group, in the order of the keys."""
-    aggregations: dict[str, Any] = {f"{amount}.{limb}": {"sum": {"field": f"x_Limbs.{amount}.{limb}"}} for amount, limb in limbs}
+    aggregations: dict[str, Any] = {f"{amount}.{limb}": {"sum": {"field": f"x_Limbs.{amount}.{limb}"}} for amount, limb in sought.limbs}
     aggregations["withdrawn"] = {"filter": {"term": {"x_Withdrawn": True}}}
     aggregations["unpriced"] = {"filter": {"bool": {"filter": [{"term": {"x_Unpriced": True}}], "must_not": [{"term": {"x_Withdrawn": True}}]}}}
-    composite: dict[str, Any] = {"size": page_size, "sources": [{name: _source(name)} for name in by]}
+    if sought.spans:
+        ends = {"first": ("min", "ChargePeriodStart"), "last": ("max", "ChargePeriodEnd")}
+        span = {name: {which: {"field": time, "format": _INSTANT}} for name, (which, time) in ends.items()}
+        aggregations["live"] = {"filter": {"bool": {"must_not": [{"term": {"x_Withdrawn": True}}]}}, "aggs": span}
+    composite: dict[str, Any] = {"size": sought.page_size, "sources": [{name: _source(name)} for name in by]}
     while True:
         answer = await reader.search(
             size=0, query={"bool": {"filter": filters}}, aggs={"groups": {"composite": composite, "aggs": aggregations}}
@@ -262,15 +300,15 @@ async def _groups(
         page = answer.get("aggregations", {}).get("groups", {"buckets": []})
         for bucket in page["buckets"]:
             key = bucket["key"]
-            if bucket["doc_count"] <= max_addends:
-                yield key, _sums(bucket, limbs)
+            if bucket["doc_count"] <= sought.max_addends:
+                yield key, _sums(bucket, sought.limbs)
                 continue
             finer = next((name for name in _SPLIT_BY if name not in by), None)
             if finer is None:
                 raise RatemillError(f"the group {key} has {bucket['doc_count']} line items, too many to add exactly; ask for a narrower group")
             total = _Sums()
             within = [*filters, *(_equals(name, key[name]) for name in by)]
-            async for _, sums in _groups(reader, within, (*by, finer), limbs, page_size, max_addends):
+            async for _, sums in _groups(reader, within, (*by, finer), sought):
                 total.add(sums)
             yield key, total
         if "after_key" not in page:
@@ -283,6 +321,7 @@ def _sums(bucket: Mapping[str, Any], limbs: list[tuple[str, str]]) -> _Sums:
         line_items=bucket["doc_count"] - bucket["withdrawn"]["doc_count"],
         unpriced=bucket["unpriced"]["doc_count"],
         limbs={(amount, limb): exact_integer(bucket[f"{amount}.{limb}"]["value"]) for amount, limb in limbs},
+        **{name: bucket["live"][name].get("value_as_string") for name in ("first", "last") if "live" in bucket},
     )
 
 
