@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from . import costs, events, health, line_items
+from . import costs, events, health, line_items, links
 from .context import RequestContext
 from .elastic_view import routes as elastic_view
 from .elastic_view.errors import error_response
@@ -52,5 +52,6 @@ def make_app(parts: Parts) -> RequestContext:
     app.include_router(costs.router)
     app.include_router(line_items.router)
     app.include_router(elastic_view.router)
+    app.include_router(links.router)
     app.include_router(health.router)
     return RequestContext(app, parts.metrics.requests, parts.metrics.seconds)

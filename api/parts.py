@@ -14,6 +14,7 @@ from .metrics import ApiMetrics
 
 if TYPE_CHECKING:
     from .outbox import Outbox
+    from .signed_links import Links
     from .tokens import Principal
 
 __all__ = ["Parts"]
@@ -21,7 +22,10 @@ __all__ = ["Parts"]
 
 @dataclass(frozen=True)
 class Parts:
-    """verify: the principal of a token, None for one that is not valid. now_ns: wall clock. max_body_bytes: of a request, unpacked."""
+    """verify: the principal of a token, None for one that is not valid. now_ns: wall clock. max_body_bytes: of a request, unpacked.
+
+    public_url: where browsers find the page ("": where the request went). frame_ancestors: who may show it in a frame, as CSP says it.
+    """
 
     outbox: Outbox
     elasticsearch: AsyncElasticsearch
@@ -33,6 +37,9 @@ class Parts:
     max_events: int
     now_ns: Callable[[], int]
     registry: CollectorRegistry
+    links: Links
+    public_url: str
+    frame_ancestors: str
     metrics: ApiMetrics = field(init=False)
 
     def __post_init__(self) -> None:

@@ -23,9 +23,9 @@ from .store.tables import tokens as table
 
 __all__ = ["ACCOUNT_SCOPES", "MAX_LIFETIME_S", "SCOPES", "Principal", "State", "TokenInfo", "Tokens", "digest", "new_token", "token_id"]
 
-SCOPES = ("events:write", "costs:read", "prices:read", "dead-letters:read", "periods:close", "admin")
+SCOPES = ("events:write", "costs:read", "prices:read", "links:create", "dead-letters:read", "periods:close", "admin")
 # What a token of one account may have: the other scopes reach beyond it.
-ACCOUNT_SCOPES = ("events:write", "costs:read", "prices:read")
+ACCOUNT_SCOPES = ("events:write", "costs:read", "prices:read", "links:create")
 MAX_LIFETIME_S = 366 * 86_400
 MAX_NAME = 100
 
@@ -155,6 +155,11 @@ class Tokens:
         if self._state(info, now) != "valid":
             return None
         return Principal(info.id, info.account, frozenset(info.scopes))
+
+    def info(self, id: str) -> TokenInfo | None:
+        """What is known of a token; None if there is none. It asks the database each time."""
+        row = self._row(id)
+        return None if row is None else _info(row)
 
     # The three steps of `verify`: the tests break each of them, and see it found.
 

@@ -18,8 +18,10 @@ from sqlalchemy import Engine, text
 from ..api.app import make_app
 from ..api.outbox import Outbox
 from ..api.parts import Parts
+from ..api.signed_links import Links, verifier
 from ..api.store.database import open_database, transaction
 from ..api.tokens import Tokens
+from ..pricing.money import use_exact_arithmetic
 from ..schemas.errors import Unavailable
 from ..sinks.elasticsearch import connect
 from ..streams.config import Config, load_config
@@ -46,6 +48,7 @@ def command(host: str | None, port: int | None, path: str | None) -> None:
     given: dict[str, Any] = {k: v for k, v in (("host", host), ("port", port)) if v is not None}
     config = load_config(path, overrides={"api": given} if given else None)
     set_up_logs(config)
+    use_exact_arithmetic()  # every task begins with a copy of this context
     asyncio.run(_serve(config))
 
 
@@ -94,17 +97,22 @@ async def _parts(config: Config, stack: AsyncExitStack) -> Parts:
     engine = open_database(config.api.database.get_secret_value())
     stack.callback(engine.dispose)
     tokens = Tokens(engine)
+    links = Links(engine, tokens)
+    verify = verifier(tokens, links)
     return Parts(
         outbox=outbox,
         elasticsearch=elasticsearch,
         index_prefix=config.elasticsearch.index_prefix,
-        verify=lambda text: asyncio.to_thread(tokens.verify, text),
+        verify=lambda text: asyncio.to_thread(verify, text),
         check_database=lambda: asyncio.to_thread(_select_1, engine),
         limits=config.rating.limits,
         max_body_bytes=config.api.max_body_bytes,
         max_events=config.api.max_events,
         now_ns=time.time_ns,
         registry=CollectorRegistry(),
+        links=links,
+        public_url=config.api.public_url,
+        frame_ancestors=config.api.frame_ancestors,
     )
 
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "rerate": ("rerate", "Rate again what an account, a SKU or a month holds."),
     "control": ("control", "List and show such requests, and what came of them."),
     "tokens": ("tokens", "Make, list and revoke the keys of the HTTP API."),
+    "links": ("links", "Change the secret that signs links for embedded views."),
     "dead-letters": ("dead_letters", "List, show and replay what could not be counted."),
     "doctor": ("doctor", "Say in words what is wrong with this installation."),
     "transactions": ("transactions", "Find and end Kafka transactions that hang."),

@@ -199,6 +199,11 @@ class WorkerConfig(_Section):
     log_format: Literal["auto", "json", "text"] = Field(default="auto", description="auto: text on a terminal, else JSON")
 
 
+_ORIGIN = r"(https://(\*\.)?[A-Za-z0-9.-]+|http://(localhost|127\.0\.0\.1))(:[0-9]{1,5})?"
+_WEB_ADDRESS = r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?$"
+_FRAMES = rf"^('none'|('self'|{_ORIGIN})( ('self'|{_ORIGIN}))*)$"  # nothing that could end the directive, or begin another one
+
+
 class ApiConfig(_Section):
     """The HTTP interface."""
 
@@ -211,6 +216,8 @@ class ApiConfig(_Section):
     max_body_bytes: int = Field(default=8 << 20, ge=1_024, le=256 << 20, description="of a request, unpacked; a larger one is answered 413")
     max_events: int = Field(default=10_000, ge=1, le=100_000, description="of a request; one with more is answered 413")
     max_waiting_bytes: int = Field(default=64 << 20, ge=1 << 20, description="of all requests that send usage now; beyond that: 429")
+    public_url: str = Field(default="", pattern=_WEB_ADDRESS, description="where browsers find the cost page; empty: where a request for a link went")
+    frame_ancestors: str = Field(default="'none'", pattern=_FRAMES, description="who may show the page in a frame: origins with blanks between")
 
     @model_validator(mode="after")
     def _fits(self) -> ApiConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, MetaData, String, Table, Text
 
-__all__ = ["metadata", "tokens"]
+__all__ = ["link_secrets", "metadata", "tokens"]
 
 metadata = MetaData()
 
@@ -20,4 +20,13 @@ tokens = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger, nullable=True),
+)
+
+link_secrets = Table(
+    "link_secrets",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("secret", String(44), nullable=False),  # 256 random bits in base64: whoever signs needs them as they are
+    Column("created_at", BigInteger, nullable=False),
+    Column("retired_at", BigInteger, nullable=True),  # null: new links may be signed with it
 )

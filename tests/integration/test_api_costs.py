@@ -215,7 +215,7 @@ def leaks(api: Api, own: httpx.Client, reader: httpx.Client) -> list[str]:
                 for parameters in ({}, {"account": "globex"}, {"by": "account,resource"}, {"by": "account", "account": "globex"}, ALWAYS):
                     body = {"content": json.dumps(usage()[5:]), "headers": {"content-type": "application/json"}} if method == "post" else {}
                     answer = own.request(method, path, params=parameters, **body)
-                    told = json.dumps([r for r in answer.json()["results"] if r["status"] != "rejected"]) if method == "post" else answer.text
+                    told = json.dumps([r for r in answer.json()["results"] if r["status"] != "rejected"]) if path == "/v1/events" else answer.text
                     found += [f"{method} {path} {parameters} tells of {other}" for other in ACCOUNTS[1:] if other in told]
     return found
 

@@ -33,6 +33,7 @@ PRICES: list[dict[str, Any]] = [
     {"id": "ram", "sku": "ram", "unit": "GB-h", "model": "unit", "unit_price": "0.3072", "service_category": "Databases"},
     {"id": "ram-2", "sku": "ram", "unit": "GB-h", "model": "unit", "unit_price": "0.2", "service_category": "Databases",
      "effective_from": "2026-09-15T12:00:00Z"},
+    {"id": "tiny", "sku": "tiny", "unit": "B", "model": "unit", "unit_price": "0.000000000000000000000000000001"},
     {"id": "calls", "sku": "calls", "unit": "calls", "model": "unit", "unit_price": "0.00000000000000000000000001", "minimum": "3"},
 ]  # fmt: skip
 
@@ -48,6 +49,7 @@ EVENTS = [
     *(event(f"e{n}", "egress", "GB", f"{n}.{n}3", n, f"es-{n % 2}") for n in range(1, 6)),  # 16.65 GB: a tier ends in the middle of the day
     *(event(f"r{n}", "ram", "GB-h", "4", n) for n in (3, 11, 12, 20)),  # the rate changes at noon
     event("r-before", "ram", "GB-h", "4", 9, day=14),
+    event("t", "tiny", "B", "1.000000000001", 2),
     event("c", "calls", "calls", "7", 1, ""),  # of no resource
     event("u", "unknown", "h", "2", 1),  # without a price
     event("foreign", "egress", "GB", "999", 1, "es-of-globex", account="globex"),
@@ -146,7 +148,7 @@ async def test_every_total_is_that_of_v1_costs(own: httpx.AsyncClient) -> None:
     wanted = await costs(own, period="2026-09")
     by_instance, by_item = await ask(own, "/costs/instances", **MONTH), await ask(own, "/costs/items", **MONTH)
     assert wanted == by_instance["total_ecu"] == by_item["total_ecu"] > 9
-    assert len(str(wanted)) > 10  # more digits than a float of 24 bits holds, as ess_billing maps them
+    assert str(wanted).endswith("000001000000000001")  # 43 digits: ess_billing maps them to a float of 24 bits
     for groups in (by_instance["instances"], by_item["products"]):
         assert total(group["total_ecu"] for group in groups) == wanted
         for group in groups:

@@ -252,6 +252,16 @@ log.info("seen", marker="visible")
         assert [json.loads(line)["level"] for line in said.stderr.splitlines()] == levels
 
 
+FRAMES = ["", "*", "https:", "none", "'none' 'self'", "https://a.example; script-src *", "https://a.example,b", "http://a.example"]
+ADDRESSES = ["costs.example.com", "javascript:alert(1)", "https://costs.example.com/#x", "https://me@costs.example.com"]
+
+
+@pytest.mark.parametrize(("setting", "value"), [*(("frame_ancestors", v) for v in FRAMES), *(("public_url", v) for v in ADDRESSES)])
+def test_what_a_browser_is_told_is_checked(setting: str, value: str) -> None:
+    (mistake,) = mistakes(**{f"RATEMILL_API__{setting.upper()}": value})
+    assert setting in mistake
+
+
 # -- docs/configuration.md -------------------------------------------------------------------------------------------
 
 

@@ -12,17 +12,17 @@ from typing import Any, cast
 
 import httpx
 import yaml
-from elasticsearch import AsyncElasticsearch
 from prometheus_client import CollectorRegistry
 from ratemill.api.app import make_app
 from ratemill.api.outbox import Outbox
 from ratemill.api.parts import Parts
+from ratemill.api.signed_links import Links, verifier
 from ratemill.api.store.database import open_database
-from ratemill.api.tokens import Tokens
+from ratemill.api.tokens import Principal, Tokens
 from ratemill.cli.offline import OfflineRating
 from ratemill.collectors.files import Piece
 from ratemill.metering.tariff import parse_tariff
-from ratemill.pricing.money import EXACT
+from ratemill.pricing.money import EXACT, use_exact_arithmetic
 from ratemill.schemas.limits import DEFAULT_LIMITS
 from ratemill.schemas.line_item import RatedLineItem, decode_line_item
 from ratemill.sinks.elasticsearch import ElasticsearchSink
@@ -39,23 +39,24 @@ class InProcess:
         self.engine = open_database(f"sqlite:///{folder}/api.db")
         self.clock = lambda: int(time.time())
         self.tokens = Tokens(self.engine, lambda: self.clock())
-        self.app = make_app(self.parts(self.sink.client))
+        self.links = Links(self.engine, self.tokens, lambda: self.clock())
+        self.app = make_app(self.parts())
         self._standing: dict[str, RatedLineItem] = {}
         self._revision = 0
 
-    def parts(self, elasticsearch: AsyncElasticsearch, **changes: Any) -> Parts:
+    def parts(self, **changes: Any) -> Parts:
         """What the interface works with."""
 
-        async def verify(text: str) -> Any:
-            return self.tokens.verify(text)
+        async def verify(text: str) -> Principal | None:
+            return verifier(self.tokens, self.links)(text)
 
         async def nothing() -> None:
             return None
 
         given = {
-            "outbox": cast(Outbox, None), "elasticsearch": elasticsearch, "index_prefix": self.sink.names.prefix, "verify": verify,
+            "outbox": cast(Outbox, None), "elasticsearch": self.sink.client, "index_prefix": self.sink.names.prefix, "verify": verify,
             "check_database": nothing, "limits": DEFAULT_LIMITS, "max_body_bytes": 1 << 20, "max_events": 1_000, "now_ns": time.time_ns,
-            "registry": CollectorRegistry(),
+            "registry": CollectorRegistry(), "links": self.links, "public_url": "https://costs.example.com/", "frame_ancestors": "'none'",
         }  # fmt: skip
         return Parts(**{**given, **changes})
 
@@ -88,7 +89,7 @@ class InProcess:
 
     def client(self, key: str = "", scheme: str = "Bearer", app: Any = None) -> httpx.AsyncClient:
         """A client that sends this key."""
-        transport = httpx.ASGITransport(app or self.app, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(_exact(app or self.app), raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://ratemill.test", headers={"authorization": f"{scheme} {key}"} if key else {})
 
     async def close(self) -> None:
@@ -98,3 +99,13 @@ class InProcess:
         await self.sink.client.indices.delete_index_template(name=self.sink.names.template)
         await self.sink.close()
         self.engine.dispose()
+
+
+def _exact(app: Any) -> Any:
+    """As `ratemill api` runs it: in the exact context."""
+
+    async def run(*arguments: Any) -> None:
+        use_exact_arithmetic()
+        await app(*arguments)
+
+    return run
