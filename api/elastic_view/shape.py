@@ -117,9 +117,9 @@ def _tier(rows: Sequence[CostRow], unit: str) -> Json:
 
 
 def _tiered(rows: Iterable[CostRow]) -> bool:
-    """Whether more than one rate may hold at a time: by tiers, or by the cells of a matrix."""
+    """Whether more than one rate may hold for usage at a time: by tiers, or by the cells of a matrix."""
     versions: dict[Any, set[str | None]] = {}
-    for row in rows:
+    for row in (row for row in rows if row.group["consumed_unit"]):
         if row.group["model"] in _TIERED:
             return True
         versions.setdefault((row.group["price"], row.group["price_version"]), set()).add(row.group["component"])
