@@ -12,7 +12,7 @@ from .parts import Parts
 from .problems import Problem
 from .tokens import Principal
 
-__all__ = ["account_of", "needs"]
+__all__ = ["account_of", "any_key", "needs"]
 
 _bearer = HTTPBearer(auto_error=False, description="A key made by `ratemill tokens create`.")
 _WHO = {"www-authenticate": 'Bearer realm="ratemill"'}
@@ -29,10 +29,15 @@ async def _principal(request: Request) -> Principal:
     return principal
 
 
+async def any_key(principal: Annotated[Principal, Depends(_principal)], _: Annotated[object, Depends(_bearer)]) -> Principal:
+    """A dependency that gives the principal of a request, whatever it may do."""
+    return principal
+
+
 def needs(scope: str) -> Callable[..., Awaitable[Principal]]:
     """A dependency that gives the principal of a request, and refuses one without the scope."""
 
-    async def allowed(principal: Annotated[Principal, Depends(_principal)], _: Annotated[object, Depends(_bearer)]) -> Principal:
+    async def allowed(principal: Annotated[Principal, Depends(any_key)]) -> Principal:
         if not principal.may(scope):
             raise Problem(403, "not-allowed", f"the key lacks the scope {scope}; make one that has it", headers={"x-needs-scope": scope})
         return principal
