@@ -22,7 +22,8 @@ from ..streams.pipeline_reader import PipelineReader
 __all__ = ["PipelineView"]
 
 KEEP_S = 1.0
-ELASTICSEARCH_WITHIN_S = 4.0
+ANSWER_WITHIN_S = 4.0  # less than Prometheus waits for a scrape
+ELASTICSEARCH_WITHIN_S = 3.0
 
 _log = logging.getLogger("ratemill.pipeline")
 
@@ -35,31 +36,35 @@ class PipelineView:
         self._reader = PipelineReader(config, now_ms)
         self._elasticsearch: AsyncElasticsearch | None = None
         self._before: Look | None = None
-        self._last = PipelineHealth(status="stale", freshness_s=None)
-        self._looked_at = float("-inf")
-        self._lock = asyncio.Lock()
+        self._look: asyncio.Task[PipelineHealth] | None = None
+        self._looked_at = 0.0
         self.trouble: list[str] = []
 
     async def __call__(self) -> PipelineHealth:
-        """How it stands, not older than a second."""
-        async with self._lock:
-            if time.monotonic() - self._looked_at >= KEEP_S:
-                self._last = await self._look()
-                self._looked_at = time.monotonic()
-            return self._last
+        """How it stands, not older than a second. A look that takes long goes on while this says so: whoever asks next has it."""
+        look = self._look
+        if look is None or (look.done() and time.monotonic() - self._looked_at >= KEEP_S):
+            look = self._look = asyncio.get_running_loop().create_task(self._both())
+        await asyncio.wait([look], timeout=ANSWER_WITHIN_S)
+        if not look.done():
+            return PipelineHealth(status="stale", freshness_s=None, notes=[f"the look takes longer than {ANSWER_WITHIN_S:g} s; ask again"])
+        return look.result()
 
     async def close(self) -> None:
         """Close the connections."""
+        if self._look is not None:
+            self._look.cancel()
+            await asyncio.wait([self._look])
         async with AsyncExitStack() as stack:
             if self._elasticsearch is not None:
                 stack.push_async_callback(self._elasticsearch.close)
             stack.push_async_callback(self._reader.close)
 
-    async def _look(self) -> PipelineHealth:
+    async def _both(self) -> PipelineHealth:
         trouble: dict[str, str] = {}
         kafka, unpriced = await asyncio.gather(self._kafka(trouble), self._unpriced(trouble))
         health = PipelineHealth(status="stale", freshness_s=None) if kafka is None else health_of(kafka, self._before)
-        self._before = kafka or self._before
+        self._before, self._looked_at = kafka or self._before, time.monotonic()
         for name, words in trouble.items():
             if words not in self.trouble:
                 _log.warning("pipeline not seen: %s: %s", name, words)  # here, and not in the answer: addresses are nobody's business
