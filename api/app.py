@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from . import cost_page, costs, events, health, line_items, me
+from . import cost_page, costs, events, health, line_items, me, pipeline
 from .context import RequestContext
 from .parts import Parts
 from .problems import ProblemDetails, add_handlers
@@ -50,6 +50,7 @@ def make_app(parts: Parts) -> RequestContext:
     app.include_router(costs.router)
     app.include_router(line_items.router)
     app.include_router(me.router)
+    app.include_router(pipeline.router)
     app.include_router(health.router)
     app.include_router(cost_page.router)
     return RequestContext(app, parts.metrics.requests, parts.metrics.seconds)

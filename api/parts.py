@@ -10,6 +10,7 @@ from elasticsearch import AsyncElasticsearch
 from prometheus_client import CollectorRegistry
 
 from ..schemas.limits import Limits
+from ..schemas.pipeline import PipelineHealth
 from .metrics import ApiMetrics
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ __all__ = ["Parts"]
 
 @dataclass(frozen=True)
 class Parts:
-    """verify: the principal of a token, None for one that is not valid. now_ns: wall clock. max_body_bytes: of a request, unpacked."""
+    """verify: the principal of a token, None for one that is not valid. now_ns: wall clock. max_body_bytes: of a request, unpacked.
+
+    pipeline: how it stands; it raises nothing for what is away.
+    """
 
     outbox: Outbox
     elasticsearch: AsyncElasticsearch
@@ -32,6 +36,7 @@ class Parts:
     max_body_bytes: int
     max_events: int
     now_ns: Callable[[], int]
+    pipeline: Callable[[], Awaitable[PipelineHealth]]
     registry: CollectorRegistry
     metrics: ApiMetrics = field(init=False)
 

@@ -23,9 +23,9 @@ from .store.tables import tokens as table
 
 __all__ = ["ACCOUNT_SCOPES", "MAX_LIFETIME_S", "SCOPES", "Principal", "State", "TokenInfo", "Tokens", "digest", "new_token", "token_id"]
 
-SCOPES = ("events:write", "costs:read", "prices:read", "dead-letters:read", "periods:close", "admin")
+SCOPES = ("events:write", "costs:read", "prices:read", "pipeline:read", "dead-letters:read", "periods:close", "admin")
 # What a token of one account may have: the other scopes reach beyond it.
-ACCOUNT_SCOPES = ("events:write", "costs:read", "prices:read")
+ACCOUNT_SCOPES = ("events:write", "costs:read", "prices:read", "pipeline:read")
 MAX_LIFETIME_S = 366 * 86_400
 MAX_NAME = 100
 

@@ -26,6 +26,7 @@ from ..streams.config import Config, load_config
 from ..streams.logs import set_up_logs
 from ..streams.reach import client_settings
 from ..streams.topics import Topics, ensure_topics
+from .pipeline_view import PipelineView
 from .publish import raw_topic
 
 __all__ = ["command"]
@@ -94,6 +95,8 @@ async def _parts(config: Config, stack: AsyncExitStack) -> Parts:
     engine = open_database(config.api.database.get_secret_value())
     stack.callback(engine.dispose)
     tokens = Tokens(engine)
+    pipeline = PipelineView(config)
+    stack.push_async_callback(pipeline.close)
     return Parts(
         outbox=outbox,
         elasticsearch=elasticsearch,
@@ -104,6 +107,7 @@ async def _parts(config: Config, stack: AsyncExitStack) -> Parts:
         max_body_bytes=config.api.max_body_bytes,
         max_events=config.api.max_events,
         now_ns=time.time_ns,
+        pipeline=pipeline,
         registry=CollectorRegistry(),
     )
 

@@ -22,7 +22,7 @@ from .bulk import describe
 from .limbs import LIMBS, MAX_ADDENDS, exact_integer, join
 from .templates import Names
 
-__all__ = ["DIMENSIONS", "CostRow", "costs", "count_line_items", "fetch_line_items", "filters_of", "iter_costs"]
+__all__ = ["DIMENSIONS", "UNPRICED", "CostRow", "costs", "count_line_items", "fetch_line_items", "filters_of", "iter_costs"]
 
 _PIT_KEEP_ALIVE = "2m"  # between two pages, not for the whole read
 _PERIOD = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
@@ -57,6 +57,9 @@ _TERMS = {
     "corrected": "x_CorrectedPeriod",
 }
 DIMENSIONS = (*_TERMS, *_TIMES)
+
+# Line items that have no price and count.
+UNPRICED: dict[str, Any] = {"bool": {"filter": [{"term": {"x_Unpriced": True}}], "must_not": [{"term": {"x_Withdrawn": True}}]}}
 
 # What a group that is too large for exact sums is split by, in this order.
 _SPLIT_BY = ("day", "sku", "hour", "resource", "component")
@@ -253,7 +256,7 @@ async def _groups(
     """(key, sums) of every group, in the order of the keys."""
     aggregations: dict[str, Any] = {f"{amount}.{limb}": {"sum": {"field": f"x_Limbs.{amount}.{limb}"}} for amount, limb in limbs}
     aggregations["withdrawn"] = {"filter": {"term": {"x_Withdrawn": True}}}
-    aggregations["unpriced"] = {"filter": {"bool": {"filter": [{"term": {"x_Unpriced": True}}], "must_not": [{"term": {"x_Withdrawn": True}}]}}}
+    aggregations["unpriced"] = {"filter": UNPRICED}
     composite: dict[str, Any] = {"size": page_size, "sources": [{name: _source(name)} for name in by]}
     while True:
         answer = await reader.search(

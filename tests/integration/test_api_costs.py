@@ -69,7 +69,7 @@ class Job:
         with self.api.client(self.api.token("events:write")) as client:
             assert post(client, usage()).json()["rejected"] == 0
         self.reader = self.api.client(self.api.token("costs:read"))
-        self.own = self.api.client(self.api.token("costs:read", "events:write", "prices:read", account="acme"))
+        self.own = self.api.client(self.api.token("costs:read", "events:write", "prices:read", "pipeline:read", account="acme"))
         # Every window of a SKU that has a price, and of one that has none, in each of two regions.
         self.until(lambda: sum(row["line_items"] for row in self.costs(by="account")["rows"]) >= len(ACCOUNTS) * (2 + 2 + 2) and self.right())
 
@@ -194,7 +194,7 @@ def leaks(api: Api, own: httpx.Client, reader: httpx.Client) -> list[str]:
     found = []
     with api.client() as nobody:
         paths = nobody.get("/openapi.json").json()["paths"]
-        assert {"/v1/events", "/v1/costs", "/v1/line-items", "/v1/line-items/{id}"} <= paths.keys()
+        assert {"/v1/events", "/v1/costs", "/v1/line-items", "/v1/line-items/{id}", "/v1/pipeline"} <= paths.keys()
         foreign = next(item["x_LineItemId"] for item in items(reader, account="globex"))
         for path, operations in ((path.replace("{id}", foreign), its) for path, its in paths.items()):
             for method in operations:
