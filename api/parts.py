@@ -14,6 +14,7 @@ from .metrics import ApiMetrics
 
 if TYPE_CHECKING:
     from .outbox import Outbox
+    from .ports import Ports
     from .tokens import Principal
 
 __all__ = ["Parts"]
@@ -33,6 +34,7 @@ class Parts:
     max_events: int
     now_ns: Callable[[], int]
     registry: CollectorRegistry
+    ports: Ports
     metrics: ApiMetrics = field(init=False)
 
     def __post_init__(self) -> None:

@@ -38,11 +38,12 @@ _NOBODY = "0" * 64  # no secret has this hash; what is compared where there is n
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks, once their token was verified. account: the only one that it is for; None: an operator, all accounts."""
+    """Who asks, once their token was verified. account: the only one that it is for; None: an operator, all accounts. name: of the token."""
 
     token_id: str
     account: str | None
     scopes: frozenset[str]
+    name: str = ""
 
     def may(self, scope: str) -> bool:
         """Whether the token has a scope; `admin` implies all of them."""
@@ -154,7 +155,7 @@ class Tokens:
             self._known[key] = (now, info)
         if self._state(info, now) != "valid":
             return None
-        return Principal(info.id, info.account, frozenset(info.scopes))
+        return Principal(info.id, info.account, frozenset(info.scopes), info.name)
 
     # The three steps of `verify`: the tests break each of them, and see it found.
 

@@ -27,6 +27,7 @@ from ..streams.logs import set_up_logs
 from ..streams.reach import client_settings
 from ..streams.topics import Topics, ensure_topics
 from .publish import raw_topic
+from .serving.ports import make_ports
 
 __all__ = ["command"]
 
@@ -105,6 +106,7 @@ async def _parts(config: Config, stack: AsyncExitStack) -> Parts:
         max_events=config.api.max_events,
         now_ns=time.time_ns,
         registry=CollectorRegistry(),
+        ports=make_ports(config, stack),
     )
 
 
