@@ -12,7 +12,7 @@ from .parts import Parts
 from .problems import Problem
 from .tokens import Principal
 
-__all__ = ["account_of", "any_key", "needs"]
+__all__ = ["account_of", "any_key", "needs", "needs_operator"]
 
 _bearer = HTTPBearer(auto_error=False, description="A key made by `ratemill tokens create`.")
 _WHO = {"www-authenticate": 'Bearer realm="ratemill"'}
@@ -40,6 +40,17 @@ def needs(scope: str) -> Callable[..., Awaitable[Principal]]:
     async def allowed(principal: Annotated[Principal, Depends(any_key)]) -> Principal:
         if not principal.may(scope):
             raise Problem(403, "not-allowed", f"the key lacks the scope {scope}; make one that has it", headers={"x-needs-scope": scope})
+        return principal
+
+    return allowed
+
+
+def needs_operator(scope: str) -> Callable[..., Awaitable[Principal]]:
+    """The same, and refuses the key of an account: for what is about all of them."""
+
+    async def allowed(principal: Annotated[Principal, Depends(needs(scope))]) -> Principal:
+        if principal.account is not None:
+            raise Problem(403, "not-allowed", "this is for operators: the key is for one account")
         return principal
 
     return allowed

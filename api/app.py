@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from . import cost_page, costs, events, health, line_items, me, pipeline
+from . import cost_page, costs, dead_letters, events, explanations, health, line_items, me, periods, pipeline, prices, simulations
 from .context import RequestContext
 from .parts import Parts
 from .problems import ProblemDetails, add_handlers
@@ -33,6 +33,7 @@ class _Application(FastAPI):
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
             schemas["ProblemDetails"] = ProblemDetails.model_json_schema()
+            schemas.update(explanations.SCHEMAS)
             for operation in (one for path in found["paths"].values() for one in path.values()):
                 answers = operation["responses"]
                 if "application/json" in answers.get("422", {}).get("content", {}):
@@ -49,8 +50,8 @@ def make_app(parts: Parts) -> RequestContext:
     app.include_router(events.router)
     app.include_router(costs.router)
     app.include_router(line_items.router)
-    app.include_router(me.router)
-    app.include_router(pipeline.router)
+    for more in (explanations, prices, simulations, dead_letters, periods, pipeline, me):
+        app.include_router(more.router)
     app.include_router(health.router)
     app.include_router(cost_page.router)
     return RequestContext(app, parts.metrics.requests, parts.metrics.seconds)

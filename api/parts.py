@@ -15,6 +15,7 @@ from .metrics import ApiMetrics
 
 if TYPE_CHECKING:
     from .outbox import Outbox
+    from .ports import Ports
     from .tokens import Principal
 
 __all__ = ["Parts"]
@@ -38,6 +39,7 @@ class Parts:
     now_ns: Callable[[], int]
     pipeline: Callable[[], Awaitable[PipelineHealth]]
     registry: CollectorRegistry
+    ports: Ports
     metrics: ApiMetrics = field(init=False)
 
     def __post_init__(self) -> None:

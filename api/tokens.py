@@ -38,14 +38,14 @@ _NOBODY = "0" * 64  # no secret has this hash; what is compared where there is n
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks, once their token was verified. account: the only one that it is for; None: an operator, all accounts. expires_at: seconds
-    since 1970, UTC."""
+    """Who asks, once their token was verified. account: the only one that it is for; None: an operator, all accounts. name: of the token.
+    expires_at: seconds since 1970, UTC."""
 
     token_id: str
     account: str | None
     scopes: frozenset[str]
-    name: str
-    expires_at: int
+    name: str = ""
+    expires_at: int = 0
 
     def may(self, scope: str) -> bool:
         """Whether the token has a scope; `admin` implies all of them."""

@@ -28,6 +28,7 @@ from ..streams.reach import client_settings
 from ..streams.topics import Topics, ensure_topics
 from .pipeline_view import PipelineView
 from .publish import raw_topic
+from .serving.ports import make_ports
 
 __all__ = ["command"]
 
@@ -109,6 +110,7 @@ async def _parts(config: Config, stack: AsyncExitStack) -> Parts:
         now_ns=time.time_ns,
         pipeline=pipeline,
         registry=CollectorRegistry(),
+        ports=make_ports(config, stack),
     )
 
 
