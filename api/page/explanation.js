@@ -1,7 +1,7 @@
 // A line item in a dialog: what it is, how it comes about, and which usage is behind it.
 import { ApiError, read } from "./api.js";
 import { byId, h, setText } from "./dom.js";
-import { amount, amountText, chargePeriod, count, monthName } from "./words.js";
+import { amount, chargePeriod, count, monthName } from "./words.js";
 
 const VERDICT = { equal: "Recomputed: equal", differs: "Recomputed: differs", unknown: "Recomputed in part" };
 
@@ -99,7 +99,7 @@ function arithmetic({ values, crossed, parts, steps }) {
 }
 
 function events(found) {
-  const sum = found.looked_for ? `${count(found.counted)} counted, ${amountText(found.quantity, 8)} together; ${count(found.duplicates)} duplicates, ${count(found.rejected)} rejected.` : "";
+  const sum = found.looked_for ? `${count(found.counted)} counted, ${found.quantity} together; ${count(found.duplicates)} duplicates, ${count(found.rejected)} rejected.` : "";
   const rows = found.shown.map((one) => [one.time, `${one.source} ${one.id}`, `${one.quantity} ${one.unit}`, `${one.topic} [${one.partition}] @ ${one.offset}`]);
   return [h("p", {}, found.scope, sum ? ` ${sum}` : ""), found.note ? h("p", { class: "fine" }, found.note) : null,
     rows.length ? table(["Time", "Event", "Quantity", "Place in the log"], rows) : null].filter(Boolean);

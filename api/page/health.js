@@ -40,7 +40,7 @@ function unknown() {
 
 function facts(health) {
   const known = (value) => value !== null && value !== undefined;
-  const said = [["Freshness", !known(health.freshness_s) ? "not known" : health.freshness_s ? `${duration(health.freshness_s)} behind` : "all that arrived is shown"]];
+  const said = [["Behind by", !known(health.freshness_s) ? "not known" : health.freshness_s ? duration(health.freshness_s) : "nothing"]];
   if (known(health.lag_records)) {
     const age = known(health.lag_s) && health.lag_s > 0 ? `, ${duration(health.lag_s)}` : "";
     said.push(["Waiting", health.lag_records ? `${count(health.lag_records)} records${age}` : "nothing"]);

@@ -2,7 +2,7 @@
 import { read } from "./api.js";
 import { h } from "./dom.js";
 import * as exact from "./exact.js";
-import { amount, amountText, chargePeriod } from "./words.js";
+import { amount, chargePeriod, shortText } from "./words.js";
 
 const PAGE = 200;
 const MOST_PAGES_AT_ONCE = 5;
@@ -54,9 +54,9 @@ export function lineItemColumns(currency, open) {
       compare: (a, b) => text(a.ResourceId, b.ResourceId), cell: (item) => item.ResourceId ?? "–" },
     { id: "region", label: "Region", wide: true, text: (item) => item.RegionId ?? "", compare: (a, b) => text(a.RegionId, b.RegionId), cell: (item) => item.RegionId ?? "–" },
     { id: "quantity", label: "Quantity", number: true, wide: true, text: (item) => item.PricingUnit ?? "", compare: (a, b) => decimal(a.PricingQuantity, b.PricingQuantity),
-      cell: (item) => (item.PricingQuantity ? [amount(item.PricingQuantity, item.PricingUnit ?? ""), ` ${item.PricingUnit ?? ""}`] : "–") },
+      cell: (item) => (item.PricingQuantity ? `${shortText(item.PricingQuantity, 6)} ${item.PricingUnit ?? ""}` : "–") },
     { id: "price", label: "Unit price", number: true, wide: true, compare: (a, b) => decimal(a.ListUnitPrice, b.ListUnitPrice),
-      cell: (item) => (item.x_Unpriced ? h("span", { class: "warn" }, "no price yet") : item.ListUnitPrice ? amountText(item.ListUnitPrice, 8).replace(/(\.[0-9]{2}[0-9]*?)0+$/, "$1") : "–") },
+      cell: (item) => (item.x_Unpriced ? h("span", { class: "warn" }, "no price yet") : item.ListUnitPrice ? shortText(item.ListUnitPrice, 10) : "–") },
     { id: "cost", label: `Cost, ${currency}`, number: true, text: (item) => item.BilledCost, compare: (a, b) => decimal(a.BilledCost, b.BilledCost),
       cell: (item) => amount(item.BilledCost, currency) },
   ];

@@ -2,7 +2,8 @@
 import * as exact from "./exact.js";
 
 const SHOWN_GROUPS = 7; // the others are one more, together
-const MOST_FILLED = 120; // gaps are bars of nothing, up to so many bars
+const MOST_FILLED = 120; // times without usage are bars of nothing, up to so many bars
+const MOST_EMPTY = 3; // and up to so many times as many bars as there are with usage
 const TIME = { hour: "hour", day: "day", month: "period" };
 
 export const OTHERS = "\u0000others";
@@ -50,7 +51,7 @@ function fill(used, every) {
   const all = [];
   for (let at = used[0]; at <= used.at(-1); at = after(at, every)) {
     all.push(at);
-    if (all.length > MOST_FILLED) return null;
+    if (all.length > Math.min(MOST_FILLED, MOST_EMPTY * used.length)) return null;
   }
   return all;
 }

@@ -90,6 +90,6 @@ export class Summary {
     } catch {
       setText(byId("copy-total"), "Cannot copy here");
     }
-    setTimeout(() => setText(byId("copy-total"), "Copy exact"), 2_000);
+    setTimeout(() => setText(byId("copy-total"), "Copy all digits"), 2_000);
   }
 }

@@ -20,6 +20,9 @@ export function amountText(amount, places = PLACES) {
   return grouped(exact.sign(rounded) === 0 ? rounded.replace("-", "") : rounded);
 }
 
+// The same for quantities and prices, which need no column of digits: "1,234.5".
+export const shortText = (value, places) => amountText(value, places).replace(/(\.[0-9]*?)0+$/, "$1").replace(/\.$/, "");
+
 // Its text is rounded, its value is exact; copying takes the value (copying.js).
 export function amount(value, currency, places = PLACES) {
   return h("data", { class: "amount", value, title: `exactly ${grouped(value)} ${currency}`.trim() }, amountText(value, places));
