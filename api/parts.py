@@ -10,6 +10,7 @@ from elasticsearch import AsyncElasticsearch
 from prometheus_client import CollectorRegistry
 
 from ..schemas.limits import Limits
+from .live import Live
 from .metrics import ApiMetrics
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Parts:
     now_ns: Callable[[], int]
     registry: CollectorRegistry
     metrics: ApiMetrics = field(init=False)
+    live: Live = field(init=False, default_factory=Live)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", ApiMetrics(self.registry))
