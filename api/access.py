@@ -12,7 +12,7 @@ from .parts import Parts
 from .problems import Problem
 from .tokens import Principal
 
-__all__ = ["account_of", "any_key", "needs", "needs_operator"]
+__all__ = ["account_of", "any_key", "needs", "needs_operator", "still_allowed"]
 
 _bearer = HTTPBearer(auto_error=False, description="A key made by `ratemill tokens create`.")
 _WHO = {"www-authenticate": 'Bearer realm="ratemill"'}
@@ -54,6 +54,14 @@ def needs_operator(scope: str) -> Callable[..., Awaitable[Principal]]:
         return principal
 
     return allowed
+
+
+async def still_allowed(request: Request, principal: Principal) -> bool:
+    """Whether the key of a request that goes on for long is what it was when the request came. Raises Unavailable."""
+    try:
+        return await _principal(request) == principal
+    except Problem:
+        return False
 
 
 def account_of(principal: Principal, asked: str | None) -> str | None:

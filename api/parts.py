@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from ..schemas.limits import Limits
 from ..schemas.pipeline import PipelineHealth
+from .live import Live
 from .metrics import ApiMetrics
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Parts:
     registry: CollectorRegistry
     ports: Ports
     metrics: ApiMetrics = field(init=False)
+    live: Live = field(init=False, default_factory=Live)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", ApiMetrics(self.registry))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import click
@@ -16,10 +17,12 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
 
 from ..api.app import make_app
+from ..api.live import Live
 from ..api.outbox import Outbox
 from ..api.parts import Parts
 from ..api.store.database import open_database, transaction
 from ..api.tokens import Tokens
+from ..pricing.money import use_exact_arithmetic
 from ..schemas.errors import Unavailable
 from ..sinks.elasticsearch import connect
 from ..streams.config import Config, load_config
@@ -48,24 +51,33 @@ def command(host: str | None, port: int | None, path: str | None) -> None:
     given: dict[str, Any] = {k: v for k, v in (("host", host), ("port", port)) if v is not None}
     config = load_config(path, overrides={"api": given} if given else None)
     set_up_logs(config)
+    use_exact_arithmetic()  # every task begins with a copy of this context
     asyncio.run(_serve(config))
 
 
 async def _serve(config: Config) -> None:
     async with AsyncExitStack() as stack:
-        app = make_app(await _parts(config, stack))
+        parts = await _parts(config, stack)
         settings = uvicorn.Config(
-            app, config.api.host, config.api.port, log_config=None, access_log=False, server_header=False, lifespan="off",
+            make_app(parts), config.api.host, config.api.port, log_config=None, access_log=False, server_header=False, lifespan="off",
             timeout_graceful_shutdown=_GRACE_S, timeout_keep_alive=30, limit_concurrency=1_000,
         )  # fmt: skip
-        server = _Server(settings)
+        server = _Server(settings, parts.live)
         await server.serve()
     if not server.started:
         raise Unavailable(f"cannot listen on {config.api.host}:{config.api.port}; is the port taken? choose another by --port")
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens: the port may have been chosen by the system."""
+    """Says where it listens: the port may have been chosen by the system. A stop ends what would go on for as long as clients like."""
+
+    def __init__(self, settings: uvicorn.Config, live: Live) -> None:
+        super().__init__(settings)
+        self._live = live
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._live.stop()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -7,11 +7,9 @@ a shard that does not answer makes the whole read fail.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Any
 
 import msgspec
@@ -19,44 +17,13 @@ from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
 from ..schemas.errors import BadInput, RatemillError, Unavailable
 from .bulk import describe
+from .dimensions import Where, Within, check_dimensions, equals, filters_of, source_of
 from .limbs import LIMBS, MAX_ADDENDS, exact_integer, join
 from .templates import Names
 
-__all__ = ["DIMENSIONS", "UNPRICED", "CostRow", "costs", "count_line_items", "fetch_line_items", "filters_of", "iter_costs"]
+__all__ = ["UNPRICED", "CostRow", "check_whole", "costs", "count_line_items", "fetch_line_items", "iter_costs"]
 
 _PIT_KEEP_ALIVE = "2m"  # between two pages, not for the whole read
-_PERIOD = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_HOUR = re.compile(_DAY.pattern + r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z")
-_INSTANT = "yyyy-MM-dd'T'HH:mm:ss'Z'"
-
-# A billing month begins at the midnight of its meter's zone: by the clocks of the earliest zone, all of them begin in that month.
-_EARLIEST_ZONE = "+14:00"
-
-# dimension -> (field, calendar interval, format of the key); times are UTC, but for billing months
-_TIMES = {
-    "day": ("ChargePeriodStart", "day", "yyyy-MM-dd"),
-    "hour": ("ChargePeriodStart", "hour", _INSTANT),
-    "period": ("BillingPeriodStart", "month", "yyyy-MM"),
-}
-_TERMS = {
-    "account": "BillingAccountId",
-    "sku": "SkuId",
-    "service": "ServiceName",
-    "region": "RegionId",
-    "provider": "x_UsageProvider",
-    "resource": "ResourceId",
-    "meter": "SkuMeter",
-    "category": "ChargeCategory",
-    "component": "x_Component",
-    "price": "x_PriceId",
-    "unit": "PricingUnit",
-    "consumed_unit": "ConsumedUnit",
-    "currency": "BillingCurrency",
-    "adjustment": "x_Adjustment",
-    "corrected": "x_CorrectedPeriod",
-}
-DIMENSIONS = (*_TERMS, *_TIMES)
 
 # Line items that have no price and count.
 UNPRICED: dict[str, Any] = {"bool": {"filter": [{"term": {"x_Unpriced": True}}], "must_not": [{"term": {"x_Withdrawn": True}}]}}
@@ -108,13 +75,17 @@ async def costs(
     account: str | None = None,
     by: Sequence[str] = ("account", "sku"),
     period: str | None = None,
+    where: Where | None = None,
+    within: Within = (None, None),
     page_size: int = 1000,
     max_addends: int = MAX_ADDENDS,
     most_rows: int = 0,
 ) -> list[CostRow]:
     """All rows of `iter_costs`, ordered by currency and group. most_rows: raise BadInput beyond so many (0: any number)."""
     rows: list[CostRow] = []
-    async for row in iter_costs(client, prefix, account=account, by=by, period=period, page_size=page_size, max_addends=max_addends):
+    async for row in iter_costs(
+        client, prefix, account=account, by=by, period=period, where=where, within=within, page_size=page_size, max_addends=max_addends
+    ):
         rows.append(row)
         if most_rows and len(rows) > most_rows:
             raise BadInput(f"there are more than {most_rows:,} groups by {', '.join(by)}; group by less, or ask for one account or period")
@@ -128,19 +99,20 @@ async def iter_costs(
     account: str | None = None,
     by: Sequence[str] = ("account", "sku"),
     period: str | None = None,
+    where: Where | None = None,
+    within: Within = (None, None),
     page_size: int = 1000,
     max_addends: int = MAX_ADDENDS,
 ) -> AsyncIterator[CostRow]:
     """Exact totals per group and currency, of one point in time, holding one page of groups in memory.
 
-    `by` names DIMENSIONS; `period` is a billing period "YYYY-MM". Groups of withdrawn line items alone are left out.
-    Raises BadInput for an unknown dimension or period, Unavailable when Elasticsearch cannot give the whole answer.
+    `by` names DIMENSIONS; `period` is a billing period "YYYY-MM"; `where` and `within` choose as in filters_of. Groups of withdrawn
+    line items alone are left out. Raises BadInput for what cannot be asked, Unavailable when Elasticsearch cannot give the whole answer.
     """
     by = tuple(dict.fromkeys(by))
-    if unknown := [name for name in by if name not in DIMENSIONS]:
-        raise BadInput(f"unknown dimension {', '.join(map(repr, unknown))}; use {', '.join(DIMENSIONS)}")
+    check_dimensions(by)
     wanted = {"billed", "effective"} | {amount for amount, unit in (("pricing", "unit"), ("consumed", "consumed_unit")) if unit in by}
-    filters = filters_of(account, period)
+    filters = filters_of(account, period, where, within)
     async with _reading(client, Names(prefix)) as reader:
         limbs = await reader.limbs_in_use(wanted, filters)
         async for key, sums in _groups(reader, filters, tuple(dict.fromkeys((*by, "currency"))), limbs, page_size, max_addends):
@@ -169,7 +141,7 @@ async def count_line_items(
         answer = await client.count(index=Names(prefix).alias, query=query, ignore_unavailable=True)
     except (ApiError, TransportError, OSError) as error:
         raise Unavailable(f"Elasticsearch cannot count line items: {describe(error)[1]}") from error
-    _whole(answer.body)
+    check_whole(answer.body)
     return int(answer["count"])
 
 
@@ -214,7 +186,7 @@ class _Reader:
             )
         except (ApiError, TransportError, OSError) as error:
             raise Unavailable(f"Elasticsearch cannot read line items: {describe(error)[1]}") from error
-        _whole(answer.body)
+        check_whole(answer.body)
         self.pit = answer.get("pit_id", self.pit)
         return answer.body
 
@@ -244,8 +216,8 @@ async def _reading(client: AsyncElasticsearch, names: Names) -> AsyncIterator[_R
             pass  # it ends by itself after the keep-alive
 
 
-def _whole(answer: Mapping[str, Any]) -> None:
-    """Refuse an answer that leaves something out."""
+def check_whole(answer: Mapping[str, Any]) -> None:
+    """Raise Unavailable for an answer of Elasticsearch that leaves something out."""
     if answer.get("timed_out") or answer.get("_shards", {}).get("failed"):
         raise Unavailable("Elasticsearch answered for a part of its shards only; try again when the cluster is healthy")
 
@@ -257,7 +229,7 @@ async def _groups(
     aggregations: dict[str, Any] = {f"{amount}.{limb}": {"sum": {"field": f"x_Limbs.{amount}.{limb}"}} for amount, limb in limbs}
     aggregations["withdrawn"] = {"filter": {"term": {"x_Withdrawn": True}}}
     aggregations["unpriced"] = {"filter": UNPRICED}
-    composite: dict[str, Any] = {"size": page_size, "sources": [{name: _source(name)} for name in by]}
+    composite: dict[str, Any] = {"size": page_size, "sources": [{name: source_of(name)} for name in by]}
     while True:
         answer = await reader.search(
             size=0, query={"bool": {"filter": filters}}, aggs={"groups": {"composite": composite, "aggs": aggregations}}
@@ -272,7 +244,7 @@ async def _groups(
             if finer is None:
                 raise RatemillError(f"the group {key} has {bucket['doc_count']} line items, too many to add exactly; ask for a narrower group")
             total = _Sums()
-            within = [*filters, *(_equals(name, key[name]) for name in by)]
+            within = [*filters, *(equals(name, key[name]) for name in by)]
             async for _, sums in _groups(reader, within, (*by, finer), limbs, page_size, max_addends):
                 total.add(sums)
             yield key, total
@@ -287,58 +259,3 @@ def _sums(bucket: Mapping[str, Any], limbs: list[tuple[str, str]]) -> _Sums:
         unpriced=bucket["unpriced"]["doc_count"],
         limbs={(amount, limb): exact_integer(bucket[f"{amount}.{limb}"]["value"]) for amount, limb in limbs},
     )
-
-
-def _source(dimension: str) -> dict[str, Any]:
-    """Composite source of a dimension; line items without a value form a group too, so nothing falls out of a total."""
-    if dimension in _TIMES:
-        name, interval, text = _TIMES[dimension]
-        calendar = {"calendar_interval": interval, "format": text, "time_zone": _zone(dimension)}
-        return {"date_histogram": {"field": name, "missing_bucket": True, **calendar}}
-    return {"terms": {"field": _TERMS[dimension], "missing_bucket": True}}
-
-
-def _equals(dimension: str, value: str | None) -> dict[str, Any]:
-    """Filter for one value of a dimension, as a composite key gives it."""
-    name = _TIMES[dimension][0] if dimension in _TIMES else _TERMS[dimension]
-    if value is None:
-        return {"bool": {"must_not": [{"exists": {"field": name}}]}}
-    if dimension in _TIMES:
-        _, interval, text = _TIMES[dimension]
-        past = f"{value}||+1{interval[0].replace('m', 'M')}"  # counted by the clocks of the zone
-        return {"range": {name: {"gte": value, "lt": past, "format": text, "time_zone": _zone(dimension)}}}
-    return {"term": {name: value}}
-
-
-def _zone(dimension: str) -> str:
-    return _EARLIEST_ZONE if dimension == "period" else "UTC"
-
-
-def filters_of(account: str | None, period: str | None, where: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-    """Elasticsearch filters for an account, a billing month and values of DIMENSIONS; None: any. Raises BadInput for a time that is none."""
-    filters: list[dict[str, Any]] = []
-    if account is not None:
-        filters.append({"term": {"BillingAccountId": account}})
-    if period is not None:
-        filters.append(_equals("period", _month(period)))
-    for name, value in (where or {}).items():
-        if name in _TIMES:
-            _month(value) if name == "period" else _instant(name, value)
-        filters.append(_equals(name, value))
-    return filters
-
-
-def _month(period: str) -> str:
-    if not _PERIOD.fullmatch(period):
-        raise BadInput(f"period {period[:40]!r} is not a billing period like 2026-01")
-    return period
-
-
-def _instant(dimension: str, value: str) -> None:
-    form, example = (_DAY, "2026-01-31") if dimension == "day" else (_HOUR, "2026-01-31T14:00:00Z")
-    try:
-        if not form.fullmatch(value):
-            raise ValueError
-        date.fromisoformat(value[:10])
-    except ValueError:
-        raise BadInput(f"{dimension} {value[:40]!r} is not one like {example}") from None
