@@ -15,9 +15,9 @@ export class CostChart {
     byId("chart-details").addEventListener("toggle", () => this._showTable());
   }
 
-  // series: of series.js. nameOf: a group's name for people. every: hour, day or month.
-  show(series, { currency, every, nameOf }) {
-    this._given = { series, currency, every, label: (group) => (group.name === OTHERS ? plural(series.others, "other") : nameOf(group.name)) };
+  // series: of series.js. nameOf: a group's name for people. by: the dimension; every: hour, day or month.
+  show(series, { currency, by, every, nameOf }) {
+    this._given = { series, currency, by, every, label: (group) => (group.name === OTHERS ? plural(series.others, "other") : nameOf(group.name)) };
     this._assignColours(series.groups);
     this._draw();
     this._showLegend();
@@ -25,7 +25,8 @@ export class CostChart {
     const [first, last] = [series.buckets[0], series.buckets.at(-1)];
     const span = series.buckets.length > 1 ? `${bucketName(first)} to ${bucketName(last)}` : first ? bucketName(first) : "nothing yet";
     byId("chart").setAttribute("aria-label", `Stacked bars: cost in ${currency} for each ${every}, ${span}. The table below the chart says the same.`);
-    setText(byId("chart-note"), series.gaps ? `One bar for each ${every} that has usage; others are left out.` : `One bar for each ${every}, in UTC.`);
+    const which = series.gaps ? " that has usage; others are left out" : "";
+    this.say(`One bar for each ${every}${which}${every === "hour" ? ", of the last three days with usage" : ""}, in UTC.`);
   }
 
   say(text) {
@@ -48,7 +49,7 @@ export class CostChart {
   }
 
   _draw() {
-    const { series, currency, every, label } = this._given;
+    const { series, by, every, label } = this._given;
     const style = getComputedStyle(document.documentElement);
     const css = (name) => style.getPropertyValue(name).trim();
     const data = {
@@ -76,7 +77,7 @@ export class CostChart {
       Object.assign(this._chart, { data, options });
       this._chart.update(document.hidden ? "none" : undefined);
     }
-    byId("chart-box").dataset.currency = currency;
+    byId("chart-box").dataset.by = by;
   }
 
   _showLegend() {

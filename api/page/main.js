@@ -153,7 +153,7 @@ async function readChart(signal) {
   const recent = begin ? rows.filter((row) => row.group.hour >= begin) : rows;
   const series = seriesOf(recent, { currency: currency(), by, every });
   if (by !== page.state.by || every !== everyOf()) return;
-  chart.show(series, { currency: currency(), every, nameOf: (name) => groupName(by, name) });
+  chart.show(series, { currency: currency(), by, every, nameOf: (name) => groupName(by, name) });
 }
 
 // Hours of a whole month are too many bars: the last three days that have usage.
@@ -315,7 +315,7 @@ async function signIn() {
   setText(byId("who"), `Signed in with the key “${page.me.name}”, which ends ${ends} UTC.`);
   readLists(signal);
   followPipeline(signal);
-  if (page.state.account !== null && page.me.account !== null) page.state.account = null;
+  if (page.me.account !== null) page.state = { ...page.state, account: null, by: page.state.by === "account" ? "provider" : page.state.by };
   start();
   if (page.state.item) explanation.show(page.state.item);
 }

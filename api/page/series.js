@@ -9,7 +9,7 @@ const TIME = { hour: "hour", day: "day", month: "period" };
 export const OTHERS = "\u0000others";
 
 // {buckets: [start], groups: [{name, total, at: Map(start -> amount)}], others: how many groups are in the last one, gaps: whether
-// there are times without a bar}. name: value of the dimension, null for none, or OTHERS. Groups come with the largest first.
+// there are times without a bar}. name: value of the dimension, null for none, or OTHERS. Groups come with the largest first; those that cost nothing have no bars.
 export function seriesOf(rows, { currency, by, every }) {
   const groups = new Map();
   const starts = new Set();
@@ -21,7 +21,7 @@ export function seriesOf(rows, { currency, by, every }) {
     if (!groups.has(name)) groups.set(name, { name, total: "0", at: new Map() });
     put(groups.get(name), start, row.billed_cost);
   }
-  const ranked = [...groups.values()].sort((a, b) => exact.compare(b.total, a.total));
+  const ranked = [...groups.values()].filter((group) => [...group.at.values()].some(exact.sign)).sort((a, b) => exact.compare(b.total, a.total));
   const kept = ranked.slice(0, SHOWN_GROUPS);
   const rest = ranked.slice(SHOWN_GROUPS);
   if (rest.length) kept.push(together(rest));

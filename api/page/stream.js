@@ -29,7 +29,7 @@ export async function follow(parameters, signal, { onCosts, onLive, onLost }) {
   }
 }
 
-// False when this API has no stream. Raises ApiError when the stream ends.
+// False when this API has no stream, or no room for one more. Raises ApiError when the stream ends.
 async function followStream(parameters, outer, onCosts, onLive) {
   const own = new AbortController();
   const signal = AbortSignal.any([outer, own.signal]);
@@ -47,7 +47,7 @@ async function followStream(parameters, outer, onCosts, onLive) {
     }
     throw new ApiError(0, "the connection was closed");
   } catch (error) {
-    if (error instanceof ApiError && [404, 405].includes(error.status)) return false;
+    if (error instanceof ApiError && [404, 405, 429].includes(error.status)) return false;
     if (error instanceof ApiError || outer.aborted) throw error;
     throw new ApiError(0, own.signal.aborted ? "Ratemill has gone silent" : "the connection was interrupted");
   } finally {

@@ -59,7 +59,7 @@ export class Summary {
       byId("total").dataset.currency = currency;
     }
     const other = exact.compare(billed, effective) ? `; effective cost ${amountText(effective)}` : "";
-    setText(byId("total-note"), `as of ${clock(new Date())} UTC${other}`);
+    setText(byId("total-note"), `as of ${clock(new Date())} UTC${other} ·`);
   }
 
   _showStatus(periods) {

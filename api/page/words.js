@@ -10,14 +10,13 @@ export const showAllDigits = (all) => { display.all = all; };
 
 const grouped = (text) => text.replace(/^(-?)([0-9]+)/, (_, sign, whole) => (sign ? "−" : "") + whole.replace(/\B(?=([0-9]{3})+$)/g, ","));
 
-// "1,234.5679"; an amount that would round to nothing is told from nothing.
+// "1,234.5679"; nothing is "0", and an amount that would round to nothing is not.
 export function amountText(amount, places = PLACES) {
+  if (exact.sign(amount) === 0) return "0";
   if (display.all) return grouped(amount);
   const rounded = exact.round(amount, places);
-  if (exact.sign(rounded) === 0 && exact.sign(amount) !== 0) {
-    return `${exact.sign(amount) < 0 ? "> −" : "< "}${exact.round("0", places - 1)}1`;
-  }
-  return grouped(exact.sign(rounded) === 0 ? rounded.replace("-", "") : rounded);
+  if (exact.sign(rounded) === 0) return `${exact.sign(amount) < 0 ? "> −" : "< "}${exact.round("0", places - 1)}1`;
+  return grouped(rounded);
 }
 
 // The same for quantities and prices, which need no column of digits: "1,234.5".
