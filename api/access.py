@@ -12,7 +12,7 @@ from .parts import Parts
 from .problems import Problem
 from .tokens import Principal
 
-__all__ = ["account_of", "needs"]
+__all__ = ["account_of", "any_key", "needs", "needs_operator", "still_allowed"]
 
 _bearer = HTTPBearer(auto_error=False, description="A key made by `ratemill tokens create`.")
 _SCHEMES = ("bearer", "apikey")  # the second is what clients of Elastic Cloud say
@@ -30,15 +30,44 @@ async def _principal(request: Request) -> Principal:
     return principal
 
 
+async def any_key(principal: Annotated[Principal, Depends(_principal)], _: Annotated[object, Depends(_bearer)]) -> Principal:
+    """A dependency that gives the principal of a request, whatever it may do."""
+    return principal
+
+
 def needs(scope: str) -> Callable[..., Awaitable[Principal]]:
     """A dependency that gives the principal of a request, and refuses one without the scope."""
 
-    async def allowed(principal: Annotated[Principal, Depends(_principal)], _: Annotated[object, Depends(_bearer)]) -> Principal:
-        if not principal.may(scope):
-            raise Problem(403, "not-allowed", f"the key lacks the scope {scope}; make one that has it", headers={"x-needs-scope": scope})
+    async def allowed(principal: Annotated[Principal, Depends(any_key)]) -> Principal:
+        return _with(scope, principal)
+
+    return allowed
+
+
+def _with(scope: str, principal: Principal) -> Principal:
+    if not principal.may(scope):
+        raise Problem(403, "not-allowed", f"the key lacks the scope {scope}; make one that has it", headers={"x-needs-scope": scope})
+    return principal
+
+
+def needs_operator(scope: str) -> Callable[..., Awaitable[Principal]]:
+    """The same, and refuses the key of an account: for what is about all of them."""
+
+    # Not by a dependency on needs(scope): an annotation that is a text, as all are here, cannot name a variable of this function.
+    async def allowed(principal: Annotated[Principal, Depends(any_key)]) -> Principal:
+        if _with(scope, principal).account is not None:
+            raise Problem(403, "not-allowed", "this is for operators: the key is for one account")
         return principal
 
     return allowed
+
+
+async def still_allowed(request: Request, principal: Principal) -> bool:
+    """Whether the key of a request that goes on for long is what it was when the request came. Raises Unavailable."""
+    try:
+        return await _principal(request) == principal
+    except Problem:
+        return False
 
 
 def account_of(principal: Principal, asked: str | None) -> str | None:

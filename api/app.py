@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from . import costs, events, health, line_items, links
+from . import cost_page, costs, dead_letters, events, explanations, health, line_items, links, me, periods, pipeline, prices, simulations
 from .context import RequestContext
 from .elastic_view import routes as elastic_view
 from .elastic_view.errors import error_response
@@ -35,6 +35,7 @@ class _Application(FastAPI):
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
             schemas["ProblemDetails"] = ProblemDetails.model_json_schema()
+            schemas.update(explanations.SCHEMAS)
             for operation in (one for path in found["paths"].values() for one in path.values()):
                 answers = operation["responses"]
                 if "application/json" in answers.get("422", {}).get("content", {}):
@@ -52,6 +53,8 @@ def make_app(parts: Parts) -> RequestContext:
     app.include_router(costs.router)
     app.include_router(line_items.router)
     app.include_router(elastic_view.router)
-    app.include_router(links.router)
+    for more in (explanations, prices, simulations, dead_letters, periods, pipeline, me, links):
+        app.include_router(more.router)
     app.include_router(health.router)
+    app.include_router(cost_page.router)
     return RequestContext(app, parts.metrics.requests, parts.metrics.seconds)

@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 __all__ = ["RequestContext"]
 
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+_ALWAYS = ((b"x-content-type-options", b"nosniff"),)
+_DEFAULTS = ((b"cache-control", b"no-store"),)  # unless an answer says otherwise: the files of the page are nobody's secret
 
 
 class RequestContext:
@@ -34,7 +35,9 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = str(message["status"])
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id), *_ALWAYS]
+                said = [*message.get("headers", ())]
+                names = {name for name, _ in said}
+                message["headers"] = [*said, (b"x-request-id", request_id), *_ALWAYS, *(one for one in _DEFAULTS if one[0] not in names)]
             await send(message)
 
         try:

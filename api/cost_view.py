@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 from elasticsearch import AsyncElasticsearch
 
 from ..pricing.money import ZERO, money, plain
 from ..sinks.costs import CostRow, costs
+from ..sinks.dimensions import Where, Within
 from ..sinks.periods import ClosedPeriods, read_closed
 
 __all__ = ["CostView", "PeriodTotal", "Total", "period_total", "read_cost_view", "totals_of"]
@@ -43,12 +45,14 @@ class CostView(msgspec.Struct):
 
 
 async def read_cost_view(
-    client: AsyncElasticsearch, prefix: str, *, account: str | None, by: Sequence[str], period: str | None, most_rows: int = 0
-) -> CostView:
-    """Read from Elasticsearch. most_rows: raise BadInput beyond so many (0: any number). Raises BadInput, Unavailable."""
-    rows = await costs(client, prefix, account=account, by=by, period=period, most_rows=most_rows)
-    closed = await read_closed(client, prefix)
-    months = rows if tuple(by) == ("period",) else await costs(client, prefix, account=account, by=("period",), period=period)
+    client: AsyncElasticsearch, prefix: str, *, account: str | None, by: Sequence[str], period: str | None, where: Where | None = None,
+    within: Within = (None, None), most_rows: int = 0,
+) -> CostView:  # fmt: skip
+    """Read from Elasticsearch what filters_of chooses. most_rows: raise BadInput beyond so many (0: any number). Raises BadInput, Unavailable."""
+    read = partial(costs, client, prefix, account=account, period=period, where=where, within=within)
+    closed = await read_closed(client, prefix)  # first: a month that is closed in between is called an estimate, never the other way round
+    rows = await read(by=by, most_rows=most_rows)
+    months = rows if tuple(by) == ("period",) else await read(by=("period",))
     return CostView(rows, totals_of(rows), [period_total(row, closed) for row in months])
 
 

@@ -1,29 +1,39 @@
-"""`GET /v1/costs`: what usage costs, seconds after it."""
+"""`GET /v1/costs`: what usage costs, seconds after it; once, or again whenever that changes."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.sse import format_sse_event
 from pydantic import BaseModel, Field
 from pydantic.config import JsonDict
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Message, Send
 
-from ..sinks.costs import DIMENSIONS
-from .access import account_of, needs
+from ..schemas.errors import RatemillError
+from .access import still_allowed
 from .cost_view import read_cost_view
+from .live import Watched
 from .parts import Parts
 from .problems import documented
+from .questions import MOST_ROWS, Asked, Question, Reader
 from .tokens import Principal
 
-__all__ = ["MOST_ROWS", "router"]
+__all__ = ["router"]
 
 router = APIRouter(tags=["costs"])
 
-_ONE = f"({'|'.join(DIMENSIONS)})"
-_BY = f"^({_ONE}(,{_ONE})*)?$"
-MOST_ROWS = 10_000  # of an answer; whoever wants more asks for one account or period at a time
+_log = logging.getLogger("ratemill.api")
+HEARTBEAT_S = 15
+CHECK_S = 2  # whether the key still holds
+SLOWEST_S = 60
+_EVENT = 'event: costs\ndata: {"rows":[],"totals":[],"periods":[]}\nid: 4f0ad3d5\n\n'
 _AMOUNT: JsonDict = {"pattern": r"^-?[0-9]+(\.[0-9]+)?$", "examples": ["12.5"]}
 
 
@@ -69,17 +79,81 @@ class Costs(BaseModel):
 
 
 @router.get("/v1/costs", response_model=Costs, responses=documented(400, 401, 403, 503), operation_id="getCosts", summary="Read costs.")
-async def get_costs(
-    request: Request,
-    principal: Annotated[Principal, Depends(needs("costs:read"))],
-    account: Annotated[str | None, Query(max_length=1_024, description="Only this account. A key of an account needs no such parameter.")] = None,
-    period: Annotated[str | None, Query(pattern="^[0-9]{4}-(0[1-9]|1[0-2])$", description="Only this billing month.", examples=["2026-11"])] = None,
-    by: Annotated[str, Query(pattern=_BY, description=f"Dimensions, with commas between: {', '.join(DIMENSIONS)}. Empty: totals only.")] = "sku",
-) -> Response:
+async def get_costs(request: Request, question: Asked) -> Response:
     """Exact totals of the line items in Elasticsearch, which has them seconds after the usage. What is withdrawn is left out."""
-    parts: Parts = request.app.state.parts
+    return Response(await _read(request.app.state.parts, question), media_type="application/json")
+
+
+async def _read(parts: Parts, question: Question) -> bytes:
+    chosen = question.selection
     view = await read_cost_view(
-        parts.elasticsearch, parts.index_prefix, account=account_of(principal, account), period=period,
-        by=tuple(by.split(",")) if by else (), most_rows=MOST_ROWS,
+        parts.elasticsearch, parts.index_prefix, account=chosen.account, period=chosen.period, where=dict(chosen.where), within=chosen.within,
+        by=question.by, most_rows=MOST_ROWS,
     )  # fmt: skip
-    return Response(msgspec.json.encode(view), media_type="application/json")
+    return msgspec.json.encode(view)
+
+
+async def _watching(request: Request, principal: Reader, question: Asked) -> AsyncIterator[Watched]:
+    parts: Parts = request.app.state.parts
+    async with parts.live.watch(question, principal.token_id, partial(_read, parts, question)) as watched:
+        await watched.newer("")  # once the first byte has left, an error cannot be answered any more
+        yield watched
+
+
+_STREAM = {"description": "Server-sent events", "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENT}}}
+
+
+@router.get(
+    "/v1/costs/stream",
+    response_class=Response,
+    responses={**documented(400, 401, 403, 429, 503), 200: _STREAM},
+    operation_id="streamCosts",
+    summary="Read costs as they change.",
+)
+async def stream_costs(
+    request: Request,
+    principal: Reader,
+    watched: Annotated[Watched, Depends(_watching)],
+    last_event_id: Annotated[str, Header(max_length=100, description="id of the last event that was read: it is not sent again.")] = "",
+) -> Response:
+    """The document of `GET /v1/costs` at once, and again whenever it changes, each as an event `costs` with a digest of it as id.
+
+    A comment every 15 s says that the stream is alive. It ends with the key, when Ratemill stops, and when Elasticsearch does not answer.
+    """
+    return _Events(_events(request, principal, watched, last_event_id), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+
+
+async def _events(request: Request, principal: Principal, watched: Watched, seen: str) -> AsyncIterator[bytes]:
+    clock = asyncio.get_running_loop().time
+    beat = clock() + HEARTBEAT_S
+    try:
+        while await still_allowed(request, principal):
+            try:
+                async with asyncio.timeout(min(CHECK_S, max(beat - clock(), 0))):
+                    version = await watched.newer(seen)
+            except TimeoutError:
+                if clock() < beat:
+                    continue
+                yield b": alive\n\n"
+            else:
+                if version is None:
+                    return
+                seen = version.id
+                yield format_sse_event(event="costs", id=seen, data_str=version.data.decode())
+            beat = clock() + HEARTBEAT_S
+    except RatemillError as error:  # the next request is told what is wrong
+        _log.warning("a stream of costs ends: %s (request %s)", error, request.scope.get("request_id", ""))
+
+
+class _Events(StreamingResponse):
+    """Gives a client up that takes nothing for a while: it would keep its place for as long as its connection lasts."""
+
+    async def stream_response(self, send: Send) -> None:
+        async def in_time(message: Message) -> None:
+            async with asyncio.timeout(SLOWEST_S):
+                await send(message)
+
+        try:
+            await super().stream_response(in_time)
+        except TimeoutError:
+            _log.info("a stream of costs ends: its client took nothing for %d s", SLOWEST_S)

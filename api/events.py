@@ -19,13 +19,13 @@ from .parts import Parts
 from .problems import Problem, documented
 from .tokens import Principal
 
-__all__ = ["router"]
+__all__ = ["EVENT", "router"]
 
 router = APIRouter(tags=["usage"])
 
 _THREAD_BYTES = 256 << 10  # a larger body is read in a thread, so that it does not hold up all other requests
 
-_EVENT = {
+EVENT = {
     "specversion": "1.0", "id": "b3f1", "source": "aws/eu-west-1/collector-7", "type": "com.example.usage", "subject": "acme",
     "time": "2026-11-27T09:00:00Z", "data": {"sku": "egress", "quantity": "1.25", "unit": "GB", "region": "eu-west-1"},
 }  # fmt: skip
@@ -80,10 +80,10 @@ _BODY = {
         "required": True,
         "description": "One event or several. Content encodings: gzip, zstd, none.",
         "content": {
-            "application/cloudevents+json": {"schema": _EVENT_SCHEMA, "example": _EVENT},
-            "application/cloudevents-batch+json": {"schema": {"type": "array", "items": _EVENT_SCHEMA}, "example": [_EVENT]},
-            "application/json": {"schema": {"anyOf": [_EVENT_SCHEMA, {"type": "array", "items": _EVENT_SCHEMA}]}, "example": _EVENT},
-            "application/x-ndjson": {"schema": {"type": "string"}, "example": msgspec.json.encode(_EVENT).decode() + "\n"},
+            "application/cloudevents+json": {"schema": _EVENT_SCHEMA, "example": EVENT},
+            "application/cloudevents-batch+json": {"schema": {"type": "array", "items": _EVENT_SCHEMA}, "example": [EVENT]},
+            "application/json": {"schema": {"anyOf": [_EVENT_SCHEMA, {"type": "array", "items": _EVENT_SCHEMA}]}, "example": EVENT},
+            "application/x-ndjson": {"schema": {"type": "string"}, "example": msgspec.json.encode(EVENT).decode() + "\n"},
         },
     }
 }

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from ..schemas.errors import RatemillError
 from ..sinks.elasticsearch import check
 from .parts import Parts
+from .pipeline import gauges
 
 __all__ = ["router"]
 
@@ -61,8 +62,8 @@ async def _word(name: str, ask: Callable[[], Awaitable[None]]) -> str:
     return "ok"
 
 
-@router.get("/metrics", operation_id="metrics", summary="Prometheus metrics of this process.", response_class=PlainTextResponse)
+@router.get("/metrics", operation_id="metrics", summary="Prometheus metrics of this process, and of the pipeline.", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """In the text format of Prometheus."""
     parts: Parts = request.app.state.parts
-    return Response(generate_latest(parts.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(parts.registry) + gauges(await parts.pipeline()), media_type=CONTENT_TYPE_LATEST)

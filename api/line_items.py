@@ -5,22 +5,22 @@ from __future__ import annotations
 import base64
 import csv
 import io
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response, StreamingResponse
 
 from ..schemas.errors import BadInput
 from ..schemas.line_item import RatedLineItem
-from ..sinks.costs import filters_of
-from ..sinks.line_items import read_line_item, read_page
-from .access import account_of, needs
+from ..sinks.dimensions import filters_of
+from ..sinks.line_items import Page, read_line_item, read_page
 from .parts import Parts
 from .problems import Problem, documented
-from .tokens import Principal
+from .questions import Reader, Selected
 
 __all__ = ["router"]
 
@@ -44,9 +44,6 @@ class _Cursor(msgspec.Struct, array_like=True):
     id: str
 
 
-Account = Annotated[str | None, Query(max_length=1_024, description="Only this account. A key of an account needs no such parameter.")]
-
-
 @router.get(
     "/v1/line-items",
     response_model=LineItemPage,
@@ -56,12 +53,7 @@ Account = Annotated[str | None, Query(max_length=1_024, description="Only this a
 )
 async def get_line_items(
     request: Request,
-    principal: Annotated[Principal, Depends(needs("costs:read"))],
-    account: Account = None,
-    period: Annotated[str | None, Query(pattern="^[0-9]{4}-(0[1-9]|1[0-2])$", description="Only this billing month.", examples=["2026-11"])] = None,
-    sku: Annotated[str | None, Query(max_length=1_024)] = None,
-    region: Annotated[str | None, Query(max_length=1_024)] = None,
-    resource: Annotated[str | None, Query(max_length=1_024)] = None,
+    selection: Selected,
     day: Annotated[str | None, Query(pattern=_DAY, description="Charge periods that begin on this day, in UTC.", examples=["2026-11-27"])] = None,
     limit: Annotated[int, Query(ge=1, le=1_000, description="Line items of a page.")] = 100,
     cursor: Annotated[str, Query(max_length=300, description="`next` of the page before.")] = "",
@@ -69,16 +61,15 @@ async def get_line_items(
 ) -> Response:
     """Withdrawn line items are left out. A line item that is restated between two pages keeps its place."""
     parts: Parts = request.app.state.parts
-    given = {"sku": sku, "region": region, "resource": resource, "day": day}
-    where = {name: value for name, value in given.items() if value is not None}
-    own = account_of(principal, account)
+    where = {**dict(selection.where), **({} if day is None else {"day": day})}
+    read = partial(
+        read_page, parts.elasticsearch, parts.index_prefix, account=selection.account, period=selection.period, where=where, within=selection.within
+    )
     if format == "json":
-        page = await read_page(
-            parts.elasticsearch, parts.index_prefix, account=own, period=period, where=where, size=limit, after=_place(cursor)
-        )  # fmt: skip
+        page = await read(size=limit, after=_place(cursor))
         return Response(msgspec.json.encode({"line_items": page.items, "next": _cursor(page.after)}), media_type="application/json")
-    filters_of(own, period, where)  # once the first byte has left, a mistake cannot be answered any more
-    pages = _pages(parts, own, period, where, _place(cursor))
+    filters_of(selection.account, selection.period, where, selection.within)  # once the first byte has left, a mistake cannot be answered any more
+    pages = _pages(read, _place(cursor))
     return StreamingResponse(_csv(pages) if format == "csv" else _lines(pages), media_type=_MEDIA[format])
 
 
@@ -88,7 +79,7 @@ async def get_line_items(
 )  # fmt: skip
 async def get_line_item(
     request: Request,
-    principal: Annotated[Principal, Depends(needs("costs:read"))],
+    principal: Reader,
     id: Annotated[str, Path(max_length=512, description="x_LineItemId")],
 ) -> Response:
     """Its latest revision, also when that was withdrawn."""
@@ -115,13 +106,9 @@ def _place(cursor: str) -> list[Any] | None:
     return [found.start, found.id]
 
 
-async def _pages(
-    parts: Parts, account: str | None, period: str | None, where: dict[str, str], after: list[Any] | None
-) -> AsyncIterator[list[dict[str, Any]]]:  # fmt: skip
+async def _pages(read: Callable[..., Awaitable[Page]], after: list[Any] | None) -> AsyncIterator[list[dict[str, Any]]]:
     while True:
-        page = await read_page(
-            parts.elasticsearch, parts.index_prefix, account=account, period=period, where=where, size=STREAM_PAGE, after=after
-        )  # fmt: skip
+        page = await read(size=STREAM_PAGE, after=after)
         yield page.items
         after = page.after
         if after is None:

@@ -59,9 +59,9 @@ async def create_link(request: Request, principal: Annotated[Principal, Depends(
     if account is None:
         raise Problem(400, "bad-request", "account is missing: say whose costs the link shows", fields=("account",))
     token, expires_at = await asyncio.to_thread(parts.links.create, principal, account, given.expires_in_s)
-    period = f"&period={given.period}" if given.period else ""
+    period = f"?period={given.period}" if given.period else ""
     base = (parts.public_url or str(request.base_url)).rstrip("/")
-    answer = {"url": f"{base}/#link={token}{period}", "token": token, "expires_at": format_time(expires_at * NS)}
+    answer = {"url": f"{base}/{period}#link={token}", "token": token, "expires_at": format_time(expires_at * NS)}
     return Response(msgspec.json.encode(answer), 201, media_type="application/json")
 
 

@@ -10,10 +10,13 @@ from elasticsearch import AsyncElasticsearch
 from prometheus_client import CollectorRegistry
 
 from ..schemas.limits import Limits
+from ..schemas.pipeline import PipelineHealth
+from .live import Live
 from .metrics import ApiMetrics
 
 if TYPE_CHECKING:
     from .outbox import Outbox
+    from .ports import Ports
     from .signed_links import Links
     from .tokens import Principal
 
@@ -25,6 +28,7 @@ class Parts:
     """verify: the principal of a token, None for one that is not valid. now_ns: wall clock. max_body_bytes: of a request, unpacked.
 
     public_url: where browsers find the page ("": where the request went). frame_ancestors: who may show it in a frame, as CSP says it.
+    pipeline: how it stands; it raises nothing for what is away.
     """
 
     outbox: Outbox
@@ -36,11 +40,14 @@ class Parts:
     max_body_bytes: int
     max_events: int
     now_ns: Callable[[], int]
+    pipeline: Callable[[], Awaitable[PipelineHealth]]
     registry: CollectorRegistry
     links: Links
     public_url: str
     frame_ancestors: str
+    ports: Ports
     metrics: ApiMetrics = field(init=False)
+    live: Live = field(init=False, default_factory=Live)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", ApiMetrics(self.registry))

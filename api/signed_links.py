@@ -78,7 +78,7 @@ class Links:
         signed = self._signed(_NO_SECRET if secret is None else secret, match[1], match[2])
         if secret is None or not signed or self._ended(statement, now) or not self._made_by_a_valid_key(statement, now):
             return None
-        return Principal(statement.made_by, statement.account, frozenset(statement.scopes))
+        return Principal(statement.made_by, statement.account, frozenset(statement.scopes), "link", statement.expires_at)
 
     def rotate(self, at_once: bool) -> str:
         """Sign with a new secret from now on: its id. at_once: links that others signed end now; else each at its own end."""

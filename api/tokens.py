@@ -23,9 +23,9 @@ from .store.tables import tokens as table
 
 __all__ = ["ACCOUNT_SCOPES", "MAX_LIFETIME_S", "SCOPES", "Principal", "State", "TokenInfo", "Tokens", "digest", "new_token", "token_id"]
 
-SCOPES = ("events:write", "costs:read", "prices:read", "links:create", "dead-letters:read", "periods:close", "admin")
+SCOPES = ("events:write", "costs:read", "prices:read", "links:create", "pipeline:read", "dead-letters:read", "periods:close", "admin")
 # What a token of one account may have: the other scopes reach beyond it.
-ACCOUNT_SCOPES = ("events:write", "costs:read", "prices:read", "links:create")
+ACCOUNT_SCOPES = ("events:write", "costs:read", "prices:read", "links:create", "pipeline:read")
 MAX_LIFETIME_S = 366 * 86_400
 MAX_NAME = 100
 
@@ -38,11 +38,14 @@ _NOBODY = "0" * 64  # no secret has this hash; what is compared where there is n
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks, once their token was verified. account: the only one that it is for; None: an operator, all accounts."""
+    """Who asks, once their token was verified. account: the only one that it is for; None: an operator, all accounts. name: of the token.
+    expires_at: seconds since 1970, UTC."""
 
     token_id: str
     account: str | None
     scopes: frozenset[str]
+    name: str = ""
+    expires_at: int = 0
 
     def may(self, scope: str) -> bool:
         """Whether the token has a scope; `admin` implies all of them."""
@@ -154,7 +157,7 @@ class Tokens:
             self._known[key] = (now, info)
         if self._state(info, now) != "valid":
             return None
-        return Principal(info.id, info.account, frozenset(info.scopes))
+        return Principal(info.id, info.account, frozenset(info.scopes), info.name, info.expires_at)
 
     def info(self, id: str) -> TokenInfo | None:
         """What is known of a token; None if there is none. It asks the database each time."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
 
 from ..api.app import make_app
+from ..api.live import Live
 from ..api.outbox import Outbox
 from ..api.parts import Parts
 from ..api.signed_links import Links, verifier
@@ -28,7 +30,9 @@ from ..streams.config import Config, load_config
 from ..streams.logs import set_up_logs
 from ..streams.reach import client_settings
 from ..streams.topics import Topics, ensure_topics
+from .pipeline_view import PipelineView
 from .publish import raw_topic
+from .serving.ports import make_ports
 
 __all__ = ["command"]
 
@@ -54,19 +58,27 @@ def command(host: str | None, port: int | None, path: str | None) -> None:
 
 async def _serve(config: Config) -> None:
     async with AsyncExitStack() as stack:
-        app = make_app(await _parts(config, stack))
+        parts = await _parts(config, stack)
         settings = uvicorn.Config(
-            app, config.api.host, config.api.port, log_config=None, access_log=False, server_header=False, lifespan="off",
+            make_app(parts), config.api.host, config.api.port, log_config=None, access_log=False, server_header=False, lifespan="off",
             timeout_graceful_shutdown=_GRACE_S, timeout_keep_alive=30, limit_concurrency=1_000,
         )  # fmt: skip
-        server = _Server(settings)
+        server = _Server(settings, parts.live)
         await server.serve()
     if not server.started:
         raise Unavailable(f"cannot listen on {config.api.host}:{config.api.port}; is the port taken? choose another by --port")
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens: the port may have been chosen by the system."""
+    """Says where it listens: the port may have been chosen by the system. A stop ends what would go on for as long as clients like."""
+
+    def __init__(self, settings: uvicorn.Config, live: Live) -> None:
+        super().__init__(settings)
+        self._live = live
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._live.stop()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -99,6 +111,8 @@ async def _parts(config: Config, stack: AsyncExitStack) -> Parts:
     tokens = Tokens(engine)
     links = Links(engine, tokens)
     verify = verifier(tokens, links)
+    pipeline = PipelineView(config)
+    stack.push_async_callback(pipeline.close)
     return Parts(
         outbox=outbox,
         elasticsearch=elasticsearch,
@@ -109,10 +123,12 @@ async def _parts(config: Config, stack: AsyncExitStack) -> Parts:
         max_body_bytes=config.api.max_body_bytes,
         max_events=config.api.max_events,
         now_ns=time.time_ns,
+        pipeline=pipeline,
         registry=CollectorRegistry(),
         links=links,
         public_url=config.api.public_url,
         frame_ancestors=config.api.frame_ancestors,
+        ports=make_ports(config, stack),
     )
 
 

@@ -45,8 +45,8 @@ def command(period: str, path: str | None, author: str, reason: str, yes: bool, 
     record_and_wait(options, request, f"Close {period} and every month before it, for all accounts? This cannot be taken back.")
 
 
-def month_to_close(period: str, now: datetime, early: bool) -> int:
-    """The month, as `month_number`, if it may be closed now. Raises BadInput."""
+def month_to_close(period: str, now: datetime, early: bool, how_early: str = "--early") -> int:
+    """The month, as `month_number`, if it may be closed now. how_early: how to insist. Raises BadInput."""
     try:
         month = month_number(period)
     except ValueError as error:
@@ -55,7 +55,7 @@ def month_to_close(period: str, now: datetime, early: bool) -> int:
     if month > current:
         raise BadInput(f"{period} has not begun; months up to {month_text(current - 1)} can be closed")
     if month == current and not early:
-        raise BadInput(f"{period} has not ended (in UTC); close {month_text(current - 1)}, or say --early if you mean it")
+        raise BadInput(f"{period} has not ended (in UTC); close {month_text(current - 1)}, or say {how_early} if you mean it")
     return month
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "outcome_lines",
     "record_and_wait",
     "request_json",
+    "request_now",
     "request_options",
     "wait_and_tell",
     "with_config",
@@ -84,8 +85,13 @@ def request_options(command: Command) -> Command:
 
 def new_request(kind: type[Kind], options: Options, **fields: Any) -> Kind:
     """A request of this kind, made now. Raises BadInput."""
+    return request_now(kind, options.author, options.reason, **fields)
+
+
+def request_now(kind: type[Kind], author: str, reason: str, **fields: Any) -> Kind:
+    """The same, of whoever it is that asks. Raises BadInput."""
     try:
-        return kind(id=uuid.uuid4().hex, author=options.author, reason=options.reason, at_ns=time.time_ns(), **fields)
+        return kind(id=uuid.uuid4().hex, author=author, reason=reason, at_ns=time.time_ns(), **fields)
     except ValueError as error:
         raise BadInput(printable(f"{error}; nothing was recorded")) from error
 

@@ -19,7 +19,8 @@ from rich.text import Text
 from ..api.cost_view import CostView, Total, read_cost_view
 from ..pricing.money import money, round_to, use_exact_arithmetic
 from ..schemas.errors import Unavailable
-from ..sinks.costs import DIMENSIONS, CostRow
+from ..sinks.costs import CostRow
+from ..sinks.dimensions import DIMENSIONS
 from .elasticsearch_source import Source, reading, source_of
 
 __all__ = ["command"]

@@ -34,7 +34,7 @@ from ..streams.reach import client_settings, denied
 from ..streams.restore import read_to_end
 from ..streams.topics import Topics, existing_topics
 
-__all__ = ["Found", "Scan", "marker", "on_kafka", "origin_of", "outgoing", "partitions_of", "replay_all", "scan"]
+__all__ = ["Found", "Place", "Scan", "marker", "on_kafka", "origin_of", "outgoing", "partitions_of", "replay_all", "scan"]
 
 REPLAYED, REPLAYED_AT, FORMAT, BACKFILL = "ratemill-replayed", "ratemill-replayed-at", "ratemill-format", "ratemill-backfill"
 LETTERS_PER_TRANSACTION, BYTES_PER_TRANSACTION = 500, 8 << 20
@@ -43,6 +43,7 @@ ELASTICSEARCH_PATIENCE_S = 60.0
 T = TypeVar("T")
 Record: TypeAlias = Any  # an aiokafka ConsumerRecord; the library has no types to follow
 Position = tuple[int, int]  # partition and offset on the dead-letter topic
+Place = tuple[int, Position]  # in the order of time: rejected_at, then where it stands
 Sent = tuple[str, int, int, Reason]  # a record of a source, published again because of letters with this reason
 
 
@@ -125,10 +126,13 @@ async def partitions_of(config: Config, topic: str) -> list[int]:
 
 
 async def scan(
-    config: Config, wanted: Callable[[DeadLetter], bool], *, newest: int = 0, values: bool = False, every: bool = False,
-    starts: dict[TopicPartition, int] | None = None,
+    config: Config, wanted: Callable[[DeadLetter], bool], *, newest: int = 0, cut_to: int = 0, every: bool = False,
+    starts: dict[TopicPartition, int] | None = None, before: Place | None = None,
 ) -> Scan:  # fmt: skip
-    """Read the dead-letter topic: counts, the `newest` letters (with their bytes if `values`), origins of all if `every`."""
+    """Read the dead-letter topic: counts, the `newest` letters (with at most `cut_to` of their bytes), origins of all if `every`.
+
+    before: only letters that come before this place are among the newest; the counts are of all.
+    """
     topic = Topics.of(config.kafka).dead_letter
     if starts is None:
         starts = {TopicPartition(topic, number): 0 for number in await partitions_of(config, topic)}
@@ -157,9 +161,9 @@ async def scan(
                     found.origins[position], reasons[position] = origin_of(letter), letter.reason.value
                     if holder is not None and holder[1] != position:
                         found.holders[position] = holder[1]
-                if newest:
+                if newest and (before is None or (letter.rejected_at, position) < before):
                     whole = holders.whole(letter, position) or letter
-                    kept = whole if values else replace(letter, value=None, headers=())
+                    kept = replace(whole, value=whole.value and whole.value[:cut_to]) if cut_to else replace(letter, value=None, headers=())
                     heapq.heappush(heap, (letter.rejected_at, position, Found(position, kept, whole.cut or len(whole.value or b""))))
                     if len(heap) > newest:
                         heapq.heappop(heap)

@@ -13,12 +13,12 @@ from typing import Any
 
 import click
 
-from ..schemas.dead_letter import DeadLetter
+from ..schemas.dead_letter import VALUE_LIMIT, DeadLetter
 from ..schemas.errors import BadInput, Reason, Unavailable
 from ..streams.config import load_config
 from .dead_letter_topic import Found, Scan, on_kafka, origin_of, replay_all, scan
 
-__all__ = ["command"]
+__all__ = ["SHOWN_BYTES", "as_json_", "command", "text_of"]
 
 SHOWN_BYTES = 4_096
 _SPAN = re.compile(r"([0-9]{1,6})([smhd])")
@@ -67,7 +67,7 @@ def show(path: str | None, origin: str, raw: bool) -> None:
     """Show a dead letter: why, whence, its headers and its raw bytes."""
     parse_origin(origin)
     config = load_config(path)
-    letters = on_kafka(config, lambda: scan(config, lambda letter: origin_of(letter) == origin, newest=20, values=True)).letters
+    letters = on_kafka(config, lambda: scan(config, lambda letter: origin_of(letter) == origin, newest=20, cut_to=VALUE_LIMIT)).letters
     if not letters:
         raise unknown([origin])
     if raw:
@@ -223,16 +223,21 @@ def in_full(found: Found) -> list[str]:
     return [*lines, f"value       {len(letter.value):,} bytes{cut}", *shown_bytes(letter.value[:SHOWN_BYTES])]
 
 
-def shown_bytes(value: bytes) -> list[str]:
-    """Bytes as text where they are text, else as a hex dump."""
-    for end in range(len(value), max(len(value) - 4, 0), -1):  # the cut may have gone through a character
+def text_of(value: bytes) -> str | None:
+    """Bytes as text, without a character that a cut went through; None when they are none that can be printed."""
+    for end in range(len(value), max(len(value) - 4, 0), -1):
         try:
             text = value[:end].decode()
         except UnicodeDecodeError:
             continue
-        if all(character.isprintable() or character in "\n\r\t" for character in text):
-            return printable(text, keep="\n\t").splitlines()
-        break
+        return text if all(character.isprintable() or character in "\n\r\t" for character in text) else None
+    return None if value else ""
+
+
+def shown_bytes(value: bytes) -> list[str]:
+    """Bytes as text where they are text, else as a hex dump."""
+    if (text := text_of(value)) is not None:
+        return printable(text, keep="\n\t").splitlines()
     return [
         f"{at:08x}  {value[at : at + 16].hex(' '):<47}  {''.join(chr(b) if 32 <= b < 127 else '.' for b in value[at : at + 16])}"
         for at in range(0, len(value), 16)

@@ -17,6 +17,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError, Transport
 
 from ..schemas.errors import AccessDenied, BadConfig, RatemillError, Unavailable
 from ..sinks.bulk import describe
+from ..sinks.costs import UNPRICED
 from ..sinks.elasticsearch import check, connect
 from ..sinks.templates import TEMPLATE_VERSION, Names
 from ..streams.config import Config, load_config
@@ -165,9 +166,8 @@ async def _template(client: AsyncElasticsearch, names: Names) -> Finding:
 
 
 async def _unpriced(client: AsyncElasticsearch, names: Names) -> Finding:
-    unpriced = {"bool": {"filter": [{"term": {"x_Unpriced": True}}], "must_not": [{"term": {"x_Withdrawn": True}}]}}
     everything = (await client.count(index=names.alias, ignore_unavailable=True))["count"]
-    count = (await client.count(index=names.alias, ignore_unavailable=True, query=unpriced))["count"]
+    count = (await client.count(index=names.alias, ignore_unavailable=True, query=UNPRICED))["count"]
     if count:
         text = f"{count:,} of {everything:,} line items have no price"
         return warning("unpriced", text, "see `ratemill costs --by sku` and publish prices for them: `ratemill prices publish FILE`")

@@ -21,11 +21,11 @@ from ..streams.prices_topic import PublishedBook, is_draft
 from ..streams.progress import Counters, Progress, decode_progress
 from ..streams.reach import admin_client, client_settings, denied
 from ..streams.restore import read_to_end, readable
-from ..streams.topics import Topics
+from ..streams.topics import Topics, lanes_of
 from .dead_letter_topic import scan
 from .findings import Finding, failed, ok, problem, warning
 
-__all__ = ["balance", "kafka_checks", "lanes_of", "setting_mistakes"]
+__all__ = ["balance", "kafka_checks", "setting_mistakes"]
 
 LETTERS_READ = 10_000  # of each partition, the newest
 STALLED_AFTER_S = 4.0
@@ -198,14 +198,6 @@ async def _progress(config: Config, partitions: Mapping[str, int]) -> dict[str, 
                 if record.key is not None and record.value is not None:
                     found[record.key.decode(errors="replace")] = Seen(decode_progress(record.value), record.timestamp)
     return found
-
-
-def lanes_of(topics: Topics, partitions: Mapping[str, int]) -> dict[tuple[str, TopicPartition], str]:
-    """(lane, source) of everything that workers consume."""
-    every = [(f"normalize-{topic}-{n}", topic, n) for topic in topics.hopped for n in range(partitions[topic])]
-    every += [(f"rate-{n}", topic, n) for topic in topics.rate_sources for n in range(partitions[topic])]
-    every += [(f"index-{n}", topics.rated, n) for n in range(partitions[topics.rated])]
-    return {(lane, TopicPartition(topic, n)): topic for lane, topic, n in every}
 
 
 async def _behind(config: Config, partitions: Mapping[str, int], lanes: Mapping[str, Seen]) -> dict[tuple[str, TopicPartition], int]:

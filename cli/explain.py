@@ -13,18 +13,18 @@ from rich.console import Console
 
 from ..pricing.money import use_exact_arithmetic
 from ..schemas.errors import BadInput
+from ..schemas.explanation import DIFFERS, Explanation
 from ..streams.config import Config, load_config
 from ..streams.find_events import arrival_floor_ms, events_of
 from ..streams.lean_records import use_lean_records
 from .dead_letter_topic import on_kafka
 from .explaining.build import Explained, begin, finish, tally_of
-from .explaining.explanation import DIFFERS, Explanation
-from .explaining.gather import gather
+from .explaining.gather import Bar, gather
 from .explaining.page import show
 from .explaining.reading import log_begins, progress_bar
 from .explaining.tally import Tally
 
-__all__ = ["command"]
+__all__ = ["command", "explain"]
 
 PIPE_WIDTH = 160  # where there is no terminal to fit the page into
 
@@ -46,7 +46,7 @@ def command(line_item_id: str, size: int, page: int, as_json: bool, path: str | 
     use_exact_arithmetic()
     use_lean_records()
     config = load_config(path)
-    explanation = on_kafka(config, lambda: explain(config, line_item_id.strip(), size, page))
+    explanation = on_kafka(config, lambda: explain(config, line_item_id.strip(), size, page, progress_bar))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(explanation), indent=1).decode())
     else:
@@ -56,31 +56,35 @@ def command(line_item_id: str, size: int, page: int, as_json: bool, path: str | 
         sys.exit(1)
 
 
-async def explain(config: Config, line_item_id: str, size: int = 20, page: int = 1) -> Explanation:
-    """Read, make anew, compare. Raises BadInput when there is no such line item, Unavailable, KafkaError, Unsettled."""
-    explained = begin(await gather(config, line_item_id, progress_bar))
+async def explain(config: Config, line_item_id: str, size: int, page: int, bar: Bar, *, for_customer: bool = False) -> Explanation:
+    """Read, make anew, compare. Raises BadInput when there is no such line item, Unavailable, KafkaError, Unsettled.
+
+    size: events on a page, 0: look for none. bar: shows how far reading has come. for_customer: names nobody but the account of the line item.
+    """
+    facts = await gather(config, line_item_id, bar)
+    explained = begin(facts.for_customer() if for_customer else facts)
     tally = tally_of(explained, page, size) if size else None
     if tally is not None:
-        await _look_for_events(config, explained, tally)
+        await _look_for_events(config, explained, tally, bar)
     return finish(explained, tally)
 
 
-async def _look_for_events(config: Config, explained: Explained, tally: Tally) -> None:
+async def _look_for_events(config: Config, explained: Explained, tally: Tally, bar: Bar) -> None:
     """Feed the tally with the events that the state knows of; if they do not add up, look through all that the log still has."""
     since_ms = arrival_floor_ms(config, explained.since_s * 1_000_000_000)
-    await _feed(config, explained, tally, since_ms)
+    await _feed(config, explained, tally, since_ms, bar)
     begins = await log_begins(config, explained.facts.partition, since_ms)
     if begins:
         tally.events.note = begins
     elif explained.adds_up and tally.quantity != explained.expected:
         # Collectors set the times of their records themselves: one whose clock is slow by hours is found this way.
         tally.restart()
-        await _feed(config, explained, tally, 0)
+        await _feed(config, explained, tally, 0, bar)
 
 
-async def _feed(config: Config, explained: Explained, tally: Tally, since_ms: int) -> None:
+async def _feed(config: Config, explained: Explained, tally: Tally, since_ms: int, bar: Bar) -> None:
     account, ends = explained.facts.stored.billing_account_id, explained.ends
-    with progress_bar("reading events") as advance:
+    with bar("reading events") as advance:
         found: Any = events_of(
             config, account, tally.wanted, since_ms=since_ms, ends=ends, repeated=True, left_out=lambda each: tally.reject(each.event),
             progress=advance,

@@ -23,6 +23,7 @@ COMMANDS = {
     "rate": ("rate", "Rate a file of events offline: same code, same line items, no Kafka."),
     "explain": ("explain", "Where a line item comes from: price, arithmetic, revisions, events; recomputed and compared."),
     "costs": ("costs", "Show live costs in a table."),
+    "top": ("top", "Show how the pipeline stands: throughput, lag, freshness, by lane and partition."),
     "invoice": ("invoice", "Preview the invoice of an account's month: an estimate, or final."),
     "close": ("close", "Close a billing month: late usage of it becomes a correction."),
     "amend": ("amend", "Let a counted event count as something else."),

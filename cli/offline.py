@@ -135,15 +135,22 @@ class OfflineRating:
         """The last closed month as a number, 12 x year + month - 1; 0 for none."""
         return self._state.closed.month
 
-    def add(self, pieces: Iterable[Piece], format: str) -> None:
-        """Count the events of records in the order given: of two events in conflict, the first one counts."""
+    def add(self, pieces: Iterable[Piece], format: str, allowed: Callable[[Piece, int, UsageEvent], bool] = lambda *_: True) -> None:
+        """Count the events of records in the order given: of two events in conflict, the first one counts.
+
+        allowed: whether an event may count; one that may not is rejected, and only `allowed` can tell of it.
+        """
         for piece in pieces:
             for index, entry in enumerate(decode_piece(piece, format, self._limits)):
                 self.totals.received += 1
                 problem = entry if isinstance(entry, Rejection) else check_time(entry, self._now, self._limits, live=False)
                 if problem is not None:
                     self._reject(piece, index, problem)
-                elif isinstance(entry, UsageEvent):
+                elif not isinstance(entry, UsageEvent):
+                    continue
+                elif not allowed(piece, index, entry):
+                    self.totals.rejected += 1
+                else:
                     self._events.append(entry)
                     self._origins.append((piece, index))
             if len(self._events) >= _CHUNK:

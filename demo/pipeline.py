@@ -1,4 +1,4 @@
-"""The processes of the demo: stack and worker, in one folder, ended whatever happens."""
+"""The processes of the demo: stack, worker and HTTP interface, in one folder, ended whatever happens."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,18 +23,20 @@ from ..streams.config import Config, load_config
 
 __all__ = ["Pipeline", "forget_settings", "interruptible"]
 
-_WORKER = "from ratemill.cli.main import main; main()"
+_RATEMILL = "from ratemill.cli.main import main; main()"
+_NAMES = ("worker", "api")
 _PATIENCE_S = 20.0
+_API_WITHIN_S = 30.0
 
 
 class Pipeline:
-    """A stack and one worker in a folder. `lifetime_s` bounds their life, should the demo itself be killed."""
+    """A stack, one worker and one HTTP interface in a folder. `lifetime_s` bounds their life, should the demo itself be killed."""
 
     def __init__(self, folder: Path, kafka_port: int, elasticsearch_port: int, lifetime_s: float) -> None:
         self.folder = folder.expanduser().absolute()
         self.stack = Stack(self.folder, kafka_port, elasticsearch_port, max_lifetime=lifetime_s)
         self._lifetime_s = lifetime_s
-        self._worker: Process | None = None
+        self._processes: dict[str, Process] = {}  # "worker", "api"
 
     @property
     def config_file(self) -> Path:
@@ -42,11 +46,13 @@ class Pipeline:
     @property
     def worker_log(self) -> Path:
         """Where the worker writes."""
-        return self.folder / "logs" / "worker.log"
+        return self._log("worker")
 
-    @property
-    def _record(self) -> Path:
-        return self.folder / "worker.json"
+    def _log(self, name: str) -> Path:
+        return self.folder / "logs" / f"{name}.log"
+
+    def _record(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -72,31 +78,52 @@ class Pipeline:
         addresses = self.stack.up(progress)
         text = (
             f'[kafka]\nbootstrap = "{addresses.kafka}"\n\n[elasticsearch]\nurl = "{addresses.elasticsearch}"\n\n'
-            f"[worker]\ndata_dir = {json.dumps(str(self.folder / 'worker'))}\n"
+            f"[worker]\ndata_dir = {json.dumps(str(self.folder / 'worker'))}\n\n"
+            f"[api]\nport = 0\ndatabase = {json.dumps(f'sqlite:///{self.folder}/api.db')}\n"
         )
         self.config_file.write_text(text, encoding="utf-8")
         return load_config(str(self.config_file), environment={})
 
     def start_worker(self) -> None:
         """Start the worker as a process of its own."""
-        command = [sys.executable, "-P", "-c", _WORKER, "worker", "--config", str(self.config_file), "--log-format", "json"]
-        self._worker = spawn("worker", command, self.worker_log, self.config_file, self._lifetime_s)
-        self._record.write_text(json.dumps(asdict(self._worker)), encoding="utf-8")
+        self._start("worker", "--log-format", "json")
+
+    def start_api(self) -> None:
+        """Start the HTTP interface as a process of its own; it listens a moment later."""
+        self._start("api")
+
+    def _start(self, name: str, *options: str) -> None:
+        command = [sys.executable, "-P", "-c", _RATEMILL, name, "--config", str(self.config_file), *options]
+        self._processes[name] = spawn(name, command, self._log(name), self.config_file, self._lifetime_s)
+        self._record(name).write_text(json.dumps(asdict(self._processes[name])), encoding="utf-8")
+
+    def api_address(self) -> str:
+        """Where the HTTP interface listens, once it does. Raises Unavailable when it does not within 30 s."""
+        deadline = time.monotonic() + _API_WITHIN_S
+        while not (found := re.search(r"listening on (http://\S+)", self._log("api").read_text(errors="replace"))):
+            self.check()
+            if time.monotonic() > deadline:
+                raise Unavailable(f"the HTTP interface does not listen within {_API_WITHIN_S:.0f} s; see {self._log('api')}")
+            time.sleep(0.1)
+        return found[1]
 
     def check(self) -> None:
-        """Raise Unavailable, with the end of its log, when the worker has ended."""
-        if self._worker is not None and find(self._worker) is None:
-            raise Unavailable(f"the worker ended; the end of {self.worker_log}:\n{tail(str(self.worker_log))}")
+        """Raise Unavailable, with the end of its log, when the worker or the HTTP interface has ended."""
+        for name, process in self._processes.items():
+            if find(process) is None:
+                raise Unavailable(f"the {name} ended; the end of {self._log(name)}:\n{tail(str(self._log(name)))}")
 
     def down(self, wipe: bool) -> None:
-        """End worker and stack, of this run or of one that was killed. Twice is no harm."""
-        if self._worker is None and self._record.is_file():
-            with contextlib.suppress(OSError, ValueError, TypeError):
-                self._worker = Process(**json.loads(self._record.read_text(encoding="utf-8")))
-        if self._worker is not None:
-            terminate([self._worker], _PATIENCE_S)
-            self._worker = None
-        self._record.unlink(missing_ok=True)
+        """End processes and stack, of this run or of one that was killed. Twice is no harm."""
+        for name in _NAMES:
+            record = self._record(name)
+            if name not in self._processes and record.is_file():
+                with contextlib.suppress(OSError, ValueError, TypeError):
+                    self._processes[name] = Process(**json.loads(record.read_text(encoding="utf-8")))
+        terminate(self._processes.values(), _PATIENCE_S)
+        self._processes.clear()
+        for name in _NAMES:
+            self._record(name).unlink(missing_ok=True)
         self.stack.down(wipe=False)
         if wipe:
             self._wipe()
@@ -105,7 +132,7 @@ class Pipeline:
         # Only what the demo made: a person may have named a folder that holds other things too.
         for name in ("kafka", "elasticsearch", "worker", "logs"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        for name in ("ratemill.toml", "prices.yaml", "stack.json", ".lock"):
+        for name in ("ratemill.toml", "prices.yaml", "stack.json", ".lock", "api.db", "api.db-wal", "api.db-shm"):
             (self.folder / name).unlink(missing_ok=True)
 
 

@@ -13,6 +13,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.live import Live
 
+from ..api.store.database import open_database
+from ..api.tokens import Tokens
 from ..cli.local import shown_progress
 from ..cli.publish import Sent, publish_file
 from ..pricing.book import PriceBook, parse_price_book
@@ -33,7 +35,9 @@ from .rows import OTHER_CURRENCY, SOURCES, PricedRow, read_rows
 __all__ = ["Options", "run_demo"]
 
 BACKFILL = "ratemill-demo"  # the rows are years old, and only a declared backfill may be
-_SHOWN_RATE = 200.0  # records a second where somebody watches
+_SHOWN_RATE = 200.0  # records a second in a terminal
+_WATCHED_RATE = 40.0  # where somebody has the time to open the page
+_KEY_S = 12 * 3_600
 _VISIBLE_WITHIN_S = 240.0
 _LINE_EVERY_S = 2.0
 
@@ -59,6 +63,7 @@ class _Run:
     rows: list[PricedRow]
     derived: Derived
     book: PriceBook
+    page: str = ""  # address of the live cost page, with a key in its fragment
     sent: list[Sent] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     last_line: str = ""
@@ -94,10 +99,15 @@ def run_demo(options: Options) -> int:
 
 async def _demo(run: _Run, options: Options) -> int:
     console = run.console
+    if not options.once:  # whoever only wants the reconciliation does not wait for it
+        _start_page(run)
     tariff = await publish_book(run.config, run.derived.text, "prices.yaml", "ratemill demo", "derived from the rates of the usage rows")
     console.print(f"published {len(tariff.book.prices)} prices, derived from the rows' own rates", highlight=False)
     run.pipeline.start_worker()
-    publishing = asyncio.create_task(_publish(run, _SHOWN_RATE if console.is_terminal else 0))
+    if not options.once:
+        _show_page(run)
+    rate = _SHOWN_RATE if options.once else _WATCHED_RATE
+    publishing = asyncio.create_task(_publish(run, rate if console.is_terminal else 0))
     try:
         with Live(console=console, auto_refresh=False, transient=options.once) if console.is_terminal else nullcontext() as live:
             views, flow = await _until_visible(run, publishing, live)
@@ -112,6 +122,18 @@ async def _demo(run: _Run, options: Options) -> int:
                 await asyncio.sleep(1 if live is not None else 30)
     finally:
         publishing.cancel()
+
+
+def _start_page(run: _Run) -> None:
+    key, _ = Tokens(open_database(run.config.api.database.get_secret_value())).create("demo", ("costs:read", "pipeline:read"), None, _KEY_S)
+    run.page = f"/?period=all#key={key}"
+    run.pipeline.start_api()
+
+
+def _show_page(run: _Run) -> None:
+    run.page = run.pipeline.api_address() + run.page
+    run.console.print("\nLive costs, in a browser, while usage flows:", style="bold")
+    run.console.print(f"  {run.page}\n", soft_wrap=True, highlight=False)
 
 
 async def _publish(run: _Run, rate: float) -> None:
@@ -246,7 +268,8 @@ def _other_currency(window_s: int) -> tuple[Comparison, list[PricedRow]]:
 def _next_steps(run: _Run) -> None:
     config = _near(run.pipeline.config_file)
     lines: Sequence[str] = (
-        "The pipeline keeps running. In another terminal, try:",
+        f"The pipeline keeps running. The live cost page: {run.page}",
+        "In another terminal, try:",
         f"  ratemill costs --by account,service --watch --config {config}",
         f"  ratemill publish FILE --config {config}",
         f"  ratemill dead-letters list --config {config}",

@@ -7,11 +7,9 @@ a shard that does not answer makes the whole read fail.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,47 +17,16 @@ from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
 from ..schemas.errors import BadInput, RatemillError, Unavailable
 from .bulk import describe
+from .dimensions import INSTANT, Where, Within, check_dimensions, equals, filters_of, source_of
 from .limbs import LIMBS, MAX_ADDENDS, exact_integer, join
 from .templates import Names
 
-__all__ = ["DIMENSIONS", "CostRow", "costs", "count_line_items", "fetch_line_items", "filters_of", "iter_costs"]
+__all__ = ["UNPRICED", "CostRow", "check_whole", "costs", "count_line_items", "fetch_line_items", "iter_costs"]
 
 _PIT_KEEP_ALIVE = "2m"  # between two pages, not for the whole read
-_PERIOD = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_HOUR = re.compile(_DAY.pattern + r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z")
-_INSTANT = "yyyy-MM-dd'T'HH:mm:ss'Z'"
 
-# A billing month begins at the midnight of its meter's zone: by the clocks of the earliest zone, all of them begin in that month.
-_EARLIEST_ZONE = "+14:00"
-
-# dimension -> (field, calendar interval, format of the key); times are UTC, but for billing months
-_TIMES = {
-    "day": ("ChargePeriodStart", "day", "yyyy-MM-dd"),
-    "hour": ("ChargePeriodStart", "hour", _INSTANT),
-    "period": ("BillingPeriodStart", "month", "yyyy-MM"),
-}
-_TERMS = {
-    "account": "BillingAccountId",
-    "sku": "SkuId",
-    "service": "ServiceName",
-    "service_category": "ServiceCategory",
-    "region": "RegionId",
-    "provider": "x_UsageProvider",
-    "resource": "ResourceId",
-    "meter": "SkuMeter",
-    "category": "ChargeCategory",
-    "component": "x_Component",
-    "price": "x_PriceId",
-    "price_version": "x_PriceVersion",
-    "model": "x_Model",
-    "unit": "PricingUnit",
-    "consumed_unit": "ConsumedUnit",
-    "currency": "BillingCurrency",
-    "adjustment": "x_Adjustment",
-    "corrected": "x_CorrectedPeriod",
-}
-DIMENSIONS = (*_TERMS, *_TIMES)
+# Line items that have no price and count.
+UNPRICED: dict[str, Any] = {"bool": {"filter": [{"term": {"x_Unpriced": True}}], "must_not": [{"term": {"x_Withdrawn": True}}]}}
 
 # What a group that is too large for exact sums is split by, in this order.
 _SPLIT_BY = ("day", "sku", "hour", "resource", "component")
@@ -114,8 +81,8 @@ async def costs(
     account: str | None = None,
     by: Sequence[str] = ("account", "sku"),
     period: str | None = None,
-    where: Mapping[str, str] | None = None,
-    within: tuple[str, str] | None = None,
+    where: Where | None = None,
+    within: Within = (None, None),
     spans: bool = False,
     page_size: int = 1000,
     max_addends: int = MAX_ADDENDS,
@@ -140,26 +107,22 @@ async def iter_costs(
     account: str | None = None,
     by: Sequence[str] = ("account", "sku"),
     period: str | None = None,
-    where: Mapping[str, str] | None = None,
-    within: tuple[str, str] | None = None,
+    where: Where | None = None,
+    within: Within = (None, None),
     spans: bool = False,
     page_size: int = 1000,
     max_addends: int = MAX_ADDENDS,
 ) -> AsyncIterator[CostRow]:
     """Exact totals per group and currency, of one point in time, holding one page of groups in memory.
 
-    `by` names DIMENSIONS; `period` is a billing period "YYYY-MM"; `where` gives values of dimensions. `within`: charge periods that begin
-    at or after the first of two times "YYYY-MM-DDTHH:MM:SSZ", and before the second. `spans`: give `first` and `last` of each group.
-    Groups of withdrawn line items alone are left out.
-    Raises BadInput for an unknown dimension or period, Unavailable when Elasticsearch cannot give the whole answer.
+    `by` names DIMENSIONS; `period` is a billing period "YYYY-MM"; `where` and `within` choose as in filters_of. `spans`: give `first` and
+    `last` of each group. Groups of withdrawn line items alone are left out. Raises BadInput for what cannot be asked, Unavailable when
+    Elasticsearch cannot give the whole answer.
     """
     by = tuple(dict.fromkeys(by))
-    if unknown := [name for name in by if name not in DIMENSIONS]:
-        raise BadInput(f"unknown dimension {', '.join(map(repr, unknown))}; use {', '.join(DIMENSIONS)}")
+    check_dimensions(by)
     wanted = {"billed", "effective"} | {amount for amount, unit in (("pricing", "unit"), ("consumed", "consumed_unit")) if unit in by}
-    filters = filters_of(account, period, where)
-    if within is not None:
-        filters.append({"range": {"ChargePeriodStart": {"gte": within[0], "lt": within[1], "format": _INSTANT}}})
+    filters = filters_of(account, period, where, within)
     async with _reading(client, Names(prefix)) as reader:
         limbs = await reader.limbs_in_use(wanted, filters)
         sought = _Sought(limbs, spans, page_size, max_addends)
@@ -191,7 +154,7 @@ async def count_line_items(
         answer = await client.count(index=Names(prefix).alias, query=query, ignore_unavailable=True)
     except (ApiError, TransportError, OSError) as error:
         raise Unavailable(f"Elasticsearch cannot count line items: {describe(error)[1]}") from error
-    _whole(answer.body)
+    check_whole(answer.body)
     return int(answer["count"])
 
 
@@ -236,7 +199,7 @@ class _Reader:
             )
         except (ApiError, TransportError, OSError) as error:
             raise Unavailable(f"Elasticsearch cannot read line items: {describe(error)[1]}") from error
-        _whole(answer.body)
+        check_whole(answer.body)
         self.pit = answer.get("pit_id", self.pit)
         return answer.body
 
@@ -266,8 +229,8 @@ async def _reading(client: AsyncElasticsearch, names: Names) -> AsyncIterator[_R
             pass  # it ends by itself after the keep-alive
 
 
-def _whole(answer: Mapping[str, Any]) -> None:
-    """Refuse an answer that leaves something out."""
+def check_whole(answer: Mapping[str, Any]) -> None:
+    """Raise Unavailable for an answer of Elasticsearch that leaves something out."""
     if answer.get("timed_out") or answer.get("_shards", {}).get("failed"):
         raise Unavailable("Elasticsearch answered for a part of its shards only; try again when the cluster is healthy")
 
@@ -287,12 +250,12 @@ async def _groups(
     """(key, sums) of every group, in the order of the keys."""
     aggregations: dict[str, Any] = {f"{amount}.{limb}": {"sum": {"field": f"x_Limbs.{amount}.{limb}"}} for amount, limb in sought.limbs}
     aggregations["withdrawn"] = {"filter": {"term": {"x_Withdrawn": True}}}
-    aggregations["unpriced"] = {"filter": {"bool": {"filter": [{"term": {"x_Unpriced": True}}], "must_not": [{"term": {"x_Withdrawn": True}}]}}}
+    aggregations["unpriced"] = {"filter": UNPRICED}
     if sought.spans:
         ends = {"first": ("min", "ChargePeriodStart"), "last": ("max", "ChargePeriodEnd")}
-        span = {name: {which: {"field": time, "format": _INSTANT}} for name, (which, time) in ends.items()}
+        span = {name: {which: {"field": time, "format": INSTANT}} for name, (which, time) in ends.items()}
         aggregations["live"] = {"filter": {"bool": {"must_not": [{"term": {"x_Withdrawn": True}}]}}, "aggs": span}
-    composite: dict[str, Any] = {"size": sought.page_size, "sources": [{name: _source(name)} for name in by]}
+    composite: dict[str, Any] = {"size": sought.page_size, "sources": [{name: source_of(name)} for name in by]}
     while True:
         answer = await reader.search(
             size=0, query={"bool": {"filter": filters}}, aggs={"groups": {"composite": composite, "aggs": aggregations}}
@@ -307,7 +270,7 @@ async def _groups(
             if finer is None:
                 raise RatemillError(f"the group {key} has {bucket['doc_count']} line items, too many to add exactly; ask for a narrower group")
             total = _Sums()
-            within = [*filters, *(_equals(name, key[name]) for name in by)]
+            within = [*filters, *(equals(name, key[name]) for name in by)]
             async for _, sums in _groups(reader, within, (*by, finer), sought):
                 total.add(sums)
             yield key, total
@@ -323,58 +286,3 @@ def _sums(bucket: Mapping[str, Any], limbs: list[tuple[str, str]]) -> _Sums:
         limbs={(amount, limb): exact_integer(bucket[f"{amount}.{limb}"]["value"]) for amount, limb in limbs},
         **{name: bucket["live"][name].get("value_as_string") for name in ("first", "last") if "live" in bucket},
     )
-
-
-def _source(dimension: str) -> dict[str, Any]:
-    """Composite source of a dimension; line items without a value form a group too, so nothing falls out of a total."""
-    if dimension in _TIMES:
-        name, interval, text = _TIMES[dimension]
-        calendar = {"calendar_interval": interval, "format": text, "time_zone": _zone(dimension)}
-        return {"date_histogram": {"field": name, "missing_bucket": True, **calendar}}
-    return {"terms": {"field": _TERMS[dimension], "missing_bucket": True}}
-
-
-def _equals(dimension: str, value: str | None) -> dict[str, Any]:
-    """Filter for one value of a dimension, as a composite key gives it."""
-    name = _TIMES[dimension][0] if dimension in _TIMES else _TERMS[dimension]
-    if value is None:
-        return {"bool": {"must_not": [{"exists": {"field": name}}]}}
-    if dimension in _TIMES:
-        _, interval, text = _TIMES[dimension]
-        past = f"{value}||+1{interval[0].replace('m', 'M')}"  # counted by the clocks of the zone
-        return {"range": {name: {"gte": value, "lt": past, "format": text, "time_zone": _zone(dimension)}}}
-    return {"term": {name: value}}
-
-
-def _zone(dimension: str) -> str:
-    return _EARLIEST_ZONE if dimension == "period" else "UTC"
-
-
-def filters_of(account: str | None, period: str | None, where: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-    """Elasticsearch filters for an account, a billing month and values of DIMENSIONS; None: any. Raises BadInput for a time that is none."""
-    filters: list[dict[str, Any]] = []
-    if account is not None:
-        filters.append({"term": {"BillingAccountId": account}})
-    if period is not None:
-        filters.append(_equals("period", _month(period)))
-    for name, value in (where or {}).items():
-        if name in _TIMES:
-            _month(value) if name == "period" else _instant(name, value)
-        filters.append(_equals(name, value))
-    return filters
-
-
-def _month(period: str) -> str:
-    if not _PERIOD.fullmatch(period):
-        raise BadInput(f"period {period[:40]!r} is not a billing period like 2026-01")
-    return period
-
-
-def _instant(dimension: str, value: str) -> None:
-    form, example = (_DAY, "2026-01-31") if dimension == "day" else (_HOUR, "2026-01-31T14:00:00Z")
-    try:
-        if not form.fullmatch(value):
-            raise ValueError
-        date.fromisoformat(value[:10])
-    except ValueError:
-        raise BadInput(f"{dimension} {value[:40]!r} is not one like {example}") from None

@@ -23,9 +23,11 @@ from .config import Config
 from .following import Follower
 from .reach import client_settings, not_allowed
 from .restore import read_to_end
-from .topics import Topics, ensure_topics
+from .topics import Topics, ensure_topics, existing_topics
 
-__all__ = ["Books", "InForce", "Published", "PublishedBook", "end_draft", "in_force", "is_draft", "publish_book", "read_published"]
+__all__ = [
+    "Books", "InForce", "Live", "Published", "PublishedBook", "end_draft", "in_force", "is_draft", "publish_book", "read_live", "read_published",
+]  # fmt: skip
 
 
 SCHEMA = 1
@@ -121,6 +123,30 @@ async def read_published(config: Config) -> list[Published]:
             except _REFUSED:
                 continue  # refused by every worker too, which says so in its log
     return found
+
+
+class Live(NamedTuple):
+    """The book in force as of an offset. found: None when none is. next: of the first record that was not read."""
+
+    found: Published | None = None
+    next: int = 0
+
+
+async def read_live(config: Config, known: Live = Live()) -> Live:  # noqa: B008
+    """The book in force now. known: what was found before; only what came since is read. Raises Unavailable, Unsettled, NewerSchema."""
+    topic, following = Topics.of(config.kafka).prices, known.next
+    if not await existing_topics(config, {topic}):
+        return known
+    came: list[tuple[int, bytes | None]] = []
+    async for _, records in read_to_end(config.kafka, {TopicPartition(topic, 0): known.next}):
+        came += [(record.offset, record.value) for record in records if not is_draft(record.value)]
+        following = records[-1].offset + 1
+    for offset, value in reversed(came):
+        try:
+            return Live(_read(value, topic, offset), following)
+        except _REFUSED:
+            continue
+    return Live(known.found, following)
 
 
 def is_draft(value: bytes | None) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
@@ -16,7 +17,7 @@ from ..schemas.errors import AccessDenied, BadInput, RatemillError, Unavailable
 from .config import Config, KafkaConfig
 from .reach import admin_client, denied
 
-__all__ = ["RECORD_LIMIT", "Topics", "ensure_topics", "existing_topics", "look", "partition_of", "wanted_topics"]
+__all__ = ["RECORD_LIMIT", "Topics", "ensure_topics", "existing_topics", "lanes_of", "look", "partition_of", "wanted_topics"]
 
 RECORD_LIMIT = 17 << 20  # bytes; above the largest raw record that any configuration accepts
 _LETTER_LIMIT = RECORD_LIMIT + (1 << 20)  # room for what a dead letter says of a record beside it
@@ -98,6 +99,14 @@ def wanted_topics(config: Config, topics: Topics) -> list[NewTopic]:
         topic(topics.shadow, n, compact),
     ]
     return wanted
+
+
+def lanes_of(topics: Topics, partitions: Mapping[str, int]) -> dict[tuple[str, TopicPartition], str]:
+    """(lane, source) of everything that workers consume, in the order of an event's path; of topics that are not there: nothing."""
+    every = [(f"normalize-{topic}-{n}", topic, n) for topic in topics.hopped for n in range(partitions.get(topic, 0))]
+    every += [(f"rate-{n}", topic, n) for topic in topics.rate_sources for n in range(partitions.get(topic, 0))]
+    every += [(f"index-{n}", topics.rated, n) for n in range(partitions.get(topics.rated, 0))]
+    return {(lane, TopicPartition(topic, n)): topic for lane, topic, n in every}
 
 
 async def existing_topics(config: Config, names: Collection[str]) -> dict[str, int]:

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from ...schemas.errors import BadInput
 from ...schemas.times import parse_time
 from ...sinks.costs import CostRow, costs
 from ...sinks.line_items import read_page
-from ..access import account_of, needs
-from ..costs import MOST_ROWS
+from ..access import account_of
 from ..parts import Parts
 from ..problems import Problem
+from ..questions import MOST_ROWS, Reader
 from ..tokens import Principal
 from .errors import errors_documented
 from .models import Charts, InstanceCosts, ItemCosts
@@ -35,7 +35,6 @@ Organization = Annotated[str, Path(max_length=1_024, description="The billing ac
 InstanceId = Annotated[str, Path(max_length=1_024, description=f"The resource; `{WHOLE}`: line items without one.")]
 Since = Annotated[str, Query(alias="from", max_length=40, description="Charge periods that begin from here on,", examples=["2026-11-01T00:00:00Z"])]
 Until = Annotated[str, Query(alias="to", max_length=40, description="and before this.", examples=["2026-12-01T00:00:00Z"])]
-Reader = Annotated[Principal, Depends(needs("costs:read"))]
 Buckets = Annotated[Bucketing, Query(description="Days or calendar months, in UTC.")]
 
 

@@ -15,6 +15,7 @@ from ...pricing.money import EXACT, ZERO, money, plain
 from ...pricing.slices import together
 from ...pricing.statement import Charge, Terms
 from ...schemas.control import month_number
+from ...schemas.explanation import Arithmetic, Step, Value
 from ...schemas.line_item import RatedLineItem
 from ...streams.core.chain import Chain, Month, row_of, usages_of
 from ...streams.core.corrections import Closed, corrections
@@ -22,7 +23,6 @@ from ...streams.core.groups import Group
 from ...streams.core.segments import Rates
 from ...streams.core.state import stored_groups
 from ...streams.core.store import ENTRY, MemoryStore
-from .explanation import Arithmetic, Step, Value
 from .facts import period_of
 from .recompute import Correction
 

@@ -16,8 +16,8 @@ from ...pricing.models.package import started_packages
 from ...pricing.money import ROUNDING_MODES, ZERO, money, plain, round_to
 from ...pricing.price import Component, Price, Quantities
 from ...pricing.selection import ANY, Band, dimension_values, minute_of_week
+from ...schemas.explanation import Arithmetic, Part, Step, Value
 from ...schemas.times import NS, format_time
-from .explanation import Arithmetic, Part, Step, Value
 
 __all__ = ["Entry", "by_window", "of_period", "quantities_of", "unpriced"]
 

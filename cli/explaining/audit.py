@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from ...pricing.money import money, plain
+from ...schemas.explanation import DIFFERS, EQUAL, UNKNOWN, Arithmetic, Check, Difference, Events
 from ...schemas.line_item import PROVENANCE_FIELDS, RatedLineItem, encode_line_item
-from .explanation import DIFFERS, EQUAL, UNKNOWN, Arithmetic, Check, Difference, Events
 from .facts import Facts, Written, period_of
 from .recompute import Rerated
 from .words import held_by

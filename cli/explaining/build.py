@@ -7,6 +7,7 @@ from decimal import Decimal, localcontext
 from typing import NamedTuple
 
 from ...pricing.money import EXACT, ZERO, plain
+from ...schemas.explanation import Arithmetic, Events, Explanation, Value
 from ...schemas.line_item import RatedLineItem
 from ...schemas.times import NS
 from ...schemas.usage_event import UsageEvent
@@ -17,7 +18,6 @@ from ...streams.core.store import AMENDED, MemoryStore
 from . import audit, words
 from .account import charge_of_account
 from .arithmetic import by_window, of_period, unpriced
-from .explanation import Arithmetic, Events, Explanation, Value
 from .facts import Facts, seconds
 from .metered import Metered, of_meters
 from .recompute import Correction, Rerated, group_of, kind_of, rerate, store_of

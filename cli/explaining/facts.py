@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from ...schemas.control import BackfillRevert, Close, Receipt, Request, month_text
 from ...schemas.line_item import RatedLineItem
 from ...schemas.times import NS, parse_time
@@ -13,6 +15,8 @@ from ...streams.core.items import billing_month
 from ...streams.core.segments import Rates
 
 __all__ = ["Facts", "Publication", "Written", "period_of", "seconds"]
+
+OPERATOR, NOT_SHOWN = "the operator", "(not shown)"  # what a customer reads instead of a name and a reason
 
 
 class Publication(NamedTuple):
@@ -58,7 +62,7 @@ class Facts(NamedTuple):
     line item's group was rated last. closed_first, closed_through: first and last closed month (0: none); closed_book: the book
     of the last close. requests, receipts: of the control topic; the receipts of this partition alone. next_offsets: source topic
     -> first offset that the partition has not counted yet. settled: False when the state changed faster than it could be read, so
-    that line item and state may be of different moments.
+    that line item and state may be of different moments. confidential: the explanation names no account but that of the line item.
     """
 
     line_item_id: str
@@ -78,6 +82,15 @@ class Facts(NamedTuple):
     next_offsets: Mapping[str, int]
     settled: bool
     read_from: str
+    confidential: bool = False
+
+    def for_customer(self) -> Facts:
+        """The same without what operators wrote for each other: authors, reasons and file names may be about any account."""
+        return self._replace(
+            publications=[each._replace(name="", author=OPERATOR, reason=NOT_SHOWN) for each in self.publications],
+            requests={id: msgspec.structs.replace(each, author=OPERATOR, reason=NOT_SHOWN) for id, each in self.requests.items()},
+            confidential=True,
+        )
 
     @property
     def stored(self) -> RatedLineItem:

@@ -31,7 +31,7 @@ from .facts import Facts, Publication, Written, seconds
 from .reading import Advance, fetch_document, find_on_kafka, pass_over
 from .recompute import group_of, kind_of
 
-__all__ = ["gather"]
+__all__ = ["Bar", "gather"]
 
 PASSES = 50
 PATIENCE_S = 60.0  # for two passes that bring nothing new about the line item

@@ -10,12 +10,12 @@ from ...metering.aggregate import window_value
 from ...metering.meter import Meter
 from ...metering.samples import Sample, SampleList, decode_sample
 from ...pricing.money import ZERO, plain
+from ...schemas.explanation import DIFFERS, EQUAL, UNKNOWN, Arithmetic, Check, Difference, Value
 from ...schemas.times import NS, format_time
 from ...streams.core.items import split_entry_key
 from ...streams.core.metered import Series
 from ...streams.core.segments import Rates
 from ...streams.core.store import MemoryStore
-from .explanation import DIFFERS, EQUAL, UNKNOWN, Arithmetic, Check, Difference, Value
 from .recompute import Rerated
 from .worth import feeding
 

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from .explanation import DIFFERS, EQUAL, UNKNOWN, Arithmetic, Check, Events, Explanation, PriceFacts, Published, Revision, Subject, Terms
+from ...schemas.explanation import DIFFERS, EQUAL, UNKNOWN, Arithmetic, Check, Events, Explanation, PriceFacts, Published, Revision, Subject, Terms
 
 __all__ = ["show"]
 

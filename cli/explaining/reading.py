@@ -22,7 +22,7 @@ from ...streams.restore import read_to_end, spans
 from ...streams.topics import Topics, existing_topics
 from ..dead_letter_topic import partitions_of
 
-__all__ = ["Advance", "fetch_document", "find_on_kafka", "log_begins", "pass_over", "progress_bar"]
+__all__ = ["Advance", "fetch_document", "find_on_kafka", "log_begins", "no_bar", "pass_over", "progress_bar"]
 
 ELASTICSEARCH_TIMEOUT_S = 10.0
 Advance = Callable[[int, int], Any]  # records read, records to read
@@ -109,3 +109,9 @@ def progress_bar(what: str) -> Iterator[Advance]:
             bar.update(task, completed=done, total=total, visible=total >= 5_000)
 
         yield advance
+
+
+@contextmanager
+def no_bar(_: str) -> Iterator[Advance]:
+    """In its place where nobody watches: in a server."""
+    yield lambda done, total: None

@@ -8,9 +8,9 @@ from decimal import Decimal, localcontext
 from ...metering.samples import Sample
 from ...pricing.money import EXACT, ZERO, plain
 from ...schemas.control import Origin
+from ...schemas.explanation import Events, EventShown
 from ...schemas.times import format_time
 from ...schemas.usage_event import UsageEvent, identify
-from .explanation import Events, EventShown
 
 __all__ = ["Amendments", "Tally", "Worth"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ...pricing.price import SINCE_ALWAYS, Price
 from ...schemas.control import Amend, BackfillClose, BackfillOpen, BackfillRevert, Close, Request, Rerate
+from ...schemas.explanation import CorrectionShown, PriceFacts, Published, Revision, Subject, Terms
 from ...schemas.line_item import RatedLineItem
 from ...schemas.times import NS, format_time
 from ..prices import in_words
-from .explanation import CorrectionShown, PriceFacts, Published, Revision, Subject, Terms
 from .facts import Facts, Publication, Written, period_of
 from .recompute import kind_of
 
@@ -75,7 +75,7 @@ def price_facts(facts: Facts) -> PriceFacts | None:
         accumulate=price.accumulate,
         effective_from="always" if price.effective_from == SINCE_ALWAYS else format_time(price.effective_from),
         effective_to="" if price.effective_to is None else format_time(price.effective_to),
-        in_words=in_words(price).splitlines(),
+        in_words=in_words(price._replace(accounts=(item.billing_account_id,)) if facts.confidential and price.accounts else price).splitlines(),
         introduced=_published(held[0][0]),
         in_force=None if in_force is None else _published(in_force),
         held=in_force is not None and held_by(in_force, item) is not None,
@@ -109,6 +109,8 @@ def why_unpriced(facts: Facts) -> str:
     if book is None or not book.rates.book.prices:
         return "no price book is in force"
     units, unit = sorted(book.rates.book.units_of(item.sku_id)), item.consumed_unit or ""
+    if facts.confidential:  # units in which others alone have a price
+        units = [each for each in units if book.rates.book.series(item.sku_id, each, item.billing_account_id)]
     if not units:
         return f"the price book in force has no price for the SKU {item.sku_id}"
     if unit not in units:

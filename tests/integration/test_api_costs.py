@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -27,25 +28,26 @@ BOOK = """
 currency: USD
 prices:
   - {id: egress, sku: egress, unit: GB, model: graduated, tiers: [{up_to: "10", unit_price: "0.12345678901"}, {unit_price: "0.07"}]}
-  - {id: calls, sku: calls, unit: calls, model: unit, unit_price: "0.000001"}
+  - {id: calls, sku: calls, unit: calls, model: unit, unit_price: "0.000001000000000000000000000007"}
 """
 ACCOUNTS = ("acme", "globex", "initech")
 SKUS = {"egress": "GB", "calls": "calls", "unknown": "h"}
 
 
-def usage() -> list[dict[str, Any]]:
+def usage(accounts: Sequence[str] = ACCOUNTS) -> list[dict[str, Any]]:
+    """Five events of each SKU of each account: together they cost more digits than Python's decimals have unless told otherwise."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return [
         {"specversion": "1.0", "id": f"{account}-{sku}-{n}", "source": "s", "type": "usage", "subject": account, "time": now,
          "data": {"sku": sku, "quantity": f"{n}.{n}3", "unit": unit, "region": f"r{n % 2}", "resource": f"vm-of-{account}"}}
-        for account in ACCOUNTS for sku, unit in SKUS.items() for n in range(1, 6)
+        for account in accounts for sku, unit in SKUS.items() for n in range(1, 6)
     ]  # fmt: skip
 
 
 def wanted(account: str | None = None) -> Fraction:
     """What all this costs, by hand."""
     quantity = sum((Fraction(f"{n}.{n}3") for n in range(1, 6)), Fraction(0))  # 16.65
-    each = 10 * Fraction("0.12345678901") + (quantity - 10) * Fraction("0.07") + quantity * Fraction("0.000001")
+    each = 10 * Fraction("0.12345678901") + (quantity - 10) * Fraction("0.07") + quantity * Fraction("0.000001000000000000000000000007")
     return each * (1 if account else len(ACCOUNTS))
 
 
@@ -69,15 +71,18 @@ class Job:
         with self.api.client(self.api.token("events:write")) as client:
             assert post(client, usage()).json()["rejected"] == 0
         self.reader = self.api.client(self.api.token("costs:read"))
-        self.own = self.api.client(self.api.token("costs:read", "events:write", "prices:read", account="acme"))
+        self.own = self.api.client(self.api.token("costs:read", "events:write", "prices:read", "pipeline:read", account="acme"))
         # Every window of a SKU that has a price, and of one that has none, in each of two regions.
         self.until(lambda: sum(row["line_items"] for row in self.costs(by="account")["rows"]) >= len(ACCOUNTS) * (2 + 2 + 2) and self.right())
 
     def right(self) -> bool:
         return Fraction(self.costs(by="")["totals"][0]["billed_cost"]) == wanted()
 
-    def costs(self, **parameters: str) -> dict[str, Any]:
-        answer = self.reader.get("/v1/costs", params=parameters)
+    def costs(self, **parameters: Any) -> dict[str, Any]:
+        return self.read("/v1/costs", **parameters)
+
+    def read(self, path: str, **parameters: Any) -> dict[str, Any]:
+        answer = self.reader.get(path, params=parameters)
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
@@ -119,8 +124,64 @@ def test_the_terminal_says_the_same(job: Job, by: str) -> None:
         assert json.loads(said.stdout) == job.costs(by=by, **({"account": account} if account else {}))
 
 
+TIMES = {"hour": ("hour", "%Y-%m-%dT%H:00:00Z"), "day": ("day", "%Y-%m-%d"), "month": ("period", "%Y-%m")}
+
+
+@pytest.mark.parametrize("granularity", TIMES)
+def test_costs_over_time_are_those_of_the_line_items(job: Job, granularity: str) -> None:
+    dimension, form = TIMES[granularity]
+    wanted: dict[tuple[str, str], Fraction] = {}
+    for item in items(job.reader):
+        start = datetime.fromisoformat(item["BillingPeriodStart" if granularity == "month" else "ChargePeriodStart"])
+        key = start.strftime(form), item["SkuId"]
+        wanted[key] = wanted.get(key, Fraction(0)) + Fraction(item["BilledCost"])
+    found = job.costs(granularity=granularity, by="sku")
+    assert {(row["group"][dimension], row["group"]["sku"]): Fraction(row["billed_cost"]) for row in found["rows"]} == wanted
+    assert found == job.costs(by=f"{dimension},sku")
+    assert found["totals"] == job.costs(by="")["totals"]
+
+
+FIELDS = {
+    "provider": "x_UsageProvider", "region": "RegionId", "sku": "SkuId", "resource": "ResourceId", "service": "ServiceName",
+    "category": "ChargeCategory",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"region": "r1"}, {"sku": ["egress", "unknown"]}, {"resource": ["vm-of-acme"]}, {"service": "egress", "region": ["r0", "r1"]}, {"provider": ""},
+     {"category": "Usage"}, {"region": ["", "r1"]}, {"sku": "EGRESS"}, {"category": "Credit"}],
+)  # fmt: skip
+def test_filters_choose_the_same_line_items_everywhere(job: Job, asked: dict[str, Any]) -> None:
+    def fits(item: dict[str, Any]) -> bool:
+        return all((item.get(FIELDS[name]) or "") in ([values] if isinstance(values, str) else values) for name, values in asked.items())
+
+    wanted = [item for item in items(job.reader) if fits(item)]
+    assert items(job.reader, limit=2, **asked) == wanted
+    totals = job.costs(by="", **asked)["totals"]
+    assert sum(total["line_items"] for total in totals) == len(wanted)
+    assert sum((Fraction(total["billed_cost"]) for total in totals), Fraction(0)) == sum((Fraction(i["BilledCost"]) for i in wanted), Fraction(0))
+    assert sum(period["billed_cost"] == totals[0]["billed_cost"] for period in job.costs(**asked)["periods"]) == len(totals)
+
+
+def test_a_time_ends_before_its_end(job: Job) -> None:
+    hour = max(item["ChargePeriodStart"] for item in items(job.reader))
+    after = (datetime.fromisoformat(hour) + timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    those = [item for item in items(job.reader) if item["ChargePeriodStart"] == hour]
+    for times in ({"start": hour}, {"start": hour, "end": after}):
+        assert sum(total["line_items"] for total in job.costs(by="", **times)["totals"]) == len(those) == len(items(job.reader, **times))
+    before = job.costs(by="", end=hour)["totals"]
+    assert sum(total["line_items"] for total in before) + len(those) == job.costs(by="")["totals"][0]["line_items"]
+
+
 def test_what_cannot_be_asked(job: Job) -> None:
-    for parameters in ({"by": "colour"}, {"period": "2026-13"}, {"period": "now"}, {"by": "sku" * 100}):
+    now = "2026-11-01T00:00:00Z"
+    for parameters in (
+        {"by": "colour"}, {"period": "2026-13"}, {"period": "now"}, {"by": "sku" * 100}, {"granularity": "minute"}, {"start": "2026-11-01"},
+        {"start": "2026-02-30T00:00:00Z"}, {"start": now, "end": now}, {"end": "2026-11-01T00:00:00+01:00"}, {"region": "x" * 1_025},
+        {"sku": [str(n) for n in range(101)]},
+    ):  # fmt: skip
+        assert job.reader.get("/v1/costs/stream", params=parameters).status_code == 400
         answer = job.reader.get("/v1/costs", params=parameters)
         assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
     with job.api.client(job.api.token("events:write")) as client:
@@ -198,14 +259,24 @@ def filled(path: str, values: dict[str, str]) -> str:
     return path
 
 
+def told(own: httpx.Client, method: str, path: str, parameters: dict[str, str]) -> str:
+    """What an answer tells; of a stream, its first event."""
+    body = {"content": json.dumps(usage()[5:]), "headers": {"content-type": "application/json"}} if method == "post" else {}
+    with own.stream(method, path, params=parameters, **body) as answer:
+        if answer.headers["content-type"].startswith("text/event-stream"):
+            return next(events(answer))["data"]
+        answer.read()
+        return json.dumps([r for r in answer.json()["results"] if r["status"] != "rejected"]) if path == "/v1/events" else answer.text
+
+
 def leaks(api: Api, own: httpx.Client, reader: httpx.Client) -> list[str]:
     """Every route of the OpenAPI document, with the key of acme and with none: what it tells of others."""
     found = []
     with api.client() as nobody:
         paths = nobody.get("/openapi.json").json()["paths"]
-        assert {"/v1/events", "/v1/costs", "/v1/line-items", "/v1/line-items/{id}"} <= paths.keys()
+        assert {"/v1/events", "/v1/costs", "/v1/costs/stream", "/v1/line-items", "/v1/line-items/{id}", "/v1/me", "/v1/pipeline"} <= paths.keys()
         foreign = {
-            "{id}": next(item["x_LineItemId"] for item in items(reader, account="globex")), "{organization_id}": "globex",
+            "{id}": next(item["x_LineItemId"] for item in items(reader, account="globex")), "{account}": "globex", "{organization_id}": "globex",
             "{instance_id}": "vm-of-globex",
         }  # fmt: skip
         for path, operations in ((filled(path, foreign), its) for path, its in paths.items()):
@@ -213,10 +284,8 @@ def leaks(api: Api, own: httpx.Client, reader: httpx.Client) -> list[str]:
                 if path not in OPEN and nobody.request(method, path).status_code != 401:
                     found.append(f"{method} {path} answers without a key")
                 for parameters in ({}, {"account": "globex"}, {"by": "account,resource"}, {"by": "account", "account": "globex"}, ALWAYS):
-                    body = {"content": json.dumps(usage()[5:]), "headers": {"content-type": "application/json"}} if method == "post" else {}
-                    answer = own.request(method, path, params=parameters, **body)
-                    told = json.dumps([r for r in answer.json()["results"] if r["status"] != "rejected"]) if path == "/v1/events" else answer.text
-                    found += [f"{method} {path} {parameters} tells of {other}" for other in ACCOUNTS[1:] if other in told]
+                    answer = told(own, method, path, parameters)
+                    found += [f"{method} {path} {parameters} tells of {other}" for other in ACCOUNTS[1:] if other in answer]
     return found
 
 
@@ -233,8 +302,72 @@ def test_an_api_without_the_filter_is_caught(job: Job, tmp_path: Path) -> None:
     try:
         with broken.client(broken.token("costs:read", "events:write", account="acme")) as own:
             found = leaks(broken, own, job.reader)
+            grouped = "{'by': 'account,resource'} tells of globex"
             instances = f"get /api/v2/billing/organizations/globex/costs/instances {ALWAYS} tells of globex"
-            for what in ("get /v1/costs {'by': 'account,resource'} tells of globex", "get /v1/line-items {} tells of globex", instances):
+            for what in (f"get /v1/costs {grouped}", f"get /v1/costs/stream {grouped}", "get /v1/line-items {} tells of globex", instances):
                 assert what in found
     finally:
         broken.stop()
+
+
+# -- streams: last, because usage goes on here ---------------------------------------------------------------------------
+
+
+def events(answer: httpx.Response) -> Iterator[dict[str, str]]:
+    """Events of a stream, as they come; comments are left out."""
+    found: dict[str, str] = {}
+    for line in answer.iter_lines():
+        if line and not line.startswith(":"):
+            name, _, value = line.partition(": ")
+            found[name] = value
+        elif found:
+            yield found
+            found = {}
+
+
+@contextmanager
+def streamed(client: httpx.Client, last: str = "", **parameters: Any) -> Iterator[Iterator[dict[str, str]]]:
+    with client.stream("GET", "/v1/costs/stream", params=parameters, headers={"last-event-id": last} if last else {}) as answer:
+        assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, "text/event-stream")
+        yield events(answer)
+
+
+def test_a_stream_tells_of_each_change_and_ends_in_what_the_costs_are(job: Job) -> None:
+    with streamed(job.own, by="sku") as own, streamed(job.reader, by="account", granularity="day") as every:
+        first = next(own)
+        assert first["event"] == "costs"
+        assert json.loads(first["data"]) == job.costs(account="acme", by="sku")
+        next(every)
+        with streamed(job.own, by="sku") as again:
+            assert next(again) == first
+        with streamed(job.own, last=first["id"], by="sku") as resumed:
+            with job.api.client(job.api.token("events:write")) as client:
+                post(client, [{**event, "id": f"{event['id']}-more"} for event in usage(["acme"])])
+            second = next(resumed)
+            assert second["id"] != first["id"]
+            assert next(own)["id"] != first["id"]
+        wanted_cost = wanted("acme") + sum(Fraction(f"{n}.{n}3") for n in range(1, 6)) * Fraction("0.070001000000000000000000000007")
+        while Fraction(json.loads(second["data"])["totals"][0]["billed_cost"]) != wanted_cost:
+            second = next(own)
+        assert json.loads(second["data"])["rows"] == job.costs(account="acme", by="sku")["rows"]
+        while Fraction(json.loads(next(every)["data"])["totals"][0]["billed_cost"]) != wanted() - wanted("acme") + wanted_cost:
+            pass
+
+
+def test_a_stream_ends_with_its_key(job: Job) -> None:
+    token = job.api.token("costs:read")
+    with job.api.client(token) as client, streamed(client) as found, streamed(job.reader) as other:
+        assert next(found) == next(other)
+        assert job.api.run("tokens", "revoke", token).returncode == 0
+        assert list(found) == []
+        assert client.get("/v1/costs").status_code == 401
+
+
+def test_a_stop_ends_streams_in_good_order(job: Job, tmp_path: Path) -> None:
+    api = Api(tmp_path, job.settings)
+    with api.client(api.token("costs:read")) as client, streamed(client) as found:
+        next(found)
+        api.ask_to_stop()
+        assert list(found) == []  # httpx raises when an answer is cut off
+        assert api.stop() == 0
+    assert "Cancel" not in api.log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,7 +13,6 @@ import pytest
 import pytest_asyncio
 from harness.in_process import InProcess
 from ratemill.api.app import make_app
-from ratemill.api.links import frame_policy
 from ratemill.api.signed_links import Links
 from ratemill.local.stack import Stack
 from ratemill.schemas.times import NS, format_time
@@ -21,7 +21,10 @@ from ratemill.streams.config import load_config
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
 PRICES = [{"id": "egress", "sku": "egress", "unit": "GB", "model": "unit", "unit_price": "0.12"}]
-OPEN = {"/livez", "/readyz", "/metrics"}  # they name no account
+SKIPPED = {
+    "/livez", "/readyz", "/metrics",  # they name no account
+    "/v1/costs/stream",  # it does not end; test_api_costs.py reads it
+}  # fmt: skip
 CHOSEN = (
     {}, {"account": "globex"}, {"by": "account,resource"}, {"from": "2021-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z", "by": "account"},
 )  # fmt: skip
@@ -55,8 +58,8 @@ async def test_a_link_opens_the_costs_of_its_account(view: InProcess) -> None:
     for key, body in ((view.key("links:create"), {"account": "acme"}), (view.key("links:create", account="acme"), {})):
         found = await made(view, key, **body, period="2026-09")
         address = urlsplit(found["url"])
-        assert (address.scheme, address.netloc, address.path, address.query) == ("https", "costs.example.com", "/", "")
-        assert parse_qs(address.fragment) == {"link": [found["token"]], "period": ["2026-09"]}
+        assert (address.scheme, address.netloc, address.path, address.query) == ("https", "costs.example.com", "/", "period=2026-09")
+        assert parse_qs(address.fragment) == {"link": [found["token"]]}
         async with view.client(found["token"]) as client:
             answer = await client.get("/v1/costs", params={"by": "account"})
             assert [row["group"]["account"] for row in answer.json()["rows"]] == ["acme"]
@@ -101,9 +104,9 @@ async def breaches(client: httpx.AsyncClient) -> list[str]:
     found = []
     for path, operations in (await client.get("/openapi.json")).json()["paths"].items():
         for name in ("globex", "acme", "vm-of-globex", "vm-of-acme"):
-            filled = "/".join(name if part.startswith("{") else part for part in path.split("/"))
+            filled = re.sub(r"\{[^}]*\}", name, path)
             for method in operations:
-                if path in OPEN:
+                if path in SKIPPED:
                     continue
                 if method != "get":
                     status = (await client.request(method, filled, json={})).status_code
@@ -121,7 +124,7 @@ async def test_a_link_reads_its_account_and_does_nothing_else(view: InProcess) -
         assert "/v1/links" in (await client.get("/openapi.json")).json()["paths"]
         assert await breaches(client) == []
         assert (await client.get("/api/v2/billing/organizations/acme/costs/items", params=CHOSEN[-1])).status_code == 200
-    async with view.client(view.key("admin")) as operator:  # the walk sees what there is to see
+    async with view.client(view.key("costs:read", "links:create")) as operator:  # the walk sees what there is to see
         found = await breaches(operator)
         assert {"get /v1/costs {'by': 'account,resource'} tells of globex", "post /v1/links: 400"} <= set(found)
 
@@ -174,7 +177,9 @@ async def test_a_rotated_secret_and_a_revoked_key_end_their_links(view: InProces
 
 
 async def test_who_may_show_the_page_in_a_frame(view: InProcess) -> None:
-    assert frame_policy(view.parts()) == "frame-ancestors 'none'"
+    async with view.client() as anybody:
+        assert (await anybody.get("/")).headers["content-security-policy"].endswith("; frame-ancestors 'none'")
     allowed = "https://portal.example.com https://*.example.org:8443 http://localhost:3000"
     config = load_config(environment={"RATEMILL_API__FRAME_ANCESTORS": allowed})
-    assert frame_policy(view.parts(frame_ancestors=config.api.frame_ancestors)) == f"frame-ancestors {allowed}"
+    async with view.client(app=make_app(view.parts(frame_ancestors=config.api.frame_ancestors))) as anybody:
+        assert (await anybody.get("/")).headers["content-security-policy"].endswith(f"; frame-ancestors {allowed}")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-KINDS = {".py", ".yaml", ".csv", ".json", ".typed"}
+KINDS = {".py", ".yaml", ".csv", ".json", ".typed", ".html", ".css", ".js", ".svg", ".txt"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 OWN = sorted(PROJECT["tool"]["setuptools"]["package-dir"].values())
 

@@ -63,10 +63,14 @@ class Api:
         self._process.kill()
         self._process.wait()
 
-    def stop(self) -> int:
-        """SIGTERM; returns the exit status."""
+    def ask_to_stop(self) -> None:
+        """SIGTERM."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit status."""
+        self.ask_to_stop()
         return self._process.wait(timeout=30)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:

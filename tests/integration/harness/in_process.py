@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from ratemill.api.app import make_app
 from ratemill.api.outbox import Outbox
 from ratemill.api.parts import Parts
+from ratemill.api.ports import Ports
 from ratemill.api.signed_links import Links, verifier
 from ratemill.api.store.database import open_database
 from ratemill.api.tokens import Principal, Tokens
@@ -56,7 +57,8 @@ class InProcess:
         given = {
             "outbox": cast(Outbox, None), "elasticsearch": self.sink.client, "index_prefix": self.sink.names.prefix, "verify": verify,
             "check_database": nothing, "limits": DEFAULT_LIMITS, "max_body_bytes": 1 << 20, "max_events": 1_000, "now_ns": time.time_ns,
-            "registry": CollectorRegistry(), "links": self.links, "public_url": "https://costs.example.com/", "frame_ancestors": "'none'",
+            "registry": CollectorRegistry(), "pipeline": nothing, "ports": cast(Ports, None),
+            "links": self.links, "public_url": "https://costs.example.com/", "frame_ancestors": "'none'",
         }  # fmt: skip
         return Parts(**{**given, **changes})
 

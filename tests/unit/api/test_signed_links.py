@@ -70,7 +70,7 @@ def test_a_link_says_who_may_read_what_until_when(engine: Engine) -> None:
     assert expires_at == START + 900
     assert said_in(text)[:4] == ["acme \u00fc", ["costs:read"], START + 900, maker.token_id]
     found = links.verify(text)
-    assert found == Principal(maker.token_id, "acme \u00fc", frozenset({"costs:read"}))
+    assert found == Principal(maker.token_id, "acme \u00fc", frozenset({"costs:read"}), "link", START + 900)
     assert [scope for scope in ("events:write", "links:create", "admin") if found.may(scope)] == []
     assert links.create(maker, "acme \u00fc", 900)[0] == text  # nothing but what it says is in it
     assert secrets_of(engine) == 1

@@ -56,7 +56,7 @@ def test_a_token_says_who_asks(tokens: Tokens) -> None:
     text, info = tokens.create("collector", ["events:write", "costs:read"], "acct-1", 90 * DAY)
     assert re.fullmatch(r"rm_[a-z2-7]{12}_[A-Za-z0-9_-]{43}", text)
     assert info == TokenInfo(text.split("_")[1], "collector", "acct-1", ("events:write", "costs:read"), START, START + 90 * DAY)
-    assert tokens.verify(text) == Principal(info.id, "acct-1", frozenset({"events:write", "costs:read"}))
+    assert tokens.verify(text) == Principal(info.id, "acct-1", frozenset({"events:write", "costs:read"}), info.name, info.expires_at)
     assert tokens.list() == [info]
 
 
@@ -68,8 +68,8 @@ def test_an_operator_may_be_restricted(tokens: Tokens) -> None:
 
 
 def test_admin_may_everything() -> None:
-    assert all(Principal("x", None, frozenset({"admin"})).may(scope) for scope in SCOPES)
-    assert not any(Principal("x", None, frozenset()).may(scope) for scope in SCOPES)
+    assert all(Principal("x", None, frozenset({"admin"}), "n", 1).may(scope) for scope in SCOPES)
+    assert not any(Principal("x", None, frozenset(), "n", 1).may(scope) for scope in SCOPES)
 
 
 def test_no_two_are_alike() -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 import msgspec
 import pytest
 from ratemill.cli.doctor import folder_checks, installation_checks, line, required_packages
-from ratemill.cli.doctor_kafka import Seen, balance, lanes_of, price_findings, setting_mistakes
+from ratemill.cli.doctor_kafka import Seen, balance, price_findings, setting_mistakes
 from ratemill.cli.findings import ok, problem
 from ratemill.streams.config import Config
 from ratemill.streams.prices_topic import PublishedBook
 from ratemill.streams.progress import Counters, Progress
-from ratemill.streams.topics import Topics
+from ratemill.streams.topics import Topics, lanes_of
 
 module = importlib.import_module("ratemill.cli.doctor")
 NOWHERE = {"RATEMILL_KAFKA__BOOTSTRAP": "127.0.0.1:1", "RATEMILL_ELASTICSEARCH__URL": "http://127.0.0.1:1"}

@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 from ratemill.cli.explaining.build import begin, finish, tally_of
-from ratemill.cli.explaining.explanation import Explanation
 from ratemill.cli.explaining.facts import Facts, Publication, Written
 from ratemill.metering.tariff import EMPTY_TARIFF, parse_tariff
 from ratemill.pricing.money import money
 from ratemill.schemas.control import Origin, Receipt, Request
+from ratemill.schemas.explanation import Explanation
 from ratemill.schemas.line_item import RatedLineItem, decode_line_item
 from ratemill.schemas.times import parse_time
 from ratemill.schemas.usage_event import UsageEvent, canonical_map

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 from ratemill.cli.explaining.account import charge_of_account
-from ratemill.cli.explaining.explanation import Explanation
 from ratemill.schemas.control import Close
+from ratemill.schemas.explanation import Explanation
 from ratemill.streams.core.store import ENTRY, TALLY
 
 TARIFF: dict[str, Any] = {

@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from ratemill.cli.explaining.explanation import Explanation
 from ratemill.schemas.control import Amend, Close, Origin
+from ratemill.schemas.explanation import Explanation
 from ratemill.streams.core.store import SAMPLE
 
 TIERS = [{"up_to": "100", "unit_price": "0.09"}, {"unit_price": "0.05"}]

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from ratemill.cli.explaining.explanation import Explanation
 from ratemill.cli.explaining.page import show
+from ratemill.schemas.explanation import Explanation
 from rich.console import Console
 
 TIERS = [{"up_to": "100", "unit_price": "0.09"}, {"unit_price": "0.0000000000000000000000000001"}]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ratemill.cli.explaining.explanation import Explanation
+from ratemill.schemas.explanation import Explanation
 
 VOLUME = [{"up_to": "5", "unit_price": "3"}, {"up_to": "15", "unit_price": "2", "flat_price": "1"}, {"unit_price": "1"}]
 

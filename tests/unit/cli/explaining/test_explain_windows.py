@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from ratemill.cli.explaining.explanation import Explanation
+from ratemill.schemas.explanation import Explanation
 
 TIERS = [{"up_to": "100", "unit_price": "0.09"}, {"up_to": "500", "unit_price": "0.085"}, {"unit_price": "0.07"}]
 
