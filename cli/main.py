@@ -18,6 +18,7 @@ COMMANDS = {
     "local": ("local", "The embedded Kafka and Elasticsearch: up, down, status."),
     "worker": ("worker", "Run the agents: normalize, rate, index."),
     "api": ("api", "Serve the HTTP interface: usage in, health, metrics."),
+    "watch": ("watch", "Watch costs and sources: fire alerts, deliver them."),
     "publish": ("publish", "Publish usage from a file to the raw topics."),
     "prices": ("prices", "Check price books, rehearse changes of them, and publish them."),
     "rate": ("rate", "Rate a file of events offline: same code, same line items, no Kafka."),
