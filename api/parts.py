@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,9 @@ from ..schemas.limits import Limits
 from .metrics import ApiMetrics
 
 if TYPE_CHECKING:
+    from .alerting.store import Alerts
     from .outbox import Outbox
+    from .sources.store import Sources
     from .tokens import Principal
 
 __all__ = ["Parts"]
@@ -33,6 +35,9 @@ class Parts:
     max_events: int
     now_ns: Callable[[], int]
     registry: CollectorRegistry
+    alerts: Alerts
+    sources: Sources
+    expected_sources: Sequence[str] = ()
     metrics: ApiMetrics = field(init=False)
 
     def __post_init__(self) -> None:

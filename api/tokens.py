@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 from sqlalchemy import Engine, RowMapping, delete, func, insert, select, update
 
 from ..schemas.errors import BadInput
-from ..schemas.event_checks import check_text
+from ..schemas.event_checks import require_text
 from .store.database import transaction
 from .store.tables import tokens as table
 
@@ -192,10 +192,7 @@ def _check(name: str, scopes: set[str], account: str | None, lifetime_s: int) ->
     """Raise BadInput for a token that may not be made."""
     for what, text in (("name", name), ("account", account)):
         if text is not None:
-            try:
-                check_text(what, text)
-            except ValueError as error:
-                raise BadInput(f"{error}; give another one") from None
+            require_text(what, text)
     if len(name) > MAX_NAME:
         raise BadInput(f"the name has {len(name)} characters; give one of at most {MAX_NAME}")
     if not scopes:

@@ -20,8 +20,8 @@ from ..sinks.costs import CostRow, costs
 from ..sinks.periods import read_closed
 from .alerting.deliveries import Deliveries, Due
 from .alerting.evaluation import Question, evaluate, periods_of, questions
-from .alerting.lease import Lease, LeaseLost
 from .alerting.webhooks import Sender
+from .lease import Lease, LeaseLost
 from .sources.states import is_silent
 from .sources.store import Sources
 from .tokens import Tokens

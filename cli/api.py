@@ -15,9 +15,11 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
 
+from ..api.alerting.store import Alerts
 from ..api.app import make_app
 from ..api.outbox import Outbox
 from ..api.parts import Parts
+from ..api.sources.store import Sources
 from ..api.store.database import open_database, transaction
 from ..api.tokens import Tokens
 from ..schemas.errors import Unavailable
@@ -105,6 +107,9 @@ async def _parts(config: Config, stack: AsyncExitStack) -> Parts:
         max_events=config.api.max_events,
         now_ns=time.time_ns,
         registry=CollectorRegistry(),
+        alerts=Alerts(engine, config.api.allow_private_webhooks),
+        sources=Sources(engine),
+        expected_sources=config.watch.expected_sources,
     )
 
 

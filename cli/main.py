@@ -31,6 +31,8 @@ COMMANDS = {
     "backfill": ("backfill", "Declare old usage, and take it back: open, close, revert, list."),
     "rerate": ("rerate", "Rate again what an account, a SKU or a month holds."),
     "control": ("control", "List and show such requests, and what came of them."),
+    "alerts": ("alerts", "List and show alert rules, and try their webhooks."),
+    "completeness": ("completeness", "Tell \"no usage\" from \"collector silent\": sources, hour by hour."),
     "tokens": ("tokens", "Make, list and revoke the keys of the HTTP API."),
     "dead-letters": ("dead_letters", "List, show and replay what could not be counted."),
     "doctor": ("doctor", "Say in words what is wrong with this installation."),

@@ -13,8 +13,8 @@ from functools import partial
 import click
 from prometheus_client import start_http_server
 
-from ..api.alerting.lease import Lease
 from ..api.alerting.webhooks import Sender
+from ..api.lease import Lease
 from ..api.store.database import open_database
 from ..api.watcher import Watcher, WatchParts
 from ..pricing.money import use_exact_arithmetic

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from ..lease import Lease
 from ..store.database import transaction
 from ..store.tables import alert_deliveries as table
 from ..store.tables import alert_rules as rules
 from .evaluation import Fired, Firing
-from .lease import Lease
 from .rules import Rule
 from .signing import new_id
 from .store import read_rule, signing_keys

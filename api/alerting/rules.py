@@ -11,7 +11,7 @@ import msgspec
 
 from ...pricing.money import EXACT, money, plain
 from ...schemas.errors import BadInput
-from ...schemas.event_checks import check_text
+from ...schemas.event_checks import require_text
 
 __all__ = ["MAX_NAME", "MAX_THRESHOLDS", "MAX_URL", "Definition", "Rule", "amount_of", "check_definition", "check_name", "check_url"]
 
@@ -58,7 +58,7 @@ def check_definition(given: Definition) -> Definition:
     """The definition with its amounts in their one form ("1.50" is "1.5"). Raises BadInput."""
     for name in ("sku", "service", "unit"):
         if value := getattr(given, name):
-            _check_text(name, value)
+            require_text(name, value)
     if given.what == "cost":
         if not _CURRENCY.fullmatch(given.currency):
             raise BadInput("a rule about cost needs a currency of three capital letters, such as USD")
@@ -106,16 +106,9 @@ def amount_of(definition: Definition, threshold: str) -> Decimal:
 
 def check_name(name: str) -> None:
     """Raise BadInput for a name that a rule may not have."""
-    _check_text("name", name)
+    require_text("name", name)
     if len(name) > MAX_NAME:
         raise BadInput(f"the name has {len(name)} characters; give one of at most {MAX_NAME}")
-
-
-def _check_text(what: str, text: str) -> None:
-    try:
-        check_text(what, text)
-    except ValueError as error:
-        raise BadInput(f"{error}; give another one") from None
 
 
 def check_url(url: str, allow_private: bool) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, delete, fu
 from sqlalchemy.exc import IntegrityError
 
 from ...schemas.errors import BadInput
-from ...schemas.event_checks import check_text
+from ...schemas.event_checks import require_text
 from ..store.database import transaction
 from ..store.tables import alert_deliveries as deliveries
 from ..store.tables import alert_rules as table
@@ -58,10 +58,7 @@ class Alerts:
     def create(self, account: str, name: str, definition: Definition, url: str) -> tuple[str, Rule]:
         """Make a rule: (its secret, the rule). The secret cannot be had again. Raises BadInput, TooMany."""
         definition = self._checked(name, definition, url)
-        try:
-            check_text("account", account)
-        except ValueError as error:
-            raise BadInput(f"{error}; give another one") from None
+        require_text("account", account)
         (id, _), secret, now = new_token(), new_secret(), self._now()
         row = {
             "id": id, "account": account, "name": name, "definition": _encoded(definition), "revision": 1, "url": url, "secret": secret,
@@ -143,7 +140,9 @@ class Alerts:
         return None if row is None else read_rule(row)
 
     def list(self, account: str | None, after: str, most: int) -> list[Rule]:  # the last method: below it, `list` is this one
-        """At most so many rules with an id behind `after`, ordered by id."""
+        """At most so many rules with an id behind `after`, ordered by id. Raises BadInput."""
+        if account is not None:
+            require_text("account", account)
         query = select(table).where(_own(account), table.c.id > after).order_by(table.c.id).limit(most)
         with transaction(self._engine) as connection:
             return [read_rule(row) for row in connection.execute(query).mappings()]

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Engine, Table, case, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ...schemas.arrivals import HOUR_S, Arrivals
-from ..alerting.lease import Lease
+from ...schemas.event_checks import require_text
+from ..lease import Lease
 from ..store.database import transaction
 from ..store.tables import read_positions, source_hours, sources
 from .states import EXPECTED_S, Hour
@@ -53,7 +54,8 @@ class Sources:
                 connection.execute(read_positions.update().values(through=batch.through))
 
     def heartbeat(self, source: str, now: int) -> None:
-        """A source lives, with or without usage. now: seconds since 1970, UTC."""
+        """A source lives, with or without usage. now: seconds since 1970, UTC. Raises BadInput for a name that no event has."""
+        require_text("source", source)
         with transaction(self._engine) as connection:
             name = self._names(connection, [source], now)[source]
             _upsert(connection, source_hours, [_row(name, now - now % HOUR_S, heartbeats=1)], add=("heartbeats",))
@@ -70,10 +72,11 @@ class Sources:
             return {row.name: row.last_seen for row in rows}
 
     def hours(self, since: int, until: int, source: str | None) -> dict[str, dict[int, Hour]]:
-        """What is known of each source and hour from EXPECTED_S before `since` up to `until`, as `states.table_of` takes it."""
+        """What is known of each source and hour from EXPECTED_S before `since` up to `until`, as `states.table_of` takes it. Raises BadInput."""
         table = source_hours
         query = select(table).where(table.c.hour >= since - since % HOUR_S - EXPECTED_S, table.c.hour < until)
         if source is not None:
+            require_text("source", source)
             query = query.where(table.c.source == _short(source))
         found: dict[str, dict[int, Hour]] = {}
         with transaction(self._engine) as connection:

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from sqlalchemy import ColumnElement, Connection, Engine, Update, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from ...schemas.errors import Unavailable
-from ..store.database import transaction
-from ..store.tables import leases as table
+from ..schemas.errors import Unavailable
+from .store.database import transaction
+from .store.tables import leases as table
 
 __all__ = ["Lease", "LeaseLost"]
 
