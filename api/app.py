@@ -8,7 +8,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from . import cost_page, costs, dead_letters, events, explanations, health, line_items, me, periods, pipeline, prices, simulations
+from . import (
+    alerts, completeness, cost_page, costs, dead_letters, events, explanations, health, line_items, me, periods, pipeline, prices, simulations,
+)  # fmt: skip
 from .context import RequestContext
 from .parts import Parts
 from .problems import ProblemDetails, add_handlers
@@ -47,11 +49,9 @@ def make_app(parts: Parts) -> RequestContext:
     app = _Application(title="Ratemill", version=version("ratemill"), docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.parts = parts
     add_handlers(app)
-    app.include_router(events.router)
-    app.include_router(costs.router)
-    app.include_router(line_items.router)
-    for more in (explanations, prices, simulations, dead_letters, periods, pipeline, me):
-        app.include_router(more.router)
-    app.include_router(health.router)
-    app.include_router(cost_page.router)
+    every = (
+        events, costs, line_items, explanations, prices, simulations, dead_letters, periods, pipeline, alerts, completeness, me, health, cost_page,
+    )  # fmt: skip
+    for routes in every:
+        app.include_router(routes.router)
     return RequestContext(app, parts.metrics.requests, parts.metrics.seconds)

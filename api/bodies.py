@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
 
 import cramjam
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 
 from .problems import Problem
 
-__all__ = ["PATIENCE_S", "read_body", "unpack"]
+__all__ = ["PATIENCE_S", "read_body", "read_model", "unpack"]
 
+Model = TypeVar("Model", bound=BaseModel)
+_MOST_OF_A_MODEL = 64 << 10  # bytes
 PATIENCE_S = 30.0  # for a whole body: a client that sends a byte a second holds its memory no longer
 
 
@@ -89,3 +95,15 @@ def _too_large(found: str, most: int) -> Problem:
 
 def _not_packed(encoding: str) -> Problem:
     return Problem(400, "not-decodable", f"the body is not {encoding}, or was cut off; send it again, or without content-encoding")
+
+
+async def read_model(request: Request, model: type[Model]) -> Model:
+    """A small JSON body as a model. Raises Problem (408, 413, 415) and RequestValidationError, which is answered 400."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise Problem(415, "unknown-media-type", f"content-type {media_type[:60]!r} is not known; use application/json")
+    body = await read_body(request.stream(), request.headers.get("content-length"), _MOST_OF_A_MODEL, lambda _: None)
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]) from None

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from .errors import UNREADABLE, Rejection
+from .errors import UNREADABLE, BadInput, Rejection
 from .limits import DEFAULT_LIMITS
 from .quantity import parse_quantity
 from .times import year_start
 from .usage_event import UsageEvent, canonical_map
 
-__all__ = ["check_event", "check_events", "check_text"]
+__all__ = ["check_event", "check_events", "check_text", "require_text"]
 
 MAX_TEXT = DEFAULT_LIMITS.max_text_chars
 _UNUSUAL = bytes([*range(32), 127, 0xC2, 0xED])  # controls, and what leads C1 and surrogates in UTF-8
@@ -31,6 +31,14 @@ def check_text(name: str, value: str) -> None:
     if not value.strip():
         raise ValueError(f"the {name} is empty")
     _check_characters(name, value)
+
+
+def require_text(name: str, value: str) -> None:
+    """The same for what a person gave: raises BadInput."""
+    try:
+        check_text(name, value)
+    except ValueError as error:
+        raise BadInput(f"{error}; give another one") from None
 
 
 def _check_characters(name: str, value: str) -> None:
