@@ -8,7 +8,23 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from . import cost_page, costs, dead_letters, events, explanations, health, line_items, links, me, periods, pipeline, prices, simulations
+from . import (
+    alerts,
+    completeness,
+    cost_page,
+    costs,
+    dead_letters,
+    events,
+    explanations,
+    health,
+    line_items,
+    links,
+    me,
+    periods,
+    pipeline,
+    prices,
+    simulations,
+)  # fmt: skip
 from .context import RequestContext
 from .elastic_view import routes as elastic_view
 from .elastic_view.errors import error_response
@@ -49,12 +65,10 @@ def make_app(parts: Parts) -> RequestContext:
     app = _Application(title="Ratemill", version=version("ratemill"), docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.parts = parts
     add_handlers(app, {elastic_view.PREFIX: error_response})
-    app.include_router(events.router)
-    app.include_router(costs.router)
-    app.include_router(line_items.router)
-    app.include_router(elastic_view.router)
-    for more in (explanations, prices, simulations, dead_letters, periods, pipeline, me, links):
-        app.include_router(more.router)
-    app.include_router(health.router)
-    app.include_router(cost_page.router)
+    every = (
+        events, costs, line_items, elastic_view, explanations, prices, simulations, dead_letters, periods, pipeline, alerts, completeness, links, me,
+        health, cost_page,
+    )  # fmt: skip
+    for routes in every:
+        app.include_router(routes.router)
     return RequestContext(app, parts.metrics.requests, parts.metrics.seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,11 @@ from .live import Live
 from .metrics import ApiMetrics
 
 if TYPE_CHECKING:
+    from .alerting.store import Alerts
     from .outbox import Outbox
     from .ports import Ports
     from .signed_links import Links
+    from .sources.store import Sources
     from .tokens import Principal
 
 __all__ = ["Parts"]
@@ -46,6 +48,9 @@ class Parts:
     public_url: str
     frame_ancestors: str
     ports: Ports
+    alerts: Alerts
+    sources: Sources
+    expected_sources: Sequence[str] = ()
     metrics: ApiMetrics = field(init=False)
     live: Live = field(init=False, default_factory=Live)
 

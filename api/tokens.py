@@ -14,19 +14,23 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from sqlalchemy import Engine, RowMapping, func, insert, select, update
+from sqlalchemy import Engine, RowMapping, delete, func, insert, select, update
 
 from ..schemas.errors import BadInput
-from ..schemas.event_checks import check_text
+from ..schemas.event_checks import require_text
 from .store.database import transaction
 from .store.tables import tokens as table
 
-__all__ = ["ACCOUNT_SCOPES", "MAX_LIFETIME_S", "SCOPES", "Principal", "State", "TokenInfo", "Tokens", "digest", "new_token", "token_id"]
+__all__ = ["ACCOUNT_SCOPES", "KEPT_S", "MAX_LIFETIME_S", "SCOPES", "Principal", "State", "TokenInfo", "Tokens", "digest", "new_token", "token_id"]
 
-SCOPES = ("events:write", "costs:read", "prices:read", "links:create", "pipeline:read", "dead-letters:read", "periods:close", "admin")
+SCOPES = (
+    "events:write", "costs:read", "prices:read", "links:create", "pipeline:read", "alerts:read", "alerts:write",
+    "completeness:read", "dead-letters:read", "periods:close", "admin",
+)  # fmt: skip
 # What a token of one account may have: the other scopes reach beyond it.
-ACCOUNT_SCOPES = ("events:write", "costs:read", "prices:read", "links:create", "pipeline:read")
+ACCOUNT_SCOPES = ("events:write", "costs:read", "prices:read", "links:create", "pipeline:read", "alerts:read", "alerts:write")
 MAX_LIFETIME_S = 366 * 86_400
+KEPT_S = 90 * 86_400  # after its end a token is still listed for so long
 MAX_NAME = 100
 
 State = Literal["valid", "expired", "revoked"]
@@ -159,6 +163,12 @@ class Tokens:
             return None
         return Principal(info.id, info.account, frozenset(info.scopes), info.name, info.expires_at)
 
+    def sweep(self, most: int = 1_000) -> int:
+        """Delete tokens that ended long ago, at most so many: how many. What was revoked is kept until its own end, and as long after it."""
+        old = select(table.c.id).where(table.c.expires_at < self._now() - KEPT_S).limit(most)
+        with transaction(self._engine) as connection:
+            return connection.execute(delete(table).where(table.c.id.in_(old))).rowcount
+
     def info(self, id: str) -> TokenInfo | None:
         """What is known of a token; None if there is none. It asks the database each time."""
         row = self._row(id)
@@ -191,10 +201,7 @@ def _check(name: str, scopes: set[str], account: str | None, lifetime_s: int) ->
     """Raise BadInput for a token that may not be made."""
     for what, text in (("name", name), ("account", account)):
         if text is not None:
-            try:
-                check_text(what, text)
-            except ValueError as error:
-                raise BadInput(f"{error}; give another one") from None
+            require_text(what, text)
     if len(name) > MAX_NAME:
         raise BadInput(f"the name has {len(name)} characters; give one of at most {MAX_NAME}")
     if not scopes:

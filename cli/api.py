@@ -16,11 +16,13 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
 
+from ..api.alerting.store import Alerts
 from ..api.app import make_app
 from ..api.live import Live
 from ..api.outbox import Outbox
 from ..api.parts import Parts
 from ..api.signed_links import Links, verifier
+from ..api.sources.store import Sources
 from ..api.store.database import open_database, transaction
 from ..api.tokens import Tokens
 from ..pricing.money import use_exact_arithmetic
@@ -129,6 +131,9 @@ async def _parts(config: Config, stack: AsyncExitStack) -> Parts:
         public_url=config.api.public_url,
         frame_ancestors=config.api.frame_ancestors,
         ports=make_ports(config, stack),
+        alerts=Alerts(engine, config.api.allow_private_webhooks),
+        sources=Sources(engine),
+        expected_sources=config.watch.expected_sources,
     )
 
 

@@ -17,11 +17,12 @@ from ..schemas.errors import BadConfig, BadInput
 from ..schemas.limits import Limits
 from ..sinks.access import address, is_here, servers
 
-__all__ = ["ApiConfig", "Config", "ElasticsearchConfig", "KafkaConfig", "RatingConfig", "RawTopic", "WorkerConfig", "load_config"]
+__all__ = ["ApiConfig", "Config", "ElasticsearchConfig", "KafkaConfig", "RatingConfig", "RawTopic", "WatchConfig", "WorkerConfig", "load_config"]
 
 ENVIRONMENT = "RATEMILL_"
 # Set in the environment but not in the file: the file itself, and where the embedded stack has its downloads from and keeps them.
 NOT_SETTINGS = frozenset({"CONFIG", "CACHE_DIR", "JAVA_OPTIONS", "MAVEN_URL"})
+_LISTS = ("agents", "expected_sources")  # in the environment with commas between
 
 
 class _Section(BaseModel):
@@ -218,11 +219,29 @@ class ApiConfig(_Section):
     max_waiting_bytes: int = Field(default=64 << 20, ge=1 << 20, description="of all requests that send usage now; beyond that: 429")
     public_url: str = Field(default="", pattern=_WEB_ADDRESS, description="where browsers find the cost page; empty: where a request for a link went")
     frame_ancestors: str = Field(default="'none'", pattern=_FRAMES, description="who may show the page in a frame: origins with blanks between")
+    allow_private_webhooks: bool = Field(default=False, description="alerts may go to http, and to addresses that are not public ones")
 
     @model_validator(mode="after")
     def _fits(self) -> ApiConfig:
         if self.max_waiting_bytes < 2 * self.max_body_bytes:
             raise ValueError("max_waiting_bytes must be at least twice max_body_bytes, or the largest request would never find room")
+        return self
+
+
+class WatchConfig(_Section):
+    """The watcher: alerts and completeness."""
+
+    interval_s: float = Field(default=15.0, ge=0.1, le=3_600, description="between two looks at the costs that alert rules are about")
+    lease_s: float = Field(default=30.0, ge=1, le=600, description="of several watchers another one takes over from one silent for so long")
+    webhook_timeout_s: float = Field(default=10.0, ge=0.1, le=60, description="for one try to deliver an alert; at most a third of lease_s")
+    expected_sources: tuple[str, ...] = Field(default=(), description="sources that are silent also when they were never heard of")
+    metrics_port: int = Field(default=0, ge=0, le=65_535, description="0: no metrics endpoint")
+    metrics_host: str = Field(default="127.0.0.1", description="address that the metrics endpoint listens on")
+
+    @model_validator(mode="after")
+    def _fits(self) -> WatchConfig:
+        if self.lease_s < 3 * self.webhook_timeout_s:
+            raise ValueError("lease_s must be at least three times webhook_timeout_s, so that no try outlives the lease")
         return self
 
 
@@ -234,6 +253,7 @@ class Config(_Section):
     rating: RatingConfig = RatingConfig()
     worker: WorkerConfig = WorkerConfig()
     api: ApiConfig = ApiConfig()
+    watch: WatchConfig = WatchConfig()
 
 
 def load_config(path: str | None = None, environment: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -297,7 +317,7 @@ def _from_environment(environment: Mapping[str, str], mistakes: list[str]) -> di
         if not field:
             mistakes.append(f"{name}: unknown; names are {ENVIRONMENT}SECTION__SETTING, such as {ENVIRONMENT}KAFKA__BOOTSTRAP")
             continue
-        data.setdefault(section, {})[field] = tuple(v.strip() for v in value.split(",")) if field == "agents" else value
+        data.setdefault(section, {})[field] = tuple(v.strip() for v in value.split(",")) if field in _LISTS else value
     return data
 
 

@@ -13,11 +13,13 @@ from typing import Any, cast
 import httpx
 import yaml
 from prometheus_client import CollectorRegistry
+from ratemill.api.alerting.store import Alerts
 from ratemill.api.app import make_app
 from ratemill.api.outbox import Outbox
 from ratemill.api.parts import Parts
 from ratemill.api.ports import Ports
 from ratemill.api.signed_links import Links, verifier
+from ratemill.api.sources.store import Sources
 from ratemill.api.store.database import open_database
 from ratemill.api.tokens import Principal, Tokens
 from ratemill.cli.offline import OfflineRating
@@ -58,6 +60,7 @@ class InProcess:
             "outbox": cast(Outbox, None), "elasticsearch": self.sink.client, "index_prefix": self.sink.names.prefix, "verify": verify,
             "check_database": nothing, "limits": DEFAULT_LIMITS, "max_body_bytes": 1 << 20, "max_events": 1_000, "now_ns": time.time_ns,
             "registry": CollectorRegistry(), "pipeline": nothing, "ports": cast(Ports, None),
+            "alerts": Alerts(self.engine, False), "sources": Sources(self.engine),
             "links": self.links, "public_url": "https://costs.example.com/", "frame_ancestors": "'none'",
         }  # fmt: skip
         return Parts(**{**given, **changes})
