@@ -276,8 +276,8 @@ def leaks(api: Api, own: httpx.Client, reader: httpx.Client) -> list[str]:
         paths = nobody.get("/openapi.json").json()["paths"]
         assert {"/v1/events", "/v1/costs", "/v1/costs/stream", "/v1/line-items", "/v1/line-items/{id}", "/v1/me", "/v1/pipeline"} <= paths.keys()
         foreign = {
-            "{id}": next(item["x_LineItemId"] for item in items(reader, account="globex")), "{account}": "globex", "{organization_id}": "globex",
-            "{instance_id}": "vm-of-globex",
+            "{id}": next(item["x_LineItemId"] for item in items(reader, account="globex")), "{account}": "globex", "{period}": "2026-11",
+            "{organization_id}": "globex", "{instance_id}": "vm-of-globex",
         }  # fmt: skip
         for path, operations in ((filled(path, foreign), its) for path, its in paths.items()):
             for method in operations:
