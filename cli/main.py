@@ -34,6 +34,7 @@ COMMANDS = {
     "tokens": ("tokens", "Make, list and revoke the keys of the HTTP API."),
     "dead-letters": ("dead_letters", "List, show and replay what could not be counted."),
     "doctor": ("doctor", "Say in words what is wrong with this installation."),
+    "reconcile": ("reconcile", "Compare every line item of the rated topic with Elasticsearch."),
     "transactions": ("transactions", "Find and end Kafka transactions that hang."),
 }
 
