@@ -27,6 +27,7 @@ from ratemill.streams.progress import Counters, Progress, encode_progress
 pytestmark = pytest.mark.integration
 
 BOOK = "currency: USD\nprices:\n  - {id: egress, sku: egress, unit: GB, model: unit, unit_price: '0.1'}\n"
+KIBANA = Path(__file__).parents[2] / "docker" / "kibana" / "ratemill.ndjson"
 NOW = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # of all usage: the same event sent again must be the same
 LANES = {("normalize", "cloudevents"), ("rate", "events"), ("index", "rated")}
 
@@ -159,6 +160,26 @@ def test_dead_letters_are_counted_once_each(job: Job) -> None:
 
 
 # -- reconciliation and the terminal -----------------------------------------------------------------------------------------
+
+
+def test_the_charts_of_kibana_add_up_what_there_is(job: Job) -> None:
+    job.until(settled(6))
+    for line in KIBANA.read_text().splitlines():
+        attributes = json.loads(line)["attributes"]
+        if "visState" not in attributes:
+            continue
+        body = json.loads(json.loads(attributes["visState"])["params"]["spec"])["data"]["url"]["body"]
+        # What Kibana puts in.
+        body["query"]["bool"] |= {"must": [], "filter": [], "must_not": body["query"]["bool"]["must_not"][1:]}
+        over_time = body["aggs"]["currency"]["aggs"]["by"]["aggs"]["time"]["date_histogram"]
+        del over_time["interval"]
+        over_time["fixed_interval"] = "1h"
+        with httpx.Client(base_url=job.settings["RATEMILL_ELASTICSEARCH__URL"], trust_env=False) as client:
+            answer = client.post(f"/{job.name}-line-items/_search", json=body).raise_for_status().json()
+        (currency,) = answer["aggregations"]["currency"]["buckets"]
+        buckets = [bucket for by in currency["by"]["buckets"] for bucket in by["time"]["buckets"]]
+        billed = sum(round(bucket["e0"]["value"] * 10**9 + bucket["m9"]["value"]) for bucket in buckets)
+        assert (currency["key"], billed) == ("USD", 500_000_000)  # five events of 0.1; the sixth has no price
 
 
 def test_both_sides_agree_and_a_document_that_was_touched_is_found(job: Job, tmp_path: Path) -> None:
