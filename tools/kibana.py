@@ -77,7 +77,8 @@ def objects() -> list[dict[str, Any]]:
         references.append({"type": "visualization", "id": id, "name": f"{at}:panel_{at}"})
     found.append(saved("dashboard", "ratemill-costs", "8.9.0", {
         "title": "Ratemill: costs", "description": "Costs over time by provider, region and SKU.",
-        "timeRestore": True, "timeFrom": "now-30d", "timeTo": "now", "panelsJSON": json.dumps(panels), "optionsJSON": json.dumps({"useMargins": True, "hidePanelTitles": False}), "version": 1,
+        "timeRestore": True, "timeFrom": "now-30d", "timeTo": "now", "panelsJSON": json.dumps(panels), "version": 1,
+        "optionsJSON": json.dumps({"useMargins": True, "hidePanelTitles": False}),
         "kibanaSavedObjectMeta": {"searchSourceJSON": json.dumps({"query": {"query": "", "language": "kuery"}, "filter": []})},
     }, references))  # fmt: skip
     return found
