@@ -19,7 +19,7 @@ from ..sinks.costs import fetch_line_items
 from ..sinks.elasticsearch import connect
 from ..streams.config import Config
 from ..streams.progress import Counters, Progress, decode_progress
-from ..streams.topics import Topics
+from ..streams.topics import Topics, ensure_topics
 from .rows import Source
 
 __all__ = ["Flow", "Views", "differences", "offline_items", "read_flow", "read_views", "statement"]
@@ -62,6 +62,7 @@ class Views:
 async def read_flow(config: Config) -> Flow:
     """The latest counters of every lane."""
     topics = Topics.of(config.kafka)
+    await ensure_topics(config)  # the worker may not have come to it yet
     latest: dict[str, Progress] = {}
     async for record in CommittedTopic(config, topics.progress).read():
         if record.value is not None:
