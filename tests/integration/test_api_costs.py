@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import pytest
 from harness.api import Api, post
+from ratemill.api.tokens import ACCOUNT_SCOPES
 from ratemill.local.stack import Stack
 
 pytestmark = pytest.mark.integration
@@ -69,7 +70,7 @@ class Job:
         with self.api.client(self.api.token("events:write")) as client:
             assert post(client, usage()).json()["rejected"] == 0
         self.reader = self.api.client(self.api.token("costs:read"))
-        self.own = self.api.client(self.api.token("costs:read", "events:write", "prices:read", account="acme"))
+        self.own = self.api.client(self.api.token(*ACCOUNT_SCOPES, account="acme"))
         # Every window of a SKU that has a price, and of one that has none, in each of two regions.
         self.until(lambda: sum(row["line_items"] for row in self.costs(by="account")["rows"]) >= len(ACCOUNTS) * (2 + 2 + 2) and self.right())
 
@@ -189,22 +190,40 @@ def test_line_items_that_cannot_be_asked_for(job: Job) -> None:
 OPEN = {"/livez", "/readyz", "/metrics"}  # they name no account
 
 
+ALERT = {"name": "of globex", "what": "cost", "currency": "USD", "thresholds": ["1000000"], "url": "https://example.com/", "account": "globex"}
+
+
+def foreign_rule(api: Api) -> str:
+    """The id of an alert rule of globex."""
+    with api.client(api.token("alerts:read", "alerts:write")) as operator:
+        if operator.post("/v1/alerts", json=ALERT).status_code not in (201, 409):
+            raise AssertionError("the rule cannot be made")
+        found = operator.get("/v1/alerts", params={"account": "globex"}).json()["alerts"]
+        assert [rule["name"] for rule in found] == [ALERT["name"]]
+        return str(found[0]["id"])
+
+
 def leaks(api: Api, own: httpx.Client, reader: httpx.Client) -> list[str]:
     """Every route of the OpenAPI document, with the key of acme and with none: what it tells of others."""
     found = []
     with api.client() as nobody:
         paths = nobody.get("/openapi.json").json()["paths"]
         assert {"/v1/events", "/v1/costs", "/v1/line-items", "/v1/line-items/{id}"} <= paths.keys()
-        foreign = next(item["x_LineItemId"] for item in items(reader, account="globex"))
-        for path, operations in ((path.replace("{id}", foreign), its) for path, its in paths.items()):
+        foreign, rule = next(item["x_LineItemId"] for item in items(reader, account="globex")), foreign_rule(api)
+        bodies = {"/v1/events": usage()[5:], "/v1/heartbeats": {"source": "s"}}
+        for path, operations in ((path.replace("{id}", rule if "/alerts/" in path else foreign), its) for path, its in paths.items()):
             for method in operations:
                 if path not in OPEN and nobody.request(method, path).status_code != 401:
                     found.append(f"{method} {path} answers without a key")
                 for parameters in ({}, {"account": "globex"}, {"by": "account,resource"}, {"by": "account", "account": "globex"}):
-                    body = {"content": json.dumps(usage()[5:]), "headers": {"content-type": "application/json"}} if method == "post" else {}
+                    body = {"json": bodies.get(path, ALERT)} if method in ("post", "put") else {}
                     answer = own.request(method, path, params=parameters, **body)
-                    told = json.dumps([r for r in answer.json()["results"] if r["status"] != "rejected"]) if method == "post" else answer.text
+                    told = answer.text
+                    if path == "/v1/events":  # it repeats what it refuses
+                        told = json.dumps([result for result in answer.json()["results"] if result["status"] != "rejected"])
                     found += [f"{method} {path} {parameters} tells of {other}" for other in ACCOUNTS[1:] if other in told]
+        if foreign_rule(api) != rule:
+            found.append("the rule of globex was deleted")
     return found
 
 
@@ -219,9 +238,10 @@ def test_a_key_tells_of_its_own_account_alone(job: Job) -> None:
 def test_an_api_without_the_filter_is_caught(job: Job, tmp_path: Path) -> None:
     broken = Api(tmp_path, job.settings, "no_tenants")
     try:
-        with broken.client(broken.token("costs:read", "events:write", account="acme")) as own:
+        with broken.client(broken.token(*ACCOUNT_SCOPES, account="acme")) as own:
             found = leaks(broken, own, job.reader)
-            for what in ("get /v1/costs {'by': 'account,resource'} tells of globex", "get /v1/line-items {} tells of globex"):
+            for what in ("get /v1/costs {'by': 'account,resource'} tells of globex", "get /v1/line-items {} tells of globex",
+                         "get /v1/alerts {} tells of globex", "the rule of globex was deleted"):  # fmt: skip
                 assert what in found
     finally:
         broken.stop()
