@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -100,7 +100,8 @@ class Watcher:
         finally:
             self._threads.shutdown(wait=False, cancel_futures=True)
             if self._lease.left() > 0:
-                self._lease.release()
+                with suppress(Unavailable):  # it ends by itself
+                    self._lease.release()
 
     async def _work(self) -> None:
         """Until the lease is lost: raises LeaseLost."""

@@ -277,6 +277,9 @@ def test_a_lease_is_taken_over_when_its_holder_is_silent(engine: Engine) -> None
     with pytest.raises(LeaseLost), first.transaction():
         pass
     assert second.left() == 10
+    others.now += 11  # it could not renew, and nobody has taken it
+    assert second.left() < 0
+    assert second.take()
 
 
 def test_who_lost_it_can_write_nothing(engine: Engine, alerts: Alerts) -> None:
