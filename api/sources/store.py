@@ -56,7 +56,8 @@ class Sources:
     def heartbeat(self, source: str, now: int) -> None:
         """A source lives, with or without usage. now: seconds since 1970, UTC. Raises BadInput for a name that no event has."""
         require_text("source", source)
-        with transaction(self._engine) as connection:
+        # It reads before it writes: SQLite would refuse that to one who had begun to read before another one wrote.
+        with transaction(self._engine.execution_options(immediate=True)) as connection:
             name = self._names(connection, [source], now)[source]
             _upsert(connection, source_hours, [_row(name, now - now % HOUR_S, heartbeats=1)], add=("heartbeats",))
 

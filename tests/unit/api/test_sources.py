@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -117,6 +118,15 @@ def test_a_heartbeat_is_no_event(sources: Sources) -> None:
     assert sources.last_seen(NOON + 10) == {"s": NOON + 6}
     with pytest.raises(BadInput):
         sources.heartbeat("a\0", NOON)
+
+
+def test_heartbeats_and_counts_at_once_are_all_kept(sources: Sources, lease: Lease) -> None:
+    def beat(number: int) -> None:
+        sources.heartbeat("s", NOON) if number % 2 else sources.add(lease, batch(("s", NOON, NOON)), NOON)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(beat, range(60)))
+    assert sources.hours(NOON, NOON + 1, None)["s"][NOON] == Hour(30, 30, 30, NOON)
 
 
 def test_there_are_so_many_sources_and_one_for_all_others(sources: Sources, lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
