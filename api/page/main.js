@@ -322,6 +322,8 @@ async function signIn() {
     if (!(error instanceof ApiError)) throw error;
     return signOut(error.message);
   }
+  // Whatever an address says: a key of an account is about that one.
+  if (page.me.account !== null) page.state = { ...page.state, account: null, by: page.state.by === "account" ? "provider" : page.state.by };
   showSignedIn(true);
   const ends = page.me.expires_at.slice(0, 16).replace("T", " ");
   setText(byId("who"), `Signed in with the key “${page.me.name}”, which ends ${ends} UTC.`);
@@ -329,7 +331,6 @@ async function signIn() {
   readLists(signal);
   byId("pipeline").hidden = true;
   if (["pipeline:read", "admin"].some((scope) => page.me.scopes.includes(scope))) followPipeline(signal);
-  if (page.me.account !== null) page.state = { ...page.state, account: null, by: page.state.by === "account" ? "provider" : page.state.by };
   start();
   if (page.state.item) explanation.show(page.state.item);
 }
