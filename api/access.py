@@ -43,7 +43,7 @@ def needs(scope: str) -> Callable[..., Awaitable[Principal]]:
 def needs_operator(scope: str) -> Callable[..., Awaitable[Principal]]:
     """The same, and refuses the key of an account: for what is about all of them."""
 
-    async def allowed(principal: Annotated[Principal, Depends(needs(scope))]) -> Principal:
+    async def allowed(principal: Principal = Depends(needs(scope))) -> Principal:  # noqa: B008  (annotations do not see `scope`)
         if principal.account is not None:
             raise Problem(403, "not-allowed", "this is for operators: the key is for one account")
         return principal

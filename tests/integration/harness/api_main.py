@@ -9,7 +9,7 @@ import asyncio
 import sys
 from typing import Any
 
-from ratemill.api import costs, line_items
+from ratemill.api import costs, explanations, line_items, prices, simulations
 from ratemill.api.outbox import Outbox
 from ratemill.cli.main import main
 
@@ -32,7 +32,7 @@ def _early() -> None:
 
 
 def _no_tenants() -> None:
-    for routes in (costs, line_items):
+    for routes in (costs, line_items, explanations, prices, simulations):
         routes.account_of = lambda principal, asked: asked  # type: ignore[attr-defined]
 
 
