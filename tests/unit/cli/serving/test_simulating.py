@@ -61,7 +61,7 @@ async def test_a_process_of_its_own_gives_the_same() -> None:
     assert await run_apart(task(events)) == simulate(task(events))
 
 
-@pytest.mark.parametrize("limit", [{"cpu_s": 1}, {"memory": 300 << 20}])
+@pytest.mark.parametrize("limit", [{"cpu_s": 2}, {"memory": 300 << 20}])
 async def test_what_takes_too_much_is_ended(limit: dict[str, int]) -> None:
     with pytest.raises(Problem) as ended:
         await run_apart(task([event(n, sku="ram", day=n) for n in range(5_000)], METER, **limit))
