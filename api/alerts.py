@@ -14,6 +14,7 @@ from starlette.responses import Response
 from ..schemas.times import NS, format_time
 from .access import account_of, needs
 from .alerting.rules import MAX_NAME, MAX_THRESHOLDS, MAX_URL, Definition, Rule
+from .alerting.store import Alerts as AlertStore
 from .alerting.store import Delivery, TooMany
 from .bodies import read_model
 from .parts import Parts
@@ -38,7 +39,7 @@ class AlertInput(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(min_length=1, max_length=MAX_NAME, description="One of the account's rules alone has it.")
-    account: str | None = Field(default=None, max_length=1_024, description="Whose costs; a key of an account needs none. It cannot be changed.")
+    account: str | None = Field(default=None, max_length=1_024, description="Whose costs; a key of an account needs none, and PUT neither.")
     what: Literal["cost", "usage"] = Field(description="cost: in `currency`; usage: the quantity of `sku` in `unit`; of a billing month.")
     thresholds: list[str] = Field(
         min_length=1, max_length=MAX_THRESHOLDS, description="Amounts, or percents of `budget`: each fires once a billing month.",
@@ -164,9 +165,8 @@ async def get_alert(request: Request, principal: CanRead, id: RuleId) -> Respons
 async def change_alert(request: Request, principal: CanWrite, id: RuleId) -> Response:
     """All of it but the account and the secret. What waits to be delivered goes to the new url. A rule that was disabled is enabled."""
     given = await read_model(request, AlertInput)
-    own = account_of(principal, given.account if principal.account is not None else None)
     try:
-        rule = await asyncio.to_thread(_alerts(request).change, id, own, given.name, _definition(given), given.url)
+        rule = await asyncio.to_thread(_alerts(request).change, id, account_of(principal, given.account), given.name, _definition(given), given.url)
     except TooMany as error:
         raise Problem(409, "conflict", str(error)) from None
     if rule is None:
@@ -192,7 +192,7 @@ async def rotate_secret(request: Request, principal: CanWrite, id: RuleId) -> Re
     return _json({"secret": secret})
 
 
-def _alerts(request: Request) -> Any:
+def _alerts(request: Request) -> AlertStore:
     parts: Parts = request.app.state.parts
     return parts.alerts
 

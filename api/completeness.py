@@ -77,8 +77,11 @@ async def get_completeness(
     """For operators only: a source may send usage of many accounts, and its name is none of theirs. At most a week at once."""
     parts: Parts = request.app.state.parts
     now = parts.now_ns() // NS
-    found = await asyncio.to_thread(read_completeness, parts.sources, parts.expected_sources, since, until, source, now)
-    return Response(msgspec.json.encode(found), media_type="application/json")
+
+    def found() -> bytes:
+        return msgspec.json.encode(read_completeness(parts.sources, parts.expected_sources, since, until, source, now))
+
+    return Response(await asyncio.to_thread(found), media_type="application/json")
 
 
 @router.post("/v1/heartbeats", status_code=204, response_class=Response, responses=documented(400, 401, 403, 408, 413, 415, 503),

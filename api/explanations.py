@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ..schemas.errors import BadInput
 from ..schemas.explanation import Explanation
 from ..sinks.line_items import read_line_item
-from .access import needs
+from .access import account_of, needs
 from .parts import Parts
 from .problems import Problem, documented
 from .tokens import Principal
@@ -48,11 +48,12 @@ async def explain_line_item(
     months, nor why.
     """
     parts: Parts = request.app.state.parts
-    if await read_line_item(parts.elasticsearch, parts.index_prefix, id, principal.account) is None:
+    account = account_of(principal, None)
+    if await read_line_item(parts.elasticsearch, parts.index_prefix, id, account) is None:
         raise _unknown()
     with parts.ports.explaining.passed():
         try:
-            found = await parts.ports.explain(id, principal.account, events=events, page=page)
+            found = await parts.ports.explain(id, account, events=events, page=page)
         except BadInput:  # it was there a moment ago
             raise _unknown() from None
     return Response(msgspec.json.encode(found), media_type="application/json")

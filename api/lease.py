@@ -42,15 +42,12 @@ class Lease:
         began = self._clock()
         with transaction(self._engine) as connection:
             row = connection.execute(select(table).where(table.c.name == self._name)).mappings().one_or_none()
-        if row is None:
-            taken = self._insert()
-        elif row["holder"] and row["beat"] != self._seen[0]:
-            self._seen = (row["beat"], self._clock())
-            return False
-        elif row["holder"] and self._clock() - self._seen[1] < self.seconds:
-            return False
-        else:
-            taken = self._update(table.c.beat == row["beat"], holder=self._holder)
+        if row is not None and row["holder"] not in ("", self._holder):
+            if row["beat"] != self._seen[0]:
+                self._seen = (row["beat"], self._clock())
+            if self._clock() - self._seen[1] < self.seconds:
+                return False
+        taken = self._insert() if row is None else self._update(table.c.beat == row["beat"], holder=self._holder)
         if taken:
             self._until = began + self.seconds
         return taken

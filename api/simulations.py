@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from ..schemas.errors import UNREADABLE, BadPriceBook
-from .access import needs
+from .access import account_of, needs
 from .bodies import read_body, unpack
 from .events import EVENT
 from .parts import Parts
@@ -111,7 +111,7 @@ async def simulate_prices(request: Request, principal: Annotated[Principal, Depe
     """
     parts: Parts = request.app.state.parts
     with parts.outbox.room() as room:
-        simulation = await _simulation(request, parts, principal.account, room)
+        simulation = await _simulation(request, parts, account_of(principal, None), room)
         with parts.ports.simulating.passed():
             try:
                 return Response(await parts.ports.simulate(simulation), media_type="application/json")

@@ -6,8 +6,12 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 import prometheus_client
 from elasticsearch import AsyncElasticsearch
@@ -20,7 +24,7 @@ from ..sinks.costs import CostRow, costs
 from ..sinks.periods import read_closed
 from .alerting.deliveries import Deliveries, Due
 from .alerting.evaluation import Question, evaluate, periods_of, questions
-from .alerting.webhooks import Sender
+from .alerting.webhooks import RETRY_S, Sender
 from .lease import Lease, LeaseLost
 from .sources.states import is_silent
 from .sources.store import Sources
@@ -28,6 +32,8 @@ from .tokens import Tokens
 
 __all__ = ["WatchMetrics", "WatchParts", "Watcher"]
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _log = logging.getLogger("ratemill.watch")
 AT_ONCE = 32  # deliveries under way
 AT_ONCE_PER_ACCOUNT = 4  # so that one with a slow receiver does not hold up all others
@@ -63,7 +69,7 @@ class WatchParts:
     sender: Sender
     elasticsearch: AsyncElasticsearch
     index_prefix: str
-    arrivals: Callable[[Mapping[tuple[str, int], int]], AsyncIterator[Arrivals]]
+    arrivals: Callable[[Mapping[tuple[str, int], int]], AsyncGenerator[Arrivals]]
     interval_s: float
     expected: Sequence[str] = ()
     metrics: WatchMetrics = field(default_factory=WatchMetrics)
@@ -77,21 +83,25 @@ class Watcher:
         self._lease, self._metrics = parts.lease, parts.metrics
         self._deliveries, self._sources = Deliveries(parts.engine, parts.lease), Sources(parts.engine)
         self._under_way: dict[str, Due] = {}
+        # Not the loop's own threads: there the names of receivers are looked up, which can take longer than the lease lasts.
+        self._threads = ThreadPoolExecutor(8, "watch")
 
     async def run(self) -> None:
         """Until it is cancelled; then the lease is free at once."""
         try:
             while True:
                 try:
-                    while not await asyncio.to_thread(self._lease.take):
+                    while not await self._ask(self._lease.take):
                         await asyncio.sleep(self._lease.seconds / 20)
                     await self._work()
                 except RatemillError as error:  # the database, or another one has the lease
                     self._report("lease", error)
                     await asyncio.sleep(self._lease.seconds / 20)
         finally:
+            self._threads.shutdown(wait=False, cancel_futures=True)
             if self._lease.left() > 0:
-                self._lease.release()
+                with suppress(Unavailable):  # it ends by itself
+                    self._lease.release()
 
     async def _work(self) -> None:
         """Until the lease is lost: raises LeaseLost."""
@@ -115,7 +125,7 @@ class Watcher:
         while True:
             await asyncio.sleep(self._lease.seconds / 6)
             try:
-                await asyncio.to_thread(self._lease.renew)
+                await self._ask(self._lease.renew)
             except LeaseLost:
                 raise
             except Unavailable as error:
@@ -133,6 +143,10 @@ class Watcher:
                 self._report(step, error)
             await asyncio.sleep(pause_s)
 
+    async def _ask(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """A call that asks the database, in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *arguments, **named))
+
     def _report(self, step: str, error: RatemillError) -> None:
         self._metrics.errors.labels(step).inc()
         _log.warning("watch_tries_again: %s: %s", step, error)
@@ -142,21 +156,21 @@ class Watcher:
     async def _evaluate(self) -> None:
         now = int(time.time())
         periods = periods_of(now)
-        rules, fired = await asyncio.to_thread(self._deliveries.enabled_rules), await asyncio.to_thread(self._deliveries.fired, periods)
+        rules, fired = await self._ask(self._deliveries.enabled_rules), await self._ask(self._deliveries.fired, periods)
         closed = await read_closed(self._parts.elasticsearch, self._parts.index_prefix)  # first: what is final is read after it became so
         answers: dict[Question, Sequence[CostRow]] = {}
         for question in questions(rules, fired, periods):
             try:
-                answers[question] = await self._ask(question)
+                answers[question] = await self._costs(question)
             except Unavailable:
                 raise
             except RatemillError as error:  # of this one: it must not keep all others from firing
                 self._report("evaluate", error)
         firings = evaluate(rules, fired, answers, closed, now)
-        self._metrics.firings.inc(await asyncio.to_thread(self._deliveries.record, firings, now))
+        self._metrics.firings.inc(await self._ask(self._deliveries.record, firings, now))
         self._metrics.evaluated.set(now)
 
-    async def _ask(self, question: Question) -> list[CostRow]:
+    async def _costs(self, question: Question) -> list[CostRow]:
         parts = self._parts
         return await costs(parts.elasticsearch, parts.index_prefix, account=question.account, period=question.period, by=question.by)
 
@@ -167,7 +181,7 @@ class Watcher:
         room = AT_ONCE - len(self._under_way)
         if not room:
             return
-        for due in await asyncio.to_thread(self._deliveries.due, int(time.time()), room, list(self._under_way), full):
+        for due in await self._ask(self._deliveries.due, int(time.time()), room, list(self._under_way), full):
             if counts[due.account] < AT_ONCE_PER_ACCOUNT:
                 counts[due.account] += 1
                 self._under_way[due.id] = due
@@ -179,7 +193,7 @@ class Watcher:
             if self._lease.left() <= self._parts.sender.timeout_s:
                 return
             answer = await self._parts.sender.send(due.url, due.id, due.body, due.keys, int(time.time()))
-            status = await asyncio.to_thread(self._deliveries.settle, due, answer, int(time.time()))
+            status = await self._ask(self._deliveries.settle, due, answer, int(time.time()))
             self._metrics.tries.labels(status).inc()
             self._metrics.failed.inc(status == "failed")
             if answer.error:
@@ -188,22 +202,24 @@ class Watcher:
             raise
         except RatemillError as error:  # it is not known that it was delivered: it will be once more, under the same id
             self._report("deliver", error)
+            await asyncio.sleep(RETRY_S[0])
         finally:
             del self._under_way[due.id]
 
     # -- completeness ------------------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        async for batch in self._parts.arrivals(await asyncio.to_thread(self._sources.positions)):
-            if batch.positions or batch.through:
-                await asyncio.to_thread(self._sources.add, self._lease, batch, int(time.time()))
+        async with aclosing(self._parts.arrivals(await self._ask(self._sources.positions))) as batches:
+            async for batch in batches:
+                if batch.positions or batch.through:
+                    await self._ask(self._sources.add, self._lease, batch, int(time.time()))
 
     async def _look(self) -> None:
         """Set the gauges."""
         now = int(time.time())
-        oldest, through = await asyncio.to_thread(self._deliveries.oldest), await asyncio.to_thread(self._sources.through)
+        oldest, through = await self._ask(self._deliveries.oldest), await self._ask(self._sources.through)
         seen: dict[str, int | None] = dict.fromkeys(self._parts.expected)
-        seen |= await asyncio.to_thread(self._sources.last_seen, now)
+        seen |= await self._ask(self._sources.last_seen, now)
         self._metrics.oldest.set(0 if oldest is None else now - oldest)
         self._metrics.counted.set(through)
         self._metrics.silent.clear()
@@ -211,6 +227,6 @@ class Watcher:
             self._metrics.silent.labels(source).set(is_silent(seen[source], through))
 
     async def _sweep(self) -> None:
-        await asyncio.to_thread(self._deliveries.sweep, int(time.time()))
-        await asyncio.to_thread(self._sources.sweep, self._lease, int(time.time()))
-        await asyncio.to_thread(Tokens(self._parts.engine).sweep)
+        await self._ask(self._deliveries.sweep, int(time.time()))
+        await self._ask(self._sources.sweep, self._lease, int(time.time()))
+        await self._ask(Tokens(self._parts.engine).sweep)

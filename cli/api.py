@@ -46,7 +46,7 @@ _GRACE_S = 10  # for requests under way, once a signal asks to stop
 @click.option("--port", type=click.IntRange(0, 65_535), metavar="N", help="Port to listen on.  [default: 8321]")
 @click.option("--config", "path", metavar="FILE", help="Configuration file (default: ratemill.toml here, then RATEMILL_CONFIG).")
 def command(host: str | None, port: int | None, path: str | None) -> None:
-    """Serve the HTTP interface: usage in (POST /v1/events), health, metrics; described at /openapi.json.
+    """Serve the HTTP interface: usage in, costs out, the live cost page at /, health, metrics; described at /openapi.json.
 
     It needs a key for everything but health: `ratemill tokens create --name me --scope events:write`. It stops on SIGTERM, once requests
     under way are answered. Put a proxy that speaks TLS before it where others than this machine reach it.

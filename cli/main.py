@@ -38,6 +38,7 @@ COMMANDS = {
     "links": ("links", "Change the secret that signs links for embedded views."),
     "dead-letters": ("dead_letters", "List, show and replay what could not be counted."),
     "doctor": ("doctor", "Say in words what is wrong with this installation."),
+    "reconcile": ("reconcile", "Compare every line item of the rated topic with Elasticsearch."),
     "transactions": ("transactions", "Find and end Kafka transactions that hang."),
 }
 

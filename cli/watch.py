@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 
@@ -27,6 +28,7 @@ from .corrections import with_config
 __all__ = ["command"]
 
 LEASE = "watch"
+_THREADS = 128
 
 
 @click.command("watch")
@@ -45,6 +47,8 @@ def command(path: str | None) -> None:
 
 async def _watch(config: Config) -> None:
     watch = config.watch
+    # Names of receivers are looked up in them, which can take long, and cannot be broken off.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
     async with AsyncExitStack() as stack:
         engine = open_database(config.api.database.get_secret_value())
         stack.callback(engine.dispose)

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
+from ..cli.committed import CommittedTopic
 from ..cli.offline import OfflineRating, Totals
 from ..collectors.files import read_pieces
 from ..metering.tariff import make_tariff
 from ..pricing.book import PriceBook
-from ..schemas.errors import Unavailable
 from ..schemas.line_item import PROVENANCE_FIELDS
 from ..sinks.costs import fetch_line_items
 from ..sinks.elasticsearch import connect
 from ..streams.config import Config
 from ..streams.progress import Counters, Progress, decode_progress
-from ..streams.reach import client_settings
 from ..streams.topics import Topics, ensure_topics
 from .rows import Source
 
 __all__ = ["Flow", "Views", "differences", "offline_items", "read_flow", "read_views", "statement"]
-
-_READ_WITHIN_S = 60.0
 
 
 @dataclass
@@ -65,37 +59,12 @@ class Views:
     items: list[dict[str, Any]] = field(default_factory=list)  # those that count, from the rated topic
 
 
-async def _records(config: Config, topic: str) -> AsyncIterator[Any]:
-    """All committed records of a topic, up to its end as of now; not read by the code that is being checked. Raises Unavailable."""
-    partitions = (await ensure_topics(config))[topic]
-    tps = [TopicPartition(topic, number) for number in range(partitions)]
-    consumer = AIOKafkaConsumer(
-        **client_settings(config.kafka), enable_auto_commit=False, isolation_level="read_committed", auto_offset_reset="earliest"
-    )
-    try:
-        await consumer.start()
-        consumer.assign(tps)
-        ends = await consumer.end_offsets(tps)
-        await consumer.seek_to_beginning(*tps)
-        deadline = time.monotonic() + _READ_WITHIN_S
-        # The position passes transaction markers, which are offsets but never records.
-        while unread := [tp for tp in tps if await consumer.position(tp) < ends[tp]]:
-            for records in (await consumer.getmany(*unread, timeout_ms=200)).values():
-                for record in records:
-                    yield record
-            if time.monotonic() > deadline:
-                raise Unavailable(f"topic {topic} could not be read to its end within {_READ_WITHIN_S:.0f} s")
-    except (KafkaError, OSError) as error:
-        raise Unavailable(f"Kafka at {config.kafka.bootstrap}: {error!r}") from error
-    finally:
-        await consumer.stop()
-
-
 async def read_flow(config: Config) -> Flow:
     """The latest counters of every lane."""
     topics = Topics.of(config.kafka)
+    await ensure_topics(config)  # the worker may not have come to it yet
     latest: dict[str, Progress] = {}
-    async for record in _records(config, topics.progress):
+    async for record in CommittedTopic(config, topics.progress).read():
         if record.value is not None:
             progress = decode_progress(record.value)
             if progress.lane not in latest or latest[progress.lane].revision < progress.revision:
@@ -122,7 +91,7 @@ async def read_views(config: Config) -> Views:
     """The rated topic (read committed, latest revision) and every document of Elasticsearch."""
     topics, views = Topics.of(config.kafka), Views()
     latest: dict[str, dict[str, Any]] = {}
-    async for record in _records(config, topics.rated):
+    async for record in CommittedTopic(config, topics.rated).read():
         if record.value is not None:
             views.records += 1
             item = msgspec.json.decode(record.value)
@@ -133,7 +102,7 @@ async def read_views(config: Config) -> Views:
     views.items = [item for item in latest.values() if not item.get("x_Withdrawn")]
     views.withdrawn = len(latest) - len(views.items)
     views.rated = {item["x_LineItemId"]: statement(item) for item in views.items}
-    async for _ in _records(config, topics.dead_letter):
+    async for _ in CommittedTopic(config, topics.dead_letter).read():
         views.dead_letters += 1
     client = connect(config.elasticsearch.url, **config.elasticsearch.access)
     try:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -31,30 +32,29 @@ _POLL_MS = 1_000
 _MOST_RECORDS = 500
 
 
-async def read_arrivals(config: Config, positions: Mapping[tuple[str, int], int]) -> AsyncIterator[Arrivals]:
+async def read_arrivals(config: Config, positions: Mapping[tuple[str, int], int]) -> AsyncGenerator[Arrivals]:
     """What arrives, batch by batch, for ever; an empty one about every second when nothing does.
 
     positions: (topic, partition) -> where to go on. A partition that is not there begins a week back. Raises Unavailable, AccessDenied.
     """
     topics, next_ = Topics.of(config.kafka), dict(positions)
     while True:
-        began = time.time()
         try:
             found = await existing_topics(config, list(topics.raw))
             partitions = [TopicPartition(name, number) for name, count in found.items() for number in range(count)]
             if not partitions:
-                yield Arrivals(through=int(began))
                 await asyncio.sleep(_POLL_MS / 1_000)
                 continue
-            async for batch in _session(config, topics.raw, partitions, next_):
-                yield batch
+            async with aclosing(_session(config, topics.raw, partitions, next_)) as session:
+                async for batch in session:
+                    yield batch
         except (KafkaError, OSError, TimeoutError) as error:
             raise await denied(config.kafka, error) or Unavailable(f"Kafka at {config.kafka.bootstrap}: {error!r}; trying again") from error
 
 
 async def _session(
     config: Config, providers: Mapping[str, str], partitions: list[TopicPartition], next_: dict[tuple[str, int], int]
-) -> AsyncIterator[Arrivals]:
+) -> AsyncGenerator[Arrivals]:
     consumer = AIOKafkaConsumer(
         **client_settings(config.kafka), enable_auto_commit=False, auto_offset_reset="earliest", isolation_level="read_committed",
         fetch_max_bytes=8 << 20,
@@ -62,7 +62,7 @@ async def _session(
     try:
         await consumer.start()
         consumer.assign(partitions)
-        new = [tp for tp in partitions if tp not in next_]
+        new = {tp for tp in partitions if tuple(tp) not in next_}
         if new:
             times = await consumer.offsets_for_times(dict.fromkeys(new, int((time.time() - BACK_S) * 1_000)))
             ends = await consumer.end_offsets(new)
@@ -78,8 +78,9 @@ async def _session(
             for tp, records in fetched.items():
                 await asyncio.to_thread(count_records, batch, providers[tp.topic], tp.topic, records, config.rating.limits, now)
             reached = {tp: await consumer.position(tp) for tp in partitions}
-            batch.positions = {tuple(tp): offset for tp, offset in reached.items() if offset != next_[tuple(tp)]}
+            batch.positions = {tuple(tp): offset for tp, offset in reached.items() if tp in new or offset != next_[tuple(tp)]}
             next_.update(batch.positions)
+            new.clear()
             # Offsets of markers count as reached once they are read past: a partition that ends with one is at its end then.
             batch.through = now if all(reached[tp] >= ends[tp] for tp in partitions) else 0
             yield batch

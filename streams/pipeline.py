@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from ..schemas.pipeline import Conservation, LaneHealth, PipelineHealth, status_of
 from .progress import Counters, Progress
 
-__all__ = ["DeadLetterCount", "Look", "conservation", "health_of", "lane_rows"]
+__all__ = ["DeadLetterCount", "Look", "conservation", "health_of"]
 
 HOUR_MIN, DAY_MIN = 60, 1_440
 
@@ -55,7 +55,7 @@ class Look:
 
 def health_of(look: Look, before: Look | None) -> PipelineHealth:
     """What a look says; before: an earlier one, for the throughput. The fields that only Elasticsearch knows are left empty."""
-    rows = lane_rows(look, before)
+    rows = _rows(look, before)
     ages = [row.lag_s for row in rows]
     lag_s = max((age for age in ages if age is not None), default=None)
     hidden = [_age(look, timestamp) for timestamp in look.hidden.values()]
@@ -75,7 +75,7 @@ def health_of(look: Look, before: Look | None) -> PipelineHealth:
     )
 
 
-def lane_rows(look: Look, before: Look | None) -> list[LaneHealth]:
+def _rows(look: Look, before: Look | None) -> list[LaneHealth]:
     """A row for each lane and source partition, in the order of an event's path."""
     rows = []
     for tp, lane in look.lanes.items():

@@ -34,7 +34,8 @@ export function groupFoot(currency) {
 
 function shareBar(part, largest, total) {
   const tenths = exact.permille(part, total);
+  const percent = `${tenths < 0 ? "−" : ""}${Math.floor(Math.abs(tenths) / 10)}.${Math.abs(tenths) % 10} %`;
   const bar = h("span", { class: "share-bar", "aria-hidden": "true" }, h("span", { class: "share-fill" }));
   bar.firstChild.style.width = `${Math.max(0, exact.permille(part, largest)) / 10}%`;
-  return [bar, h("span", { class: "share-text" }, `${(tenths / 10).toFixed(1)} %`)];
+  return [bar, h("span", { class: "share-text" }, percent)];
 }

@@ -27,6 +27,7 @@ const page = {
   costs: null, // the latest document of GET /v1/costs
   inGroup: null, // the same by SKU, within the group that was opened
   items: null, // LineItems of the SKU that was opened
+  listsAccounts: false,
   signedIn: new AbortController(),
   following: new AbortController(),
   error: "",
@@ -67,7 +68,7 @@ function apply(before) {
   const changed = (...names) => names.some((name) => before[name] !== page.state[name]);
   if (changed("period", "account", "by")) return start();
   if (changed("of", "sku")) [page.inGroup, page.items] = [changed("of") ? null : page.inGroup, null];
-  if (changed("of", "sku", "every")) refresh();
+  if (changed("of", "sku", "every", "currency", "digits")) refresh({ now: true });
   if (changed("of", "sku")) byId("table-title").focus({ preventScroll: false });
   render();
   if (changed("item")) page.state.item ? explanation.show(page.state.item) : explanation.close();
@@ -88,9 +89,10 @@ function start() {
 }
 
 function showCosts(costs) {
-  const same = page.costs && JSON.stringify(costs) === JSON.stringify(page.costs);
-  page.costs = costs;
-  if (!same) refresh();
+  const first = page.costs === null;
+  const same = !first && JSON.stringify(costs) === JSON.stringify(page.costs);
+  Object.assign(page, { costs, liveAt: new Date() });
+  if (!same) refresh({ now: first });
   render();
 }
 
@@ -123,25 +125,34 @@ function setConnection(state, text) {
 
 // -- what is read beside the totals: the chart, an opened group, line items ---------------------------------------------
 
-let [refreshing, wanted] = [false, false];
+const reading = { busy: false, wanted: false, urgent: false, wake: () => {} };
 
-async function refresh() {
-  wanted = true;
-  if (refreshing) return;
-  refreshing = true;
-  while (wanted) {
-    wanted = false;
-    const { signal } = page.following;
-    try {
-      await Promise.all([readChart(signal), readGroup(signal), readItems(signal)]);
-      render();
-    } catch (error) {
-      if (!signal.aborted && !(error instanceof ApiError)) throw error;
-      if (!signal.aborted) chart.say(error.message);
+// now: somebody waits for it. Else at most every two seconds: costs may change all the time.
+async function refresh({ now = false } = {}) {
+  reading.wanted = true;
+  reading.urgent ||= now;
+  if (now) reading.wake();
+  if (reading.busy) return;
+  reading.busy = true;
+  try {
+    while (reading.wanted) {
+      [reading.wanted, reading.urgent] = [false, false];
+      await readBeside(page.following.signal);
+      if (!reading.urgent) await new Promise((resolve) => { reading.wake = resolve; setTimeout(resolve, AGAIN_MS); });
     }
-    if (!page.signedIn.signal.aborted) await new Promise((resolve) => { setTimeout(resolve, signal.aborted ? 0 : AGAIN_MS); });
+  } finally {
+    reading.busy = false;
   }
-  refreshing = false;
+}
+
+async function readBeside(signal) {
+  const done = await Promise.allSettled([readChart(signal), readGroup(signal), readItems(signal)]);
+  if (signal.aborted) return;
+  const errors = done.filter((one) => one.status === "rejected").map((one) => one.reason);
+  const defect = errors.find((error) => !(error instanceof ApiError));
+  if (defect) throw defect;
+  if (errors.length) chart.say(errors[0].message);
+  render();
 }
 
 async function readChart(signal) {
@@ -195,11 +206,12 @@ async function readLists(signal) {
       const first = page.months.length === 0 && periods.length > 0;
       page.months = [...new Map(periods.map((one) => [one.period, one])).values()].reverse();
       if (first && page.state.period === null) start();
-      if (page.me.account === null) showAccounts((await read("v1/costs", { by: "account" }, signal)).rows);
       renderChoices();
+      if (page.listsAccounts) showAccounts((await read("v1/costs", { by: "account" }, signal)).rows);
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof ApiError)) throw error; // what follows the costs says what is wrong
+      if (error.status === 400) page.listsAccounts = false; // there are more than the API gives at once
     }
     await new Promise((resolve) => { setTimeout(resolve, page.months.length ? LISTS_MS : 1_000); });
   }
@@ -217,7 +229,7 @@ function render() {
   renderChoices();
   showNotice();
   const total = page.costs?.totals.find((one) => one.currency === currency());
-  if (total) summary.show(total, page.costs.periods.filter((one) => one.currency === total.currency));
+  if (total) summary.show(total, page.costs.periods.filter((one) => one.currency === total.currency), page.liveAt);
   else if (page.costs) showNothing();
   renderTable();
 }
@@ -310,12 +322,15 @@ async function signIn() {
     if (!(error instanceof ApiError)) throw error;
     return signOut(error.message);
   }
+  // Whatever an address says: a key of an account is about that one.
+  if (page.me.account !== null) page.state = { ...page.state, account: null, by: page.state.by === "account" ? "provider" : page.state.by };
   showSignedIn(true);
   const ends = page.me.expires_at.slice(0, 16).replace("T", " ");
   setText(byId("who"), `Signed in with the key “${page.me.name}”, which ends ${ends} UTC.`);
+  page.listsAccounts = page.me.account === null;
   readLists(signal);
-  followPipeline(signal);
-  if (page.me.account !== null) page.state = { ...page.state, account: null, by: page.state.by === "account" ? "provider" : page.state.by };
+  byId("pipeline").hidden = true;
+  if (["pipeline:read", "admin"].some((scope) => page.me.scopes.includes(scope))) followPipeline(signal);
   start();
   if (page.state.item) explanation.show(page.state.item);
 }
@@ -354,16 +369,16 @@ function setUp() {
     const account = event.target.value.trim() || null;
     go({ account, of: null, sku: null, by: account && page.state.by === "account" ? "service" : page.state.by });
   });
-  byId("currency").addEventListener("change", (event) => { go({ currency: event.target.value }); refresh(); });
+  byId("currency").addEventListener("change", (event) => go({ currency: event.target.value }));
   byId("search").addEventListener("input", (event) => go({ q: event.target.value }, { remember: false }));
-  byId("exact").addEventListener("change", (event) => { go({ digits: event.target.checked ? "all" : null }, { remember: false }); refresh(); });
+  byId("exact").addEventListener("change", (event) => go({ digits: event.target.checked ? "all" : null }, { remember: false }));
   addEventListener("popstate", () => {
     const before = page.state;
     page.state = readState();
     if (page.me) apply(before);
   });
   addEventListener("hashchange", () => { if (session.takeFromAddress()) signIn(); });
-  setInterval(() => summary.tick(), 1_000);
+  setInterval(() => { if (byId("connection").dataset.state === "live") summary.tick(); }, 1_000);
   setUpTheme(() => chart.recolour());
   copyExactly();
 }

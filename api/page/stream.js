@@ -48,8 +48,8 @@ async function followStream(parameters, outer, onCosts, onLive) {
     throw new ApiError(0, "the connection was closed");
   } catch (error) {
     if (error instanceof ApiError && [404, 405, 429].includes(error.status)) return false;
-    if (error instanceof ApiError || outer.aborted) throw error;
-    throw new ApiError(0, own.signal.aborted ? "Ratemill has gone silent" : "the connection was interrupted");
+    if (own.signal.aborted && !outer.aborted) throw new ApiError(0, "Ratemill has gone silent");
+    throw error;
   } finally {
     clearTimeout(watch);
   }
@@ -60,7 +60,9 @@ async function* eventsOf(stream, heard) {
   const reader = stream.getReader();
   let text = "";
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch((error) => {
+      throw error.name === "AbortError" ? error : new ApiError(0, "the connection was interrupted");
+    });
     if (done) return;
     heard();
     text += value.replaceAll("\r", "");

@@ -21,14 +21,15 @@ export class Summary {
     this._total = null;
   }
 
-  // total: of one currency; periods: those of the document in that currency.
-  show(total, periods, now = performance.now()) {
+  // total: of one currency; periods: those of the document in that currency; asOf: when that was so.
+  show(total, periods, asOf, now = performance.now()) {
+    if (this._total?.currency !== total.currency) this.restart();
     this._total = total;
     this._samples.push({ at: now, cost: total.billed_cost });
     setText(byId("count"), count(total.line_items));
-    setText(byId("count-note"), total.unpriced ? `${count(total.unpriced)} without a price: they cost 0 until they have one` : "all have a price");
+    setText(byId("count-note"), total.unpriced ? `${count(total.unpriced)} without a price yet, at cost 0` : "all have a price");
     byId("count-note").dataset.state = total.unpriced ? "behind" : "ok";
-    this._showTotal(total);
+    this._showTotal(total, asOf);
     this._showStatus(periods);
     this.tick(now);
     this._announce(now);
@@ -52,14 +53,14 @@ export class Summary {
     setText(byId("rate-note"), exact.sign(change) ? `${plus}${amountText(change)} in the last ${duration(seen / 1000)}` : `no change in the last ${duration(seen / 1000)}`);
   }
 
-  _showTotal({ billed_cost: billed, effective_cost: effective, currency }) {
+  _showTotal({ billed_cost: billed, effective_cost: effective, currency }, asOf) {
     const shown = byId("total").querySelector("data");
     if (!shown || shown.value !== billed || shown.textContent !== amountText(billed) || byId("total").dataset.currency !== currency) {
       byId("total").replaceChildren(amount(billed, currency), ` ${currency}`);
       byId("total").dataset.currency = currency;
     }
     const other = exact.compare(billed, effective) ? `; effective cost ${amountText(effective)}` : "";
-    setText(byId("total-note"), `as of ${clock(new Date())} UTC${other} ·`);
+    setText(byId("total-note"), `as of ${clock(asOf)} UTC${other} ·`);
   }
 
   _showStatus(periods) {

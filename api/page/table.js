@@ -18,7 +18,7 @@ export class Table {
   show({ kind, columns, rows, key, sort, query, foot, more, empty, noun }) {
     if (kind !== this._kind) {
       [this._kind, this._shown] = [kind, STEP];
-      byId("table-head").replaceChildren();
+      for (const part of ["table-head", "table-body"]) byId(part).replaceChildren();
     }
     this._showHead(columns, sort);
     const words = query.toLowerCase().split(/\s+/).filter(Boolean);

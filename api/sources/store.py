@@ -49,14 +49,15 @@ class Sources:
                 rows = [
                     {"topic": topic, "partition": number, "next_offset": offset, "through": 0} for (topic, number), offset in batch.positions.items()
                 ]  # fmt: skip
-                _upsert(connection, read_positions, rows, latest=("next_offset",))
+                _upsert(connection, read_positions, rows, replace=("next_offset",))
             if batch.through:
                 connection.execute(read_positions.update().values(through=batch.through))
 
     def heartbeat(self, source: str, now: int) -> None:
         """A source lives, with or without usage. now: seconds since 1970, UTC. Raises BadInput for a name that no event has."""
         require_text("source", source)
-        with transaction(self._engine) as connection:
+        # It reads before it writes: SQLite would refuse that to one who had begun to read before another one wrote.
+        with transaction(self._engine.execution_options(immediate=True)) as connection:
             name = self._names(connection, [source], now)[source]
             _upsert(connection, source_hours, [_row(name, now - now % HOUR_S, heartbeats=1)], add=("heartbeats",))
 
@@ -121,7 +122,7 @@ class Sources:
             known.add(name)
             kept[source] = name
             heard[name] = max(heard.get(name, 0), now if latest is None else latest[source])
-        rows = [{"name": name, "first_seen": at, "last_seen": at} for name, at in sorted(heard.items())]
+        rows = [{"name": name, "last_seen": at} for name, at in sorted(heard.items())]
         _upsert(connection, sources, rows, latest=("last_seen",))
         return kept
 
@@ -135,10 +136,13 @@ def _row(source: str, hour: int, **counts: int) -> dict[str, Any]:
     return {"source": source, "hour": hour, "events": 0, "arrivals": 0, "heartbeats": 0, "last_arrival": 0, **counts}
 
 
-def _upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], add: Sequence[str] = (), latest: Sequence[str] = ()) -> None:
-    """Insert rows; where one is there already, add these columns to it, and keep the greater one of those."""
+def _upsert(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *,
+    add: Sequence[str] = (), latest: Sequence[str] = (), replace: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """Insert rows; where one is there already, add some columns to it, keep the greater one of others, and replace the rest."""
     query: Any = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
-    changes = {name: table.c[name] + query.excluded[name] for name in add}
+    changes = {name: query.excluded[name] for name in replace} | {name: table.c[name] + query.excluded[name] for name in add}
     changes |= {name: case((query.excluded[name] > table.c[name], query.excluded[name]), else_=table.c[name]) for name in latest}
     keys = [column.name for column in table.primary_key]
     ordered = sorted(rows, key=lambda row: [row[name] for name in keys])  # else two writers could wait for each other

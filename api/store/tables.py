@@ -82,7 +82,6 @@ sources = Table(
     "sources",
     metadata,
     Column("name", Text, primary_key=True),
-    Column("first_seen", BigInteger, nullable=False),
     Column("last_seen", BigInteger, nullable=False),  # an event, or a heartbeat
 )
 

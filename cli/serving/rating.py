@@ -26,16 +26,15 @@ from ..prices_places import placed
 
 __all__ = ["OUT_OF_MEMORY", "Result", "Task", "simulate"]
 
-MOST_MEMORY = 1 << 30  # bytes of address space
-MOST_CPU_S = 20
 MOST_BYTES = 64 << 20  # of an answer
 OUT_OF_MEMORY = 3  # exit status
 _TOO_LONG = f"the line items have more than {MOST_BYTES >> 20} MiB; send fewer events"
 
 
 class Task(msgspec.Struct):
-    """prices, meters: YAML, with the names of their files. draft: it is no published book, and checked as `ratemill rate` does. Else see
-    `ports.Simulation`."""
+    """prices, meters: YAML, with the names of their files. draft: it is no published book, and checked as `ratemill rate` does. cpu_s: seconds
+    of processor time, memory: bytes of address space, both at most. Else see `ports.Simulation`.
+    """
 
     prices: str
     prices_name: str
@@ -46,6 +45,8 @@ class Task(msgspec.Struct):
     account: str | None
     window_s: int
     limits: Limits
+    cpu_s: int = 20
+    memory: int = 1 << 30
 
 
 class Result(msgspec.Struct):
@@ -105,18 +106,19 @@ def _rated(task: Task, tariff: Tariff) -> Result:
     return Result(msgspec.json.encode(answer))
 
 
-def _limit() -> None:
-    for what, most in ((resource.RLIMIT_AS, MOST_MEMORY), (resource.RLIMIT_CPU, MOST_CPU_S), (resource.RLIMIT_CORE, 0)):
+def _limit(task: Task) -> None:
+    for what, most in ((resource.RLIMIT_AS, task.memory), (resource.RLIMIT_CPU, task.cpu_s), (resource.RLIMIT_CORE, 0)):
         with contextlib.suppress(ValueError, OSError):  # a system that has no such limit, or a lower one
             resource.setrlimit(what, (most, most))
 
 
 def main() -> None:
     """Read the task, write the result."""
-    _limit()
     use_exact_arithmetic()
     try:
-        result = simulate(msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Task))
+        task = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Task)
+        _limit(task)
+        result = simulate(task)
         sys.stdout.buffer.write(msgspec.msgpack.encode(result))
         sys.stdout.buffer.flush()
     except MemoryError:

@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import pytest
 from harness.api import Api, post
+from ratemill.api.tokens import ACCOUNT_SCOPES
 from ratemill.local.stack import Stack
 
 pytestmark = pytest.mark.integration
@@ -29,6 +30,7 @@ currency: USD
 prices:
   - {id: egress, sku: egress, unit: GB, model: graduated, tiers: [{up_to: "10", unit_price: "0.12345678901"}, {unit_price: "0.07"}]}
   - {id: calls, sku: calls, unit: calls, model: unit, unit_price: "0.000001000000000000000000000007"}
+  - {id: globex-only, sku: special, unit: h, model: unit, unit_price: "1", accounts: [globex]}
 """
 ACCOUNTS = ("acme", "globex", "initech")
 SKUS = {"egress": "GB", "calls": "calls", "unknown": "h"}
@@ -71,7 +73,7 @@ class Job:
         with self.api.client(self.api.token("events:write")) as client:
             assert post(client, usage()).json()["rejected"] == 0
         self.reader = self.api.client(self.api.token("costs:read"))
-        self.own = self.api.client(self.api.token("costs:read", "events:write", "prices:read", "pipeline:read", account="acme"))
+        self.own = self.api.client(self.api.token(*ACCOUNT_SCOPES, account="acme"))
         # Every window of a SKU that has a price, and of one that has none, in each of two regions.
         self.until(lambda: sum(row["line_items"] for row in self.costs(by="account")["rows"]) >= len(ACCOUNTS) * (2 + 2 + 2) and self.right())
 
@@ -259,14 +261,32 @@ def filled(path: str, values: dict[str, str]) -> str:
     return path
 
 
-def told(own: httpx.Client, method: str, path: str, parameters: dict[str, str]) -> str:
+def told(own: httpx.Client, method: str, path: str, parameters: dict[str, str], body: Any) -> str:
     """What an answer tells; of a stream, its first event."""
-    body = {"content": json.dumps(usage()[5:]), "headers": {"content-type": "application/json"}} if method == "post" else {}
-    with own.stream(method, path, params=parameters, **body) as answer:
+    with own.stream(method, path, params=parameters, json=body) as answer:
         if answer.headers["content-type"].startswith("text/event-stream"):
             return next(events(answer))["data"]
         answer.read()
-        return json.dumps([r for r in answer.json()["results"] if r["status"] != "rejected"]) if path == "/v1/events" else answer.text
+        if path == "/v1/events":  # it repeats what it refuses
+            return json.dumps([result for result in answer.json()["results"] if result["status"] != "rejected"])
+        return answer.text
+
+
+ALERT = {"name": "of globex", "what": "cost", "currency": "USD", "thresholds": ["1000000"], "url": "https://example.com/", "account": "globex"}
+BODIES: dict[str, Any] = {
+    "/v1/events": usage()[5:], "/v1/heartbeats": {"source": "s"}, "/v1/links": {"account": "globex"}, "/v1/prices:simulate": {"events": usage()[5:]},
+    "/v1/periods/{period}:close": {"reason": "test"},
+}  # fmt: skip
+
+
+def foreign_rule(api: Api) -> str:
+    """The id of an alert rule of globex."""
+    with api.client(api.token("alerts:read", "alerts:write")) as operator:
+        if operator.post("/v1/alerts", json=ALERT).status_code not in (201, 409):
+            raise AssertionError("the rule cannot be made")
+        found = operator.get("/v1/alerts", params={"account": "globex"}).json()["alerts"]
+        assert [rule["name"] for rule in found] == [ALERT["name"]]
+        return str(found[0]["id"])
 
 
 def leaks(api: Api, own: httpx.Client, reader: httpx.Client) -> list[str]:
@@ -274,18 +294,21 @@ def leaks(api: Api, own: httpx.Client, reader: httpx.Client) -> list[str]:
     found = []
     with api.client() as nobody:
         paths = nobody.get("/openapi.json").json()["paths"]
-        assert {"/v1/events", "/v1/costs", "/v1/costs/stream", "/v1/line-items", "/v1/line-items/{id}", "/v1/me", "/v1/pipeline"} <= paths.keys()
-        foreign = {
-            "{id}": next(item["x_LineItemId"] for item in items(reader, account="globex")), "{account}": "globex", "{period}": "2026-11",
-            "{organization_id}": "globex", "{instance_id}": "vm-of-globex",
-        }  # fmt: skip
-        for path, operations in ((filled(path, foreign), its) for path, its in paths.items()):
+        known = {"/v1/events", "/v1/costs", "/v1/costs/stream", "/v1/line-items", "/v1/line-items/{id}", "/v1/alerts", "/v1/prices:simulate"}
+        assert known <= paths.keys()
+        item, rule = next(item["x_LineItemId"] for item in items(reader, account="globex")), foreign_rule(api)
+        foreign = {"{account}": "globex", "{organization_id}": "globex", "{instance_id}": "vm-of-globex", "{period}": "2026-01"}
+        for path, operations in paths.items():
+            filled_in = filled(path, foreign | {"{id}": rule if "/alerts/" in path else item})
             for method in operations:
-                if path not in OPEN and nobody.request(method, path).status_code != 401:
+                if path not in OPEN and nobody.request(method, filled_in).status_code != 401:
                     found.append(f"{method} {path} answers without a key")
                 for parameters in ({}, {"account": "globex"}, {"by": "account,resource"}, {"by": "account", "account": "globex"}, ALWAYS):
-                    answer = told(own, method, path, parameters)
+                    body = BODIES.get(path, ALERT) if method in ("post", "put") else None
+                    answer = told(own, method, filled_in, parameters, body)
                     found += [f"{method} {path} {parameters} tells of {other}" for other in ACCOUNTS[1:] if other in answer]
+        if foreign_rule(api) != rule:
+            found.append("the rule of globex was deleted")
     return found
 
 
@@ -300,11 +323,15 @@ def test_a_key_tells_of_its_own_account_alone(job: Job) -> None:
 def test_an_api_without_the_filter_is_caught(job: Job, tmp_path: Path) -> None:
     broken = Api(tmp_path, job.settings, "no_tenants")
     try:
-        with broken.client(broken.token("costs:read", "events:write", account="acme")) as own:
+        with broken.client(broken.token(*ACCOUNT_SCOPES, account="acme")) as own:
             found = leaks(broken, own, job.reader)
             grouped = "{'by': 'account,resource'} tells of globex"
-            instances = f"get /api/v2/billing/organizations/globex/costs/instances {ALWAYS} tells of globex"
-            for what in (f"get /v1/costs {grouped}", f"get /v1/costs/stream {grouped}", "get /v1/line-items {} tells of globex", instances):
+            instances = f"get /api/v2/billing/organizations/{{organization_id}}/costs/instances {ALWAYS} tells of globex"
+            for what in (
+                f"get /v1/costs {grouped}", f"get /v1/costs/stream {grouped}", "get /v1/line-items {} tells of globex", instances,
+                "get /v1/alerts {} tells of globex", "the rule of globex was deleted",
+                "post /v1/prices:simulate {} tells of globex", "get /v1/prices {} tells of globex",
+            ):  # fmt: skip
                 assert what in found
     finally:
         broken.stop()

@@ -27,6 +27,7 @@ from ratemill.streams.progress import Counters, Progress, encode_progress
 pytestmark = pytest.mark.integration
 
 BOOK = "currency: USD\nprices:\n  - {id: egress, sku: egress, unit: GB, model: unit, unit_price: '0.1'}\n"
+KIBANA = Path(__file__).parents[2] / "docker" / "kibana" / "ratemill.ndjson"
 NOW = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # of all usage: the same event sent again must be the same
 LANES = {("normalize", "cloudevents"), ("rate", "events"), ("index", "rated")}
 
@@ -151,9 +152,77 @@ def test_dead_letters_are_counted_once_each(job: Job) -> None:
     before = job.health()
     said = job.api.run("publish", "bad.ndjson")
     assert said.returncode == 0, said.stderr
-    health = job.until(lambda health: health["conservation"]["dead_lettered"] == before["conservation"]["dead_lettered"] + 3)
+    health = job.until(lambda health: health["dead_letters_last_hour"] >= before["dead_letters_last_hour"] + 3)
     assert health["dead_letters_last_hour"] == before["dead_letters_last_hour"] + 3 == health["dead_letters_last_day"]
+    # The markers of a transaction reach its partitions one after the other.
+    health = job.until(lambda health: health["conservation"]["dead_lettered"] == before["conservation"]["dead_lettered"] + 3)
     assert health["conservation"]["balanced"]
+
+
+# -- reconciliation and the terminal -----------------------------------------------------------------------------------------
+
+
+def test_the_charts_of_kibana_add_up_what_there_is(job: Job) -> None:
+    job.until(settled(6))
+    for line in KIBANA.read_text().splitlines():
+        attributes = json.loads(line)["attributes"]
+        if "visState" not in attributes:
+            continue
+        body = json.loads(json.loads(attributes["visState"])["params"]["spec"])["data"]["url"]["body"]
+        # What Kibana puts in.
+        body["query"]["bool"] |= {"must": [], "filter": [], "must_not": body["query"]["bool"]["must_not"][1:]}
+        over_time = body["aggs"]["currency"]["aggs"]["by"]["aggs"]["time"]["date_histogram"]
+        del over_time["interval"]
+        over_time["fixed_interval"] = "1h"
+        with httpx.Client(base_url=job.settings["RATEMILL_ELASTICSEARCH__URL"], trust_env=False) as client:
+            answer = client.post(f"/{job.name}-line-items/_search", json=body).raise_for_status().json()
+        (currency,) = answer["aggregations"]["currency"]["buckets"]
+        buckets = [bucket for by in currency["by"]["buckets"] for bucket in by["time"]["buckets"]]
+        billed = sum(round(bucket["e0"]["value"] * 10**9 + bucket["m9"]["value"]) for bucket in buckets)
+        assert (currency["key"], billed) == ("USD", 500_000_000)  # five events of 0.1; the sixth has no price
+
+
+def test_both_sides_agree_and_a_document_that_was_touched_is_found(job: Job, tmp_path: Path) -> None:
+    job.until(settled(6))
+    metrics = tmp_path / "reconciliation.prom"
+    said = job.api.run("reconcile", "--json", "--metrics", str(metrics))
+    outcome = json.loads(said.stdout)
+    assert (said.returncode, outcome["differences"], outcome["behind"], outcome["rows"]) == (0, 0, 0, [])
+    assert outcome["line_items"] >= 2
+    told = {family.name: family.samples[0].value for family in text_string_to_metric_families(metrics.read_text())}
+    assert (told["ratemill_reconciled_line_items"], told["ratemill_reconciliation_differences"]) == (outcome["line_items"], 0)
+
+    index = httpx.Client(base_url=job.settings["RATEMILL_ELASTICSEARCH__URL"], trust_env=False)
+    alias = f"{job.name}-line-items"
+    found = index.post(f"/{alias}/_search", json={"query": {"term": {"SkuId": "egress"}}}).json()["hits"]["hits"][0]
+    document, id = f"/{found['_index']}/_doc/{found['_id']}", found["_id"]
+    newer = {"version": found["_source"]["x_Revision"], "version_type": "external_gte", "refresh": "true"}
+    index.put(document, params=newer, json=found["_source"] | {"BilledCost": "99"}).raise_for_status()
+    said = job.api.run("reconcile", "--json", "--metrics", str(metrics))
+    (row,) = json.loads(said.stdout)["rows"]
+    assert (said.returncode, row["other"], row["elasticsearch"], row["rated"], row["example"]) == (1, 1, "99", found["_source"]["BilledCost"], id)
+    assert "ratemill_reconciliation_differences 1.0" in metrics.read_text()
+    assert job.api.run("reconcile", "--period", "2020-01").returncode == 0  # of another month
+
+    index.delete(document, params={"refresh": "true"}).raise_for_status()
+    said = job.api.run("reconcile")
+    assert said.returncode == 1
+    assert "1 differ" in said.stdout
+    index.close()
+
+
+def test_the_terminal_shows_the_same(job: Job) -> None:
+    job.until(settled(6))
+    said = job.api.run("top", "--json")
+    here, there = json.loads(said.stdout), job.health()
+    for health in (here, there):
+        for row in health["lanes"]:
+            row["records_per_s"] = None
+        health["oldest_unpriced_s"] = None
+    assert (said.returncode, here) == (0, there)
+    said = job.api.run("top", "--once")
+    assert said.returncode == 0
+    assert "ok  freshness 0.0 s  waiting 0" in said.stdout
 
 
 def test_a_key_of_an_account_learns_how_fresh_its_costs_are_and_no_more(job: Job) -> None:

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserType, Page, sync_playwright
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# Nothing but what the page asks for; --no-sandbox, because a browser that root starts has none.
-FLAGS = [
-    "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    *(["--no-sandbox"] if os.geteuid() == 0 else []),
-]  # fmt: skip
-
-
-def browser_path(kind: BrowserType) -> str:
-    """$RATEMILL_BROWSER, a Chromium of this machine, or Playwright's own; "" if there is none."""
-    chosen = os.environ.get("RATEMILL_BROWSER")
-    if chosen:
-        return chosen
-    found = next((path for name in NAMES if (path := shutil.which(name))), "")
-    return found or (kind.executable_path if Path(kind.executable_path).exists() else "")
+from page.browsers import FLAGS, MISSING, browser_path
+from playwright.sync_api import Browser, Page, sync_playwright
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +16,7 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         path = browser_path(playwright.chromium)
         if not path:
-            pytest.skip("no browser: install Debian's package chromium, or `.venv/bin/playwright install chromium`, or set RATEMILL_BROWSER")
+            pytest.skip(MISSING)
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()

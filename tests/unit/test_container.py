@@ -16,6 +16,7 @@ DOCKER = Path(__file__).parents[2] / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))
 DATA = "/var/lib/ratemill"
+OURS, DASHBOARDS = ("worker", "api"), ("prometheus", "grafana", "kibana", "kibana-dashboards")
 
 
 def mistakes(dockerfile: str, compose: dict[str, Any]) -> list[str]:
@@ -27,12 +28,27 @@ def mistakes(dockerfile: str, compose: dict[str, Any]) -> list[str]:
         found.append(f"the data folder is not in the volume {DATA}")
     if re.search(r"^(ENV|ARG) .*(PASSWORD|API_KEY|SECRET|TOKEN)", dockerfile, re.MULTILINE):
         found.append("a secret would stay in the image")
-    worker = compose["services"]["worker"]
-    wanted = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"], "tmpfs": ["/tmp"], "volumes": [f"worker:{DATA}"]}
-    found += [f"worker: {name} is {worker.get(name)}" for name, value in wanted.items() if worker.get(name) != value]
-    found += [f"worker: {name} undoes that" for name in ("privileged", "cap_add", "user", "devices", "pid", "network_mode") if name in worker]
+    locked: dict[str, Any] = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
+    for name in OURS:
+        wanted = locked | {"read_only": True, "tmpfs": ["/tmp"], "volumes": [f"{name}:{DATA}"], "user": None}
+        service = compose["services"][name]
+        found += [f"{name}: {key} is {service.get(key)}" for key, value in wanted.items() if service.get(key) != value]
+    for name in DASHBOARDS:
+        service = compose["services"][name]
+        found += [f"{name}: {key} is {service.get(key)}" for key, value in locked.items() if service.get(key) != value]
+        if not re.fullmatch(r"[1-9]\d*:[1-9]\d*", service.get("user", "")):
+            found.append(f"{name}: runs as {service.get('user')}")
+        if service.get("read_only") is not True and name != "kibana":
+            found.append(f"{name}: is not read-only")
+        if service.get("profiles") != ["dashboards"]:
+            found.append(f"{name}: comes without being asked for")
+        found += [f"{name}: {volume} can be written to" for volume in service["volumes"] if volume.startswith(".") and not volume.endswith(":ro")]
     for name, service in compose["services"].items():
+        found += [f"{name}: {key} undoes that" for key in ("privileged", "cap_add", "devices", "pid", "network_mode") if key in service]
         found += [f"{name}: port {port} is open to other machines" for port in service.get("ports", []) if not str(port).startswith("127.0.0.1:")]
+        found += [f"{name}: {key} is a secret" for key in service.get("environment", {}) if re.search("PASSWORD|API_KEY|SECRET_|TOKEN", key)]
+        if service["image"] != "ratemill" and not re.search(r":v?\d+\.\d+\.\d+$", service["image"]):
+            found.append(f"{name}: {service['image']} is not one version")
     return found
 
 
@@ -52,7 +68,10 @@ def change(service: str, name: str, value: Any) -> Callable[[dict[str, Any]], No
     [
         change("worker", "read_only", False), change("worker", "cap_drop", []), change("worker", "security_opt", []),
         change("worker", "privileged", True), change("worker", "user", "0"), change("worker", "volumes", [f"worker:{DATA}", "/:/host"]),
-        change("kafka", "ports", ["9092:9092"]), change("worker", "ports", ["0.0.0.0:9464:9464"]),
+        change("kafka", "ports", ["9092:9092"]), change("worker", "ports", ["0.0.0.0:9464:9464"]), change("api", "read_only", False),
+        change("grafana", "user", "0:0"), change("grafana", "environment", {"GF_SECURITY_ADMIN_PASSWORD": "admin"}),
+        change("prometheus", "image", "prom/prometheus:latest"), change("prometheus", "read_only", False), change("kibana", "profiles", []),
+        change("kibana-dashboards", "volumes", ["./kibana:/kibana"]), change("kafka", "privileged", True),
     ],
 )  # fmt: skip
 def test_an_open_door_in_the_services_is_found(apply: Callable[[dict[str, Any]], None]) -> None:
@@ -73,8 +92,9 @@ def test_an_open_door_in_the_image_is_found(text: str, other: str) -> None:
     assert len(mistakes(DOCKERFILE.replace(text, other), COMPOSE)) == 1
 
 
-def test_the_settings_in_the_services_are_valid_and_their_plaintext_is_meant() -> None:
-    environment = COMPOSE["services"]["worker"]["environment"]
+@pytest.mark.parametrize("service", OURS)
+def test_the_settings_in_the_services_are_valid_and_their_plaintext_is_meant(service: str) -> None:
+    environment = COMPOSE["services"][service]["environment"]
     load_config(environment=environment)
     without = {name: value for name, value in environment.items() if "ALLOW_PLAINTEXT" not in name}
     with pytest.raises(Exception, match="sends everything in the clear to another machine"):

@@ -9,7 +9,7 @@ import asyncio
 import sys
 from typing import Any
 
-from ratemill.api import questions
+from ratemill.api import alerts, explanations, prices, questions, simulations
 from ratemill.api.elastic_view import routes as elastic_view
 from ratemill.api.outbox import Outbox
 from ratemill.cli.main import main
@@ -33,7 +33,7 @@ def _early() -> None:
 
 
 def _no_tenants() -> None:
-    for routes in (questions, elastic_view):
+    for routes in (questions, alerts, elastic_view, explanations, prices, simulations):
         routes.account_of = lambda principal, asked: asked  # type: ignore[attr-defined]
 
 

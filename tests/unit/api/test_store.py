@@ -21,6 +21,7 @@ from ratemill.schemas.errors import BadConfig, BadInput, NewerSchema, RatemillEr
 from sqlalchemy import Engine, create_engine, func, inspect, make_url, select, text
 
 CANARY = "canary-Kx7"  # as in conftest.py
+NEWEST = "0003"
 
 # Opens each of the databases at the word, and says which schema it then has.
 OPENER = """
@@ -67,8 +68,8 @@ def write_and_fail(engine: Engine) -> None:
 
 def test_an_empty_database_gets_the_newest_schema(url: str) -> None:
     engine = open_database(url)
-    assert sorted(inspect(engine).get_table_names()) == sorted([VERSION_TABLE, *metadata.tables])
-    assert versions(engine) == ["0003"]
+    assert set(inspect(engine).get_table_names()) == {VERSION_TABLE, *metadata.tables}
+    assert versions(engine) == [NEWEST]
     with engine.connect() as connection:  # what the migrations made is what tables.py says
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
         assert compare_metadata(context, metadata) == []
@@ -93,6 +94,19 @@ def test_opening_it_again_changes_nothing(url: str) -> None:
         assert connection.execute(select(tokens)).mappings().one() == {**row, "revoked_at": None}
 
 
+def test_a_database_from_before_the_alerts_keeps_its_tokens(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = database.command.upgrade
+    monkeypatch.setattr(database.command, "upgrade", lambda config, _: real(config, "0001"))
+    with transaction(open_database(url)) as connection:
+        connection.execute(tokens.insert().values(id="a" * 12, name="n", secret_hash="0" * 64, scopes="admin", created_at=1, expires_at=2))
+    assert versions(plain(url)) == ["0001"]
+    monkeypatch.undo()
+    engine = open_database(url)
+    assert versions(engine) == [NEWEST]
+    with transaction(engine) as connection:
+        assert connection.execute(select(tokens.c.name)).scalars().all() == ["n"]
+
+
 def test_a_migration_that_fails_half_way_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def upgrade(config: database.Config, _revision: str) -> None:
         config.attributes["connection"].execute(text("CREATE TABLE half (x INTEGER)"))
@@ -103,7 +117,7 @@ def test_a_migration_that_fails_half_way_leaves_nothing(url: str, monkeypatch: p
         open_database(url)
     assert inspect(plain(url)).get_table_names() == []
     monkeypatch.undo()
-    assert versions(open_database(url)) == ["0003"]
+    assert versions(open_database(url)) == [NEWEST]
 
 
 def test_the_schema_of_a_newer_ratemill_is_refused_and_stays(url: str) -> None:
@@ -144,7 +158,7 @@ def test_it_waits_for_another_process_that_migrates(url: str) -> None:
         else:
             connection.close()
     thread.join(30)
-    assert [versions(each) for each in opened] == [["0003"]]
+    assert [versions(each) for each in opened] == [[NEWEST]]
 
 
 def test_processes_that_open_an_empty_database_at_once(new_url: Callable[[], str]) -> None:
@@ -160,7 +174,7 @@ def test_processes_that_open_an_empty_database_at_once(new_url: Callable[[], str
                 assert process.stdin is not None
                 process.stdin.write(url + "\n")
                 process.stdin.flush()
-            assert [process.stdout.readline() for process in processes if process.stdout is not None] == ["0003\n"] * 3
+            assert [process.stdout.readline() for process in processes if process.stdout is not None] == [f"{NEWEST}\n"] * 3
     finally:
         errors = [process.communicate(timeout=60)[1] for process in processes]
     assert errors == [""] * 3
@@ -173,7 +187,7 @@ def test_threads_that_open_different_databases_at_once(new_url: Callable[[], str
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert [versions(engine) for engine in opened] == [["0003"]] * 8
+    assert [versions(engine) for engine in opened] == [[NEWEST]] * 8
 
 
 # -- opening -------------------------------------------------------------------------------------------------------------
@@ -216,7 +230,7 @@ def test_a_relative_path_is_of_the_current_folder(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     engine = open_database("sqlite:///here.db")
     monkeypatch.chdir("/")
-    assert versions(engine) == ["0003"]
+    assert versions(engine) == [NEWEST]
     assert (tmp_path / "here.db").exists()
 
 

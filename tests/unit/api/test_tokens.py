@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ratemill.api.store.database import open_database, transaction
 from ratemill.api.store.tables import tokens as table
-from ratemill.api.tokens import ACCOUNT_SCOPES, MAX_LIFETIME_S, SCOPES, Principal, State, TokenInfo, Tokens, digest, new_token, token_id
+from ratemill.api.tokens import ACCOUNT_SCOPES, KEPT_S, MAX_LIFETIME_S, SCOPES, Principal, State, TokenInfo, Tokens, digest, new_token, token_id
 from ratemill.schemas.errors import BadInput, Unavailable
 from sqlalchemy import Engine, RowMapping, delete, select, update
 
@@ -125,7 +125,7 @@ def test_what_is_not_made(tokens: Tokens, name: str, scopes: list[str], account:
 
 
 def test_every_scope_that_is_not_named_for_accounts_is_refused_to_them() -> None:
-    assert set(SCOPES) - set(ACCOUNT_SCOPES) == {"admin", "periods:close", "dead-letters:read"}
+    assert set(SCOPES) - set(ACCOUNT_SCOPES) == {"admin", "periods:close", "dead-letters:read", "completeness:read"}
 
 
 # -- what is verified ----------------------------------------------------------------------------------------------------
@@ -327,3 +327,16 @@ def test_the_id_of_a_leaked_token_is_found_and_nothing_is_repeated() -> None:
         with pytest.raises(BadInput) as raised:
             token_id(text)
         assert secret not in str(raised.value)
+
+
+def test_what_ended_long_ago_is_deleted_and_nothing_else(tokens: Tokens, clock: Clock) -> None:
+    for name, lifetime in (("short", DAY), ("revoked", DAY), ("long", 200 * DAY)):
+        _, info = tokens.create(name, ["costs:read"], "a", lifetime)
+        if name == "revoked":
+            tokens.revoke(info.id)
+    clock.now = START + DAY + KEPT_S
+    assert tokens.sweep() == 0
+    clock.now += 1
+    assert tokens.sweep(most=1) == 1
+    assert tokens.sweep() == 1
+    assert [each.name for each in tokens.list()] == ["long"]

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 from harness.receiver import Receiver
+from prometheus_client.metrics import MetricWrapperBase
 from ratemill.api.alerting import webhooks
 from ratemill.api.alerting.signing import new_id, new_secret, signed_headers
 from ratemill.api.alerting.webhooks import RETRY_S, Answer, Sender, is_public, next_try
+from ratemill.api.watcher import WatchMetrics
 
 PAGE = Path(__file__).parents[3] / "docs" / "alerts.md"
 
@@ -195,6 +197,13 @@ def test_tries_go_on_for_a_day_and_no_two_rules_in_step() -> None:
     assert all(one < two for one, two in pairwise(RETRY_S))
     assert next_try(len(RETRY_S) + 1) is None
     assert len({next_try(5) for _ in range(20)}) > 10
+
+
+def test_every_metric_of_the_watcher_is_documented() -> None:
+    named = set(re.findall(r"`(ratemill_\w+)", PAGE.read_text(encoding="utf-8")))
+    suffix = {"counter": "_total"}
+    metrics = [value for value in vars(WatchMetrics()).values() if isinstance(value, MetricWrapperBase)]
+    assert named == {metric._name + suffix.get(metric._type, "") for metric in metrics}
 
 
 def test_no_secret_is_in_the_log(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,7 +21,6 @@ def upgrade() -> None:
     op.create_table(
         "sources",
         sa.Column("name", sa.Text, primary_key=True),
-        sa.Column("first_seen", sa.BigInteger, nullable=False),
         sa.Column("last_seen", sa.BigInteger, nullable=False),
     )
     op.create_table(
