@@ -108,6 +108,7 @@ def test_with_the_rights_in_the_documentation_a_whole_job_is_done(place: Place, 
         for line in (
             "prices shadow dearer.yaml --author me --reason test", "prices history", f"prices diff dearer.yaml --period {month}",
             f"close {CLOSED} --author me --reason test --yes", "control list", "dead-letters list", "dead-letters replay --all --yes", "doctor",
+            "top --json", "reconcile",
         ):  # fmt: skip
             said = operator.run(*line.split())
             assert said.status == 0, (line, said)
