@@ -182,7 +182,7 @@ async def delete_alert(request: Request, principal: CanWrite, id: RuleId) -> Non
         raise _unknown()
 
 
-@router.post("/v1/alerts/{id}:rotate-secret", response_model=AlertSecret, responses=documented(400, 401, 403, 404, 503),
+@router.post("/v1/alerts/{id}/secret", response_model=AlertSecret, responses=documented(400, 401, 403, 404, 503),
              operation_id="rotateAlertSecret", summary="Give an alert rule a new secret.")  # fmt: skip
 async def rotate_secret(request: Request, principal: CanWrite, id: RuleId) -> Response:
     """For a day webhooks have two signatures, of the new secret and of the one before; then of the new one alone."""

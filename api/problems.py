@@ -77,6 +77,8 @@ def add_handlers(app: FastAPI, other_forms: Mapping[str, Callable[[Problem, str]
     async def answer(request: Request, error: Exception) -> Response:
         request_id: str = request.scope.get("request_id", "")
         problem = _problem_of(error)
+        if problem.status == 405 and (allowed := _allowed(request)):
+            problem.headers = {"allow": allowed}
         if problem.status >= 500:
             unexpected = not isinstance(error, (Problem, RatemillError, HTTPException))
             _log.error("%s %s: %s (request %s)", request.method, request.url.path, error, request_id, exc_info=error if unexpected else None)
@@ -85,6 +87,12 @@ def add_handlers(app: FastAPI, other_forms: Mapping[str, Callable[[Problem, str]
 
     for kind in (Problem, RatemillError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)
+
+
+def _allowed(request: Request) -> str:
+    """All methods of the path that was asked for; Starlette says those of its first route only."""
+    path = getattr(request.scope.get("route"), "path", "")
+    return ", ".join(sorted(method.upper() for method in request.app.openapi()["paths"].get(path, ())))
 
 
 def _problem_of(error: Exception) -> Problem:

@@ -126,7 +126,7 @@ def test_usage_fires_an_alert_that_a_receiver_verifies(job: Job) -> None:
 def test_while_a_secret_is_changed_both_sign_and_a_changed_rule_fires_again(job: Job) -> None:
     made = job.alert("/rotated", thresholds=["0.5"])
     job.until(lambda: job.receiver.of("/rotated"))
-    rotated = job.own.post(f"/v1/alerts/{made['id']}:rotate-secret").json()["secret"]
+    rotated = job.own.post(f"/v1/alerts/{made['id']}/secret").json()["secret"]
     assert SECRET.fullmatch(rotated)
     job.receiver.secrets["/rotated"] = [rotated, made["secret"]]
     body = {"name": "changed", "what": "cost", "currency": "USD", "thresholds": ["0.6"], "url": job.receiver.url + "/rotated"}
@@ -178,7 +178,7 @@ def test_rules_over_http(job: Job) -> None:
     other = job.operator.post("/v1/alerts", json={**good, "account": "globex"}).json()["id"]
     for answer in (
         job.own.get(f"/v1/alerts/{other}"), job.own.put(f"/v1/alerts/{other}", json=good), job.own.delete(f"/v1/alerts/{other}"),
-        job.own.post(f"/v1/alerts/{other}:rotate-secret"),
+        job.own.post(f"/v1/alerts/{other}/secret"),
     ):  # fmt: skip
         assert answer.status_code == 404
     page = job.own.get("/v1/alerts", params={"limit": 2}).json()
@@ -190,6 +190,8 @@ def test_rules_over_http(job: Job) -> None:
     assert not SECRET.search(job.own.get("/v1/alerts").text + job.own.get(f"/v1/alerts/{found[0]}").text)
     assert job.operator.delete(f"/v1/alerts/{other}").status_code == 204
     assert job.operator.get(f"/v1/alerts/{other}").status_code == 404
+    refused = job.own.patch(f"/v1/alerts/{found[0]}"), job.own.get(f"/v1/alerts/{found[0]}/secret")
+    assert [(answer.status_code, answer.headers["allow"]) for answer in refused] == [(405, "DELETE, GET, PUT"), (405, "POST")]
     with job.api.client(job.api.token("alerts:read", account="acme")) as reader:
         assert reader.post("/v1/alerts", json=good).status_code == 403
 
