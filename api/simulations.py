@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
+from pydantic.config import JsonDict
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -26,7 +27,7 @@ router = APIRouter(tags=["prices"])
 
 MOST_MISTAKES = 100  # of a price book that are told
 _BOOK = "currency: USD\nprices:\n  - {id: egress, sku: egress, unit: GB, model: unit, unit_price: \"0.08\"}\n"
-_AMOUNT = {"pattern": r"^-?[0-9]+(\.[0-9]+)?$", "examples": ["0.1"]}
+_AMOUNT: JsonDict = {"pattern": r"^-?[0-9]+(\.[0-9]+)?$", "examples": ["0.1"]}
 
 
 class EventCounts(BaseModel):
@@ -50,7 +51,7 @@ class SimulatedTotal(BaseModel):
     """What all line items of one currency come to."""
 
     currency: str = Field(examples=["USD"])
-    billed_cost: str = Field(json_schema_extra=_AMOUNT)  # type: ignore[arg-type]
+    billed_cost: str = Field(json_schema_extra=_AMOUNT)
     line_items: int
     unpriced: int
 

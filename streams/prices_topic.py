@@ -132,7 +132,7 @@ class Live(NamedTuple):
     next: int = 0
 
 
-async def read_live(config: Config, known: Live = Live()) -> Live:  # noqa: B008
+async def read_live(config: Config, known: Live) -> Live:
     """The book in force now. known: what was found before; only what came since is read. Raises Unavailable, Unsettled, NewerSchema."""
     topic, following = Topics.of(config.kafka).prices, known.next
     if not await existing_topics(config, {topic}):

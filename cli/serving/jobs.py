@@ -16,7 +16,7 @@ from ..dead_letter_topic import on_kafka
 __all__ = ["Jobs"]
 
 T = TypeVar("T")
-THREADS = 8
+THREADS = 12  # more than the gates of `api.ports.Ports` let in together, so that prices do not wait behind them
 
 
 class Jobs:

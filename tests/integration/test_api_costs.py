@@ -333,6 +333,7 @@ def test_an_api_without_the_filter_is_caught(job: Job, tmp_path: Path) -> None:
                 "post /v1/prices:simulate {} tells of globex", "get /v1/prices {} tells of globex",
             ):  # fmt: skip
                 assert what in found
+            assert any("/explanation {} tells of globex" in each for each in found)
     finally:
         broken.stop()
 

@@ -138,6 +138,15 @@ async def test_prices_of_another_time_and_in_pages(live: Live) -> None:
         assert (await asyncio.to_thread(live.own.get, "/v1/prices", params=parameters)).status_code == 400
 
 
+async def test_a_new_book_is_seen_at_once_and_a_draft_never(live: Live) -> None:
+    before = await live.get(live.operator, "/v1/prices")
+    await publish_book(live.bed.config, DRAFT, "draft.yaml", "me", "a draft", draft=True)
+    assert await live.get(live.operator, "/v1/prices", at=before["at"]) == before
+    await publish_book(live.bed.config, TARIFF, "prices-of-globex.yaml", "clerk of globex", "once more")
+    after = await live.get(live.operator, "/v1/prices")
+    assert (after["digest"], after["published_at"] > before["published_at"]) == (before["digest"], True)
+
+
 # -- simulations ---------------------------------------------------------------------------------------------------------
 
 
