@@ -250,7 +250,7 @@ function showNotice() {
 
 function renderChoices() {
   const own = page.me?.account ?? null;
-  const months = page.months.map((one) => [one.period, `${monthName(one.period)}${one.status === "final" ? "" : ", estimate"}`]);
+  const months = page.months.map((one) => [one.period, `${monthName(one.period)}${one.status === "final" ? ", final" : ""}`]);
   const now = period();
   if (now && !months.some(([name]) => name === now)) months.unshift([now, monthName(now)]);
   renderOptions(byId("period"), [...months, ["all", "All months"]], now ?? "all");
