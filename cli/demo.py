@@ -25,7 +25,7 @@ def command(once: bool, folder: Path, kafka_port: int, elasticsearch_port: int, 
     """Rate real usage rows of AWS, Azure and GCP on a local Kafka and Elasticsearch.
 
     Starts both and a worker, publishes the rows in their own formats with a price book derived from their own rates, shows the
-    costs live, and compares them with what the providers printed. Ctrl-C ends everything; no process is left.
+    costs live, here and in the browser, and compares them with what the providers printed. Ctrl-C ends everything; no process is left.
     """
     from ..demo.run import Options, run_demo
 

@@ -26,7 +26,7 @@ export class CostChart {
     const span = series.buckets.length > 1 ? `${bucketName(first)} to ${bucketName(last)}` : first ? bucketName(first) : "nothing yet";
     byId("chart").setAttribute("aria-label", `Stacked bars: cost in ${currency} for each ${every}, ${span}. The table below the chart says the same.`);
     const which = series.gaps ? " that has usage; others are left out" : "";
-    this.say(`One bar for each ${every}${which}${every === "hour" ? ", of the last three days with usage" : ""}, in UTC.`);
+    this.say(`One bar for each ${every} (UTC)${every === "hour" ? " of the last three days with usage" : ""}${which}.`);
   }
 
   say(text) {

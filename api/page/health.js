@@ -1,7 +1,7 @@
 // How the pipeline stands: GET /v1/pipeline, for keys that may read it. Others see a page without it.
 import { ApiError, read } from "./api.js";
 import { byId, h, setText } from "./dom.js";
-import { count, duration } from "./words.js";
+import { age, count } from "./words.js";
 
 const EVERY_MS = 5_000;
 const STATUS = { ok: "Up to date", behind: "Behind", stale: "Stale" };
@@ -40,15 +40,15 @@ function unknown() {
 
 function facts(health) {
   const known = (value) => value !== null && value !== undefined;
-  const said = [["Behind by", !known(health.freshness_s) ? "not known" : health.freshness_s ? duration(health.freshness_s) : "nothing"]];
+  const said = [["Behind by", !known(health.freshness_s) ? "not known" : health.freshness_s ? age(health.freshness_s) : "nothing"]];
   if (known(health.lag_records)) {
-    const age = known(health.lag_s) && health.lag_s > 0 ? `, ${duration(health.lag_s)}` : "";
-    said.push(["Waiting", health.lag_records ? `${count(health.lag_records)} records${age}` : "nothing"]);
+    const since = known(health.lag_s) && health.lag_s > 0 ? `, ${age(health.lag_s)}` : "";
+    said.push(["Waiting", health.lag_records ? `${count(health.lag_records)} records${since}` : "nothing"]);
   }
   if (known(health.dead_letters_last_hour)) said.push(["Dead letters, last hour", count(health.dead_letters_last_hour)]);
   if (known(health.unpriced)) {
-    const age = health.unpriced && known(health.oldest_unpriced_s) ? `, oldest ${duration(health.oldest_unpriced_s)}` : "";
-    said.push(["Without a price", `${count(health.unpriced)}${age}`]);
+    const since = health.unpriced && known(health.oldest_unpriced_s) ? `, oldest ${age(health.oldest_unpriced_s)}` : "";
+    said.push(["Without a price", `${count(health.unpriced)}${since}`]);
   }
   return said;
 }

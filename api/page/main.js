@@ -198,19 +198,22 @@ async function loadMore() {
   render();
 }
 
+// Months and accounts to choose from. Without a chosen month, costs are followed once the newest one is known, or that there is none.
 async function readLists(signal) {
-  while (!signal.aborted) {
+  const begin = () => { if (page.state.period === null) start(); };
+  for (let pass = 0; !signal.aborted; pass += 1) {
     try {
       const { account } = page.state;
       const { periods } = await read("v1/costs", { by: "period", account }, signal);
-      const first = page.months.length === 0 && periods.length > 0;
+      const first = pass === 0 || (page.months.length === 0 && periods.length > 0);
       page.months = [...new Map(periods.map((one) => [one.period, one])).values()].reverse();
-      if (first && page.state.period === null) start();
+      if (first) begin();
       renderChoices();
       if (page.listsAccounts) showAccounts((await read("v1/costs", { by: "account" }, signal)).rows);
     } catch (error) {
       if (signal.aborted) return;
-      if (!(error instanceof ApiError)) throw error; // what follows the costs says what is wrong
+      if (!(error instanceof ApiError)) throw error;
+      if (pass === 0 && page.months.length === 0) begin(); // which says what is wrong, and tries again
       if (error.status === 400) page.listsAccounts = false; // there are more than the API gives at once
     }
     await new Promise((resolve) => { setTimeout(resolve, page.months.length ? LISTS_MS : 1_000); });
@@ -250,7 +253,7 @@ function showNotice() {
 
 function renderChoices() {
   const own = page.me?.account ?? null;
-  const months = page.months.map((one) => [one.period, `${monthName(one.period)}${one.status === "final" ? "" : ", estimate"}`]);
+  const months = page.months.map((one) => [one.period, `${monthName(one.period)}${one.status === "final" ? ", final" : ""}`]);
   const now = period();
   if (now && !months.some(([name]) => name === now)) months.unshift([now, monthName(now)]);
   renderOptions(byId("period"), [...months, ["all", "All months"]], now ?? "all");
@@ -331,7 +334,8 @@ async function signIn() {
   readLists(signal);
   byId("pipeline").hidden = true;
   if (["pipeline:read", "admin"].some((scope) => page.me.scopes.includes(scope))) followPipeline(signal);
-  start();
+  render();
+  if (page.state.period !== null) start();
   if (page.state.item) explanation.show(page.state.item);
 }
 

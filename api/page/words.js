@@ -40,6 +40,12 @@ export function duration(seconds) {
   return plural(Math.round(whole / 86400), "day");
 }
 
+// The same where there is little room: "12 s".
+export function age(seconds) {
+  const [divisor, unit] = [[86_400, "d"], [3_600, "h"], [60, "min"]].find(([one]) => seconds >= 2 * one) ?? [1, "s"];
+  return seconds < 1 ? "< 1 s" : `${count(Math.round(seconds / divisor))} ${unit}`;
+}
+
 export const clock = (date) => date.toISOString().slice(11, 19);
 
 const MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -54,6 +56,16 @@ def left_behind(folder: Path) -> list[str]:
     return found
 
 
+def address_of_page(folder: Path, process: subprocess.Popen[str]) -> str:
+    """Where the demo's HTTP interface listens, once it does."""
+    deadline, log = time.monotonic() + 120, folder / "logs" / "api.log"
+    while not (found := re.search(r"listening on (http://\S+)", log.read_text() if log.exists() else "")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.2)
+    return found[1]
+
+
 def test_the_demo_balances_and_ends(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     # Settings of another installation must not reach the demo's processes.
@@ -81,12 +93,18 @@ def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path, number: sign
         deadline = time.monotonic() + 200
         while not (folder / "worker.json").exists() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.2)
+        if number == signal.SIGINT:
+            page = address_of_page(folder, process)
+            assert "Live costs" in httpx.get(page, trust_env=False).text
+            assert httpx.get(f"{page}/v1/costs", trust_env=False).status_code == 401
         time.sleep(1)
         assert len(left_behind(folder)) > 3
         process.send_signal(number)
         output, _ = process.communicate(timeout=90)
     assert process.returncode == (130 if number == signal.SIGTERM else 0), output
     assert "Traceback" not in output
+    if number == signal.SIGINT:
+        assert f"{page}/?period=all#key=rm_" in output.replace("\n", "")
     assert left_behind(folder) == []
 
 

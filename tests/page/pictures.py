@@ -21,7 +21,7 @@ def taken(browser: Browser, address: str, name: str, view: str, *, dark: bool = 
     page = context.new_page()
     page.goto(parts._replace(query=view).geturl())
     expect(page.locator("#connection")).to_have_attribute("data-state", "live", timeout=30_000)
-    expect(page.locator("#legend li")).not_to_have_count(0, timeout=30_000)
+    expect(page.locator("#legend li")).not_to_have_count(0, timeout=120_000)  # usage may begin to flow only now
     page.wait_for_timeout(WATCHED_MS)
     page.screenshot(path=FOLDER / f"{name}.png")
     return page

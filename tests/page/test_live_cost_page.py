@@ -213,6 +213,18 @@ def test_api_topic_elasticsearch_page_and_offline_are_one(job: Job, shown: Any) 
     expect(page.locator("#status")).to_have_text("Estimate")
 
 
+def test_the_newest_month_is_shown_when_none_is_chosen(job: Job, shown: Any) -> None:
+    months = sorted(row["period"] for row in job.costs(by="period")["periods"])
+    page = shown(state={"by": "sku"})
+    assert page.locator("#period").input_value() == months[-1] > MONTH
+    assert page.locator("#period option").evaluate_all("all => all.map(one => one.value)") == [*reversed(months), "all"]
+    assert exact(page, "#total data") == [job.costs(period=months[-1])["totals"][0]["billed_cost"]]
+    page.locator("#period").select_option(MONTH)
+    page.wait_for_function("() => document.querySelectorAll('#table-body tr').length > 50")
+    assert exact(page, "#total data") == [job.costs(period=MONTH)["totals"][0]["billed_cost"]]
+    assert f"period={MONTH}" in page.url
+
+
 def test_an_altered_digit_is_seen(job: Job, open_page: Any) -> None:
     page, _ = open_page()
     page.route(re.compile(r"/v1/costs/stream"), lambda route: route.fulfill(status=404, body="{}"))
@@ -439,6 +451,17 @@ def test_nothing_there_says_what_to_do(shown: Any, job: Job, open_page: Any) -> 
     expect(page.locator("#table-empty")).to_contain_text("No costs for account nobody")
     expect(page.locator("#table-empty")).to_contain_text("ratemill publish")
     assert noted.said == []
+
+
+def test_a_key_is_told_what_it_is_for(job: Job) -> None:
+    with job.api.client(job.api.token("costs:read", "events:write", account="acme")) as client:
+        told = client.get("/v1/me").json()
+    assert (told["account"], told["scopes"], told["name"]) == ("acme", ["events:write", "costs:read"], "test")
+    left = datetime.fromisoformat(told["expires_at"]) - datetime.now(UTC)
+    assert 89 <= left.days <= 90  # what `tokens create` gives
+    assert job.reader.get("/v1/me").json()["account"] is None
+    with job.api.client() as nobody:
+        assert nobody.get("/v1/me").status_code == 401
 
 
 def test_the_page_is_locked_down(job: Job) -> None:
