@@ -66,7 +66,9 @@ class Partition:
     @property
     def stable(self) -> int:
         """The last stable offset."""
-        return min([entries[0].offset for entries in self.open.values()], default=self.end)
+        for entries in self.open.values():
+            return entries[0].offset
+        return self.end
 
     def append(self, timestamp: int, key: bytes | None, value: bytes | None, headers: Any, state: str) -> Entry:
         entry = Entry(self.end, timestamp, key, value, headers, state)

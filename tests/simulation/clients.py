@@ -23,7 +23,7 @@ from aiokafka.errors import (
 )
 
 from .broker import Partition
-from .scheduler import Process
+from .scheduler import Process, moment
 from .world import World
 
 __all__ = ["SimulatedConsumer", "SimulatedProducer"]
@@ -71,6 +71,14 @@ class Batch:
         return added
 
 
+async def _ask_idly(world: World, process: Process, what: str, answer: Any) -> Any:
+    """A request whose answer is always the same: what can come of it is that it fails, so it is sent only when it may."""
+    if world.kafka.troubled(process):
+        return await world.kafka.request(process, what, lambda: answer)
+    await moment()
+    return answer
+
+
 class _Client:
     """The connection of a producer; the ledger listens to what becomes of its requests."""
 
@@ -82,7 +90,7 @@ class _Client:
         return await self._world.kafka.request(self._process, what, serve)
 
     async def close(self) -> None:
-        await asyncio.sleep(0)
+        await moment()
 
 
 class SimulatedProducer:
@@ -111,7 +119,7 @@ class SimulatedProducer:
 
     async def start(self) -> None:
         world, broker = self._world, self._world.broker
-        await world.kafka.request(self._process, "Metadata", lambda: None)  # a bootstrap that fails is told
+        await _ask_idly(world, self._process, "Metadata", None)  # a bootstrap that fails is told
         while True:
             try:
                 self._pid, self._epoch = await self.client.send("InitProducerId", lambda: broker.init_producer(self._id, self._timeout_s))
@@ -153,7 +161,7 @@ class SimulatedProducer:
         future = self._process.create_future()
         self._offsets = offsets, future
         self._notify()
-        await asyncio.shield(future)
+        await future  # may be cancelled: the sender goes on
 
     async def commit_transaction(self) -> None:
         if self._state != "in transaction":
@@ -161,7 +169,7 @@ class SimulatedProducer:
         self._state = "committing"
         self._end = self._process.create_future()
         self._notify()
-        await asyncio.shield(self._end)
+        await self._end
 
     # -- what sends --------------------------------------------------------------------------------------------------
 
@@ -264,11 +272,17 @@ class SimulatedConsumer:
         except RequestTimedOutError as error:
             raise KafkaTimeoutError() from error
 
+    async def _idly(self, what: str, answer: Any) -> Any:
+        try:
+            return await _ask_idly(self._world, self._process, what, answer)
+        except RequestTimedOutError as error:
+            raise KafkaTimeoutError() from error
+
     async def start(self) -> None:
-        await self._ask("Metadata", lambda: None)
+        await self._idly("Metadata", None)
 
     async def stop(self) -> None:
-        await asyncio.sleep(0)
+        await moment()
 
     def assign(self, tps: Iterable[TopicPartition]) -> None:
         self._positions = dict.fromkeys(tps, 0)
@@ -283,7 +297,7 @@ class SimulatedConsumer:
         return self._positions[tp]
 
     async def beginning_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
-        return await self._ask("ListOffsets", lambda: dict.fromkeys(tps, 0))  # type: ignore[no-any-return]
+        return await self._idly("ListOffsets", dict.fromkeys(tps, 0))  # type: ignore[no-any-return]
 
     async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
         broker = self._world.broker

@@ -17,7 +17,7 @@ import orjson
 from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig, ObjectApiResponse
 from elasticsearch import ApiError, BadRequestError, ConflictError, NotFoundError
 
-from .scheduler import Process
+from .scheduler import Process, moment
 from .world import World
 
 __all__ = ["Cluster", "SimulatedElasticsearch"]
@@ -166,4 +166,4 @@ class SimulatedElasticsearch:
         return ObjectApiResponse(answer, _meta(200))
 
     async def close(self) -> None:
-        await asyncio.sleep(0)
+        await moment()

@@ -50,6 +50,11 @@ class Network:
     def count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
 
+    def troubled(self, process: Process) -> bool:
+        """Whether anything stands between a process and the server now."""
+        now = self._scheduler.now
+        return bool(self.faulty or self.forced) or self.down_until > now or self.paused_until > now or self.cut_until.get(process.name, 0.0) > now
+
     def request(self, process: Process, what: str, serve: Callable[[], Any]) -> asyncio.Future[Any]:
         """Ask the server: `serve` runs when the request arrives, and its result, or what it raises, is the answer."""
         future: asyncio.Future[Any] = asyncio.Future(loop=process)
@@ -63,7 +68,7 @@ class Network:
         arrives = now + delay
         if self.down_until > now:
             self.forced = ""
-            scheduler.at(arrives, lambda: self._fail(process, future, what, self._broken))
+            scheduler.at(arrives, self._fail, process, future, what, self._broken)
             return future
         if self.paused_until > now:
             arrives = self.paused_until + delay
@@ -80,7 +85,7 @@ class Network:
             scheduler.at(arrives, lambda: self._serve_unheard(process, what, serve))
             scheduler.at(now + self.patience_s, lambda: self._fail(process, future, what, self._silent))
         else:
-            scheduler.at(arrives, lambda: self._serve(process, future, what, serve))
+            scheduler.at(arrives, self._serve, process, future, what, serve)
         return future
 
     def _arrive(self, process: Process, what: str) -> None:
@@ -124,9 +129,9 @@ class Network:
         if not process.alive:
             self.count(f"{what} of a dead process")
         elif error is None:
-            self._scheduler.after(self.slow * self._draw() ** 2, lambda: _answer(future, result))
+            self._scheduler.after(self.slow * self._draw() ** 2, _answer, future, result)
         else:
-            self._scheduler.after(self.slow * self._draw() ** 2, lambda: _refuse(future, error))
+            self._scheduler.after(self.slow * self._draw() ** 2, _refuse, future, error)
 
     def _serve_unheard(self, process: Process, what: str, serve: Callable[[], Any]) -> None:
         try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-__all__ = ["CASES", "FAULTS", "Fault", "Plan", "calm", "plan_of"]
+__all__ = ["CASES", "FAULTS", "SIZES", "Fault", "Plan", "calm", "is_large", "plan_of"]
 
-CASES = 150  # different traffics; what each must come to is computed once in each process
+CASES = 400  # different traffics; what each must come to is computed once in each process
+LARGE = 10  # one in so many is large, and so is its world: most mistakes show in a small one, for half of the time
+SIZES = {False: (2, 6), True: (8, 22)}  # records of a traffic, by whether it is large
 
 # Kind -> how often it is drawn, in proportion.
 FAULTS = {
@@ -34,6 +36,10 @@ FAULTS = {
     "deliveries": 4,  # batches on their way to a lane are swapped, doubled or dropped for a while
     "compaction": 2,
 }
+
+
+# What these do, they do at once, or with the next request: the world need not go on for longer.
+BRIEF = frozenset(("unanswered", "join", "rebalance", "index deleted", "compaction"))
 
 
 @dataclass(frozen=True)
@@ -80,17 +86,19 @@ def plan_of(seed: int) -> Plan:
     """The plan of a seed."""
     random = Random(f"plan {seed}")
     draw = random.random
-    partitions = random.choices((1, 2, 3), (84, 14, 2))[0]
-    workers = random.choices((1, 2, 3), (15, 73, 12))[0]
+    case = random.randrange(CASES)
+    large = is_large(case)
+    partitions = random.choices((1, 2, 3), (84, 14, 2))[0] if large else 1
+    workers = random.choices((1, 2, 3), (15, 73, 12) if large else (25, 73, 2))[0]
     publishing_s = 1 + 3 * draw()
-    count = random.choices((1, 2, 3, 4, 6), (30, 30, 20, 15, 5))[0]
+    count = random.choices((1, 2, 3, 4, 6), (30, 30, 20, 15, 5) if large else (60, 30, 10, 0, 0))[0]
     faults = sorted((_fault(random, publishing_s + 1.5, workers) for _ in range(count)), key=_time_of)
     late = draw() < 0.25
     books = (draw() * publishing_s, publishing_s * draw() + 2) if draw() < 0.2 else (publishing_s * draw(),) if late else (0.0,)
     return Plan(
         partitions=partitions,
         workers=workers,
-        case=random.randrange(CASES),
+        case=case,
         publishing_s=publishing_s,
         heal_s=max([publishing_s, *(f.at + f.seconds for f in faults)]) + 0.5,
         commit_interval_s=random.choice((0.3, 0.5, 1.0, 1.0)),
@@ -103,6 +111,11 @@ def plan_of(seed: int) -> Plan:
     )
 
 
+def is_large(case: int) -> bool:
+    """Whether a traffic, and with it the world, is large."""
+    return case % LARGE == 0
+
+
 def _time_of(fault: Fault) -> float:
     return fault.at
 
@@ -110,6 +123,8 @@ def _time_of(fault: Fault) -> float:
 def _fault(random: Random, within_s: float, workers: int) -> Fault:
     kind = random.choices(tuple(FAULTS), tuple(FAULTS.values()))[0]
     seconds = random.choice((0.3, 1.0, 2.5, 6.5)) * (0.5 + random.random())
+    if kind in BRIEF:
+        seconds = min(seconds, 1.0)
     return Fault(kind, within_s * random.random(), random.randrange(workers), seconds, random.randrange(1 << 30))
 
 

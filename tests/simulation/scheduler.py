@@ -19,7 +19,7 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
-__all__ = ["Handle", "Process", "Scheduler"]
+__all__ = ["START_NS", "Handle", "Process", "Scheduler", "forget_tasks", "moment", "quiet_burials"]
 
 START_NS = 1_794_139_200_000_000_000  # 2026-11-08T12:00:00Z: in the middle of a month, every time
 STEP_S = 1e-6
@@ -29,13 +29,12 @@ _set_running_loop = asyncio._set_running_loop
 class Handle:
     """A callback to come; asyncio cancels it."""
 
-    __slots__ = ("args", "callback", "context", "process", "when_")
+    __slots__ = ("args", "callback", "process", "when_")
 
-    def __init__(self, process: Process, callback: Callable[..., Any] | None, args: tuple[Any, ...], context: Context | None, when: float) -> None:
+    def __init__(self, process: Process, callback: Callable[..., Any] | None, args: tuple[Any, ...], when: float) -> None:
         self.process = process
         self.callback = callback
         self.args = args
-        self.context = context
         self.when_ = when
 
     def cancel(self) -> None:
@@ -60,24 +59,23 @@ class Scheduler:
         self.most_steps = 100_000  # more than any world takes
         self.done = False
         self.ready: list[Process] = []
-        self._timers: list[tuple[float, int, Any]] = []
+        self._timers: list[tuple[float, int, Any, tuple[Any, ...]]] = []  # when, number, what to do or a handle, arguments
         self._number = 0
-        self._running: Process | None = None
         self.broken: list[str] = []  # callbacks that raised: a mistake of the simulation itself
 
-    def at(self, when: float, action: Callable[[], None]) -> None:
+    def at(self, when: float, action: Callable[..., Any], *args: Any) -> None:
         """Let the world act at a time."""
         self._number += 1
-        heappush(self._timers, (when, self._number, action))
+        heappush(self._timers, (when, self._number, action, args))
 
-    def after(self, delay: float, action: Callable[[], None]) -> None:
+    def after(self, delay: float, action: Callable[..., Any], *args: Any) -> None:
         """Let the world act after a delay."""
         self._number += 1
-        heappush(self._timers, (self.now + delay, self._number, action))
+        heappush(self._timers, (self.now + delay, self._number, action, args))
 
     def timer(self, handle: Handle) -> None:
         self._number += 1
-        heappush(self._timers, (handle.when_, self._number, handle))
+        heappush(self._timers, (handle.when_, self._number, handle, ()))
 
     def forget(self) -> None:
         """Drop what was still to come: it holds on to everything else."""
@@ -86,51 +84,47 @@ class Scheduler:
 
     def run(self) -> None:
         """Until `done`, or until nothing is left that could happen."""
-        ready, timers, draw = self.ready, self._timers, self.draw
+        ready, timers, draw, running = self.ready, self._timers, self.draw, None
         try:
             while not self.done:
                 if ready:
                     process = ready[int(draw() * len(ready))] if len(ready) > 1 else ready[0]
-                    handle = process.queue.popleft()
-                    if not process.queue:
+                    queue = process.queue
+                    handle = queue.popleft()
+                    if not queue:
                         ready.remove(process)
-                    if handle.callback is not None:
-                        self._step(process, handle)
+                    callback = handle.callback
+                    if callback is None:
+                        continue
+                    self.steps += 1
+                    self.now += STEP_S
+                    process.steps += 1
+                    if running is not process:
+                        running = process
+                        _set_running_loop(process)
+                    try:
+                        callback(*handle.args)
+                    except Exception as error:  # tasks keep theirs
+                        self.broken.append(f"a callback raised {error!r}")
+                    if process.steps == process.doomed_at:
+                        process.on_doom()
+                    if self.steps >= self.most_steps:
+                        self.broken.append(f"no end after {self.steps} steps: something spins")
+                        self.done = True
                 elif timers:
-                    when, _, what = heappop(timers)
-                    if type(what) is Handle:
-                        if what.callback is not None:
-                            self.now = max(self.now, when)
-                            what.process.enqueue(what)
-                    else:
-                        self.now = max(self.now, when)
-                        what()
+                    when, _, what, args = heappop(timers)
+                    if type(what) is not Handle:
+                        if when > self.now:
+                            self.now = when
+                        what(*args)
+                    elif what.callback is not None:
+                        if when > self.now:
+                            self.now = when
+                        what.process.enqueue(what)
                 else:
                     return
         finally:
-            self._running = None
             _set_running_loop(None)
-
-    def _step(self, process: Process, handle: Handle) -> None:
-        self.steps += 1
-        self.now += STEP_S
-        process.steps += 1
-        if self._running is not process:
-            self._running = process
-            _set_running_loop(process)
-        callback, context = handle.callback, handle.context
-        try:
-            if context is None:
-                callback(*handle.args)  # type: ignore[misc]
-            else:
-                context.run(callback, *handle.args)  # type: ignore[arg-type]
-        except Exception as error:  # tasks keep theirs
-            self.broken.append(f"a callback raised {error!r}")
-        if process.steps == process.doomed_at:
-            process.on_doom()
-        if self.steps >= self.most_steps:
-            self.broken.append(f"no end after {self.steps} steps: something spins")
-            self.done = True
 
 
 class Process(asyncio.AbstractEventLoop):
@@ -204,18 +198,20 @@ class Process(asyncio.AbstractEventLoop):
         return self.scheduler.now
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
-        handle = Handle(self, callback, args, context, 0.0)
+        # Everything runs in one context: a process sets no context variable that another one reads.
+        handle = Handle(self, callback, args, 0.0)
         if self.alive:
-            if not self.queue and not self.stalled:
+            queue = self.queue
+            if not queue and not self.stalled:
                 self.scheduler.ready.append(self)
-            self.queue.append(handle)
+            queue.append(handle)
         return handle
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
         return self.call_at(self.scheduler.now + delay, callback, *args, context=context)
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
-        handle = Handle(self, callback, args, context, when)
+        handle = Handle(self, callback, args, when)
         if self.alive:
             self.scheduler.timer(handle)
         return handle
@@ -224,13 +220,11 @@ class Process(asyncio.AbstractEventLoop):
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None) -> asyncio.Task[Any]:  # type: ignore[override]
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        task = asyncio.Task(coro, loop=self, name=name or self.name, context=context)
         self.tasks.append(task)
         return task
 
-    def get_debug(self) -> bool:
-        return False
-
+    get_debug = bool  # says False, and is asked for every future
     def is_running(self) -> bool:
         return True
 
@@ -239,6 +233,12 @@ class Process(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self.complaints.append(context)
+
+
+async def moment() -> None:
+    """An await that takes no time. Only who is about to die stops there: for all others it would be one step more."""
+    if asyncio.get_running_loop().doomed_at > 0:  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
 
 
 def _close(coro: Any) -> None:
@@ -254,3 +254,10 @@ def _close(coro: Any) -> None:
 def quiet_burials() -> None:
     """Coroutines of killed processes end by being closed: Python's remarks about that are of no interest."""
     sys.unraisablehook = lambda _: None
+
+
+def forget_tasks() -> None:
+    """Nobody asks asyncio for all tasks, and to note them in a weak set takes longer than to make them."""
+    known = getattr(asyncio.tasks, "_all_tasks", None)  # of Python 3.11
+    if known is not None:
+        known.add = id

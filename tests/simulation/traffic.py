@@ -24,6 +24,7 @@ from ratemill.schemas.decoders.registry import decode_record
 from ratemill.schemas.usage_event import UsageEvent
 from ratemill.streams.topics import partition_of
 
+from .plans import SIZES, is_large
 from .scheduler import START_NS
 
 __all__ = ["BOOKS", "Case", "Message", "case_of"]
@@ -65,6 +66,7 @@ class _Maker:
     def __init__(self, number: int, partitions: int) -> None:
         self.random = Random(f"traffic {number}")
         self.partitions = partitions
+        self.size = SIZES[is_large(number)]
         self.messages: list[Message] = []
         self.known: list[tuple[str, dict[str, Any]]] = []
         self.roamed: set[str] = set()  # ids with copies elsewhere: which of two in conflict comes first nobody could say
@@ -131,7 +133,7 @@ class _Maker:
         self.put(topic, event)
 
     def make(self) -> None:
-        for number in range(self.random.randint(8, 22)):
+        for number in range(self.random.randint(*self.size)):
             dice = self.random.random()
             if dice < 0.16 and self.known:
                 self.duplicate()

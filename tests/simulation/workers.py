@@ -13,7 +13,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
@@ -32,9 +32,6 @@ from .scheduler import START_NS, Process
 from .sites import sites_of
 from .world import TIMES, World
 
-if TYPE_CHECKING:
-    from .plans import Plan
-
 __all__ = ["Group", "Host", "config_of", "topics_of"]
 
 
@@ -51,11 +48,12 @@ def config_of(partitions: int, commit_interval_s: float, number: int) -> Config:
     })  # fmt: skip
 
 
-def topics_of(plan: Plan) -> dict[str, int]:
+@lru_cache(maxsize=3)
+def topics_of(partitions: int) -> dict[str, int]:
     """Partitions of every topic."""
-    topics = Topics.of(config_of(plan.partitions, plan.commit_interval_s, 0).kafka)
+    topics = Topics.of(config_of(partitions, 1.0, 0).kafka)
     names = [*topics.raw, topics.events, topics.rated, topics.dead_letter, topics.windows, topics.dedupe, topics.progress, topics.shadow]
-    return dict.fromkeys(names, plan.partitions) | {topics.prices: 1, topics.control: 1}
+    return dict.fromkeys(names, partitions) | {topics.prices: 1, topics.control: 1}
 
 
 class _Stream:
@@ -206,7 +204,7 @@ class Host:
 
     async def _main(self, process: Process) -> None:
         plan = self.world.plan
-        worker = self.worker = Worker(config_of(plan.partitions, plan.commit_interval_s, self.number), topics_of(plan), self.world)
+        worker = self.worker = Worker(config_of(plan.partitions, plan.commit_interval_s, self.number), topics_of(plan.partitions), self.world)
         worker.app.group = self.group
         worker.books.start()
         worker.controls.start()
