@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from . import costs, events, health, line_items
+from . import accounts, costs, events, health, line_items, usage
 from .context import RequestContext
 from .parts import Parts
 from .problems import ProblemDetails, add_handlers
@@ -49,5 +49,7 @@ def make_app(parts: Parts) -> RequestContext:
     app.include_router(events.router)
     app.include_router(costs.router)
     app.include_router(line_items.router)
+    app.include_router(usage.router)
+    app.include_router(accounts.router)
     app.include_router(health.router)
     return RequestContext(app, parts.metrics.requests, parts.metrics.seconds)
