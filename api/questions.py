@@ -18,11 +18,11 @@ MOST_ROWS = 10_000  # of an answer; whoever wants more asks for one account or p
 
 _ONE = f"({'|'.join(DIMENSIONS)})"
 _BY = f"^({_ONE}(,{_ONE})*)?$"
+_MONTH = "^[0-9]{4}-(0[1-9]|1[0-2])$"
 _INSTANT = "^[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z$"
 _TIME_OF = {"total": (), "hour": ("hour",), "day": ("day",), "month": ("period",)}
 
 Reader = Annotated[Principal, Depends(needs("costs:read"))]
-_MONTH = "^[0-9]{4}-(0[1-9]|1[0-2])$"
 _Account = Annotated[str | None, Query(max_length=1_024, description="Only this account. A key of an account needs no such parameter.")]
 Month = Annotated[str, Query(pattern=_MONTH, description="Billing month.", examples=["2026-11"])]
 _Period = Annotated[str | None, Query(pattern=_MONTH, description="Only this billing month.", examples=["2026-11"])]
