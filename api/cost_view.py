@@ -11,7 +11,7 @@ from elasticsearch import AsyncElasticsearch
 
 from ..pricing.money import ZERO, money, plain
 from ..sinks.costs import CostRow, costs
-from ..sinks.dimensions import Where, Within
+from ..sinks.dimensions import Where, Within, check_dimensions, filters_of
 from ..sinks.periods import ClosedPeriods, read_closed
 
 __all__ = ["CostView", "PeriodTotal", "Total", "period_total", "read_cost_view", "totals_of"]
@@ -50,6 +50,8 @@ async def read_cost_view(
     within: Within = (None, None), most_rows: int = 0,
 ) -> CostView:  # fmt: skip
     """Read from Elasticsearch what filters_of chooses. most_rows: raise BadInput beyond so many (0: any number). Raises BadInput, Unavailable."""
+    check_dimensions(by)  # a mistake is told before anything is asked
+    filters_of(account, period, where, within)
     read = partial(costs, client, prefix, account=account, period=period, where=where, within=within)
     closed = await read_closed(client, prefix)  # first: a month that is closed in between is called an estimate, never the other way round
     if period is not None:

@@ -315,7 +315,7 @@ async def test_a_billing_month_is_that_of_its_own_time_zone(sink: ElasticsearchS
     for month, count in wanted.items():
         (row,) = await costs(sink.client, prefix, by=["period"], period=month)
         assert (row.group["period"], row.line_items, await count_line_items(sink.client, prefix, period=month)) == (month, count, count)
-    monkeypatch.setattr("ratemill.sinks.costs._EARLIEST_ZONE", "UTC")
+    monkeypatch.setattr("ratemill.sinks.dimensions._EARLIEST_ZONE", "UTC")
     assert {row.group["period"]: row.line_items for row in await costs(sink.client, prefix, by=["period"])} != wanted, "months of UTC are others"
 
 
