@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from . import (
+    accounts,
     alerts,
     completeness,
     cost_page,
@@ -24,7 +25,8 @@ from . import (
     pipeline,
     prices,
     simulations,
-)  # fmt: skip
+    usage,
+)
 from .context import RequestContext
 from .elastic_view import routes as elastic_view
 from .elastic_view.errors import error_response
@@ -66,8 +68,8 @@ def make_app(parts: Parts) -> RequestContext:
     app.state.parts = parts
     add_handlers(app, {elastic_view.PREFIX: error_response})
     every = (
-        events, costs, line_items, elastic_view, explanations, prices, simulations, dead_letters, periods, pipeline, alerts, completeness, links, me,
-        health, cost_page,
+        events, costs, usage, line_items, explanations, accounts, elastic_view, prices, simulations, periods, dead_letters, pipeline, completeness,
+        alerts, links, me, health, cost_page,
     )  # fmt: skip
     for routes in every:
         app.include_router(routes.router)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 
@@ -10,7 +11,7 @@ from elasticsearch import AsyncElasticsearch
 
 from ..pricing.money import ZERO, money, plain
 from ..sinks.costs import CostRow, costs
-from ..sinks.dimensions import Where, Within
+from ..sinks.dimensions import Where, Within, check_dimensions, filters_of
 from ..sinks.periods import ClosedPeriods, read_closed
 
 __all__ = ["CostView", "PeriodTotal", "Total", "period_total", "read_cost_view", "totals_of"]
@@ -49,18 +50,26 @@ async def read_cost_view(
     within: Within = (None, None), most_rows: int = 0,
 ) -> CostView:  # fmt: skip
     """Read from Elasticsearch what filters_of chooses. most_rows: raise BadInput beyond so many (0: any number). Raises BadInput, Unavailable."""
+    check_dimensions(by)  # a mistake is told before anything is asked
+    filters_of(account, period, where, within)
     read = partial(costs, client, prefix, account=account, period=period, where=where, within=within)
     closed = await read_closed(client, prefix)  # first: a month that is closed in between is called an estimate, never the other way round
-    rows = await read(by=by, most_rows=most_rows)
-    months = rows if tuple(by) == ("period",) else await read(by=("period",))
+    if period is not None:
+        rows = await read(by=by, most_rows=most_rows)
+        totals = totals_of(rows)
+        return CostView(rows, totals, [_of_month(period, total.currency, total.billed_cost, closed) for total in totals])
+    rows, months = await asyncio.gather(read(by=by, most_rows=most_rows), read(by=("period",)))
     return CostView(rows, totals_of(rows), [period_total(row, closed) for row in months])
 
 
 def period_total(row: CostRow, closed: ClosedPeriods) -> PeriodTotal:
     """One billing month, of a row that is grouped by period."""
-    month = row.group["period"] or ""
+    return _of_month(row.group["period"] or "", row.currency, row.billed_cost, closed)
+
+
+def _of_month(month: str, currency: str, billed_cost: str, closed: ClosedPeriods) -> PeriodTotal:
     status = closed.status(month)
-    return PeriodTotal(month, status, row.currency, row.billed_cost, closed.closed_at if status == "final" else "")
+    return PeriodTotal(month, status, currency, billed_cost, closed.closed_at if status == "final" else "")
 
 
 def totals_of(rows: Sequence[CostRow]) -> list[Total]:

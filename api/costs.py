@@ -12,12 +12,12 @@ import msgspec
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel, Field
-from pydantic.config import JsonDict
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Send
 
 from ..schemas.errors import RatemillError
 from .access import still_allowed
+from .amounts import Amount
 from .cost_view import read_cost_view
 from .live import Watched
 from .parts import Parts
@@ -34,28 +34,26 @@ HEARTBEAT_S = 15
 CHECK_S = 2  # whether the key still holds
 SLOWEST_S = 60
 _EVENT = 'event: costs\ndata: {"rows":[],"totals":[],"periods":[]}\nid: 4f0ad3d5\n\n'
-_AMOUNT: JsonDict = {"pattern": r"^-?[0-9]+(\.[0-9]+)?$", "examples": ["12.5"]}
-
 
 class CostGroup(BaseModel):
     """What the line items of one group cost, in one currency. Amounts are exact."""
 
     group: dict[str, str | None] = Field(description="Value of each dimension of `by`; null: line items have none.", examples=[{"sku": "egress"}])
     currency: str = Field(examples=["USD"])
-    billed_cost: str = Field(json_schema_extra=_AMOUNT)
-    effective_cost: str = Field(json_schema_extra=_AMOUNT)
+    billed_cost: Amount
+    effective_cost: Amount
     line_items: int
     unpriced: int = Field(description="Line items that have no price yet; they cost 0 until they have.")
-    pricing_quantity: str | None = Field(default=None, description="Where `by` has unit.", json_schema_extra=_AMOUNT)
-    consumed_quantity: str | None = Field(default=None, description="Where `by` has consumed_unit.", json_schema_extra=_AMOUNT)
+    pricing_quantity: Amount | None = Field(default=None, description="Where `by` has unit.")
+    consumed_quantity: Amount | None = Field(default=None, description="Where `by` has consumed_unit.")
 
 
 class CurrencyTotal(BaseModel):
     """All rows of one currency."""
 
     currency: str = Field(examples=["USD"])
-    billed_cost: str = Field(json_schema_extra=_AMOUNT)
-    effective_cost: str = Field(json_schema_extra=_AMOUNT)
+    billed_cost: Amount
+    effective_cost: Amount
     line_items: int
     unpriced: int
 
@@ -66,7 +64,7 @@ class PeriodStatus(BaseModel):
     period: str = Field(examples=["2026-11"])
     status: str = Field(description="final or estimate", examples=["estimate"])
     currency: str = Field(examples=["USD"])
-    billed_cost: str = Field(json_schema_extra=_AMOUNT)
+    billed_cost: Amount
     closed_at: str = Field(default="", description="RFC 3339; empty for an estimate.")
 
 

@@ -5,25 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Query
+from fastapi import Depends, Path, Query
 from pydantic import Field
 
 from ..sinks.dimensions import DIMENSIONS, Within
 from .access import account_of, needs
 from .tokens import Principal
 
-__all__ = ["MOST_ROWS", "Account", "Asked", "Period", "Question", "Reader", "Selected", "Selection"]
+__all__ = ["MOST_ROWS", "Asked", "Month", "Named", "Question", "Reader", "Selected", "Selection", "Whose"]
 
 MOST_ROWS = 10_000  # of an answer; whoever wants more asks for one account or period at a time
 
 _ONE = f"({'|'.join(DIMENSIONS)})"
 _BY = f"^({_ONE}(,{_ONE})*)?$"
+_MONTH = "^[0-9]{4}-(0[1-9]|1[0-2])$"
 _INSTANT = "^[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z$"
 _TIME_OF = {"total": (), "hour": ("hour",), "day": ("day",), "month": ("period",)}
 
 Reader = Annotated[Principal, Depends(needs("costs:read"))]
-Account = Annotated[str | None, Query(max_length=1_024, description="Only this account. A key of an account needs no such parameter.")]
-Period = Annotated[str | None, Query(pattern="^[0-9]{4}-(0[1-9]|1[0-2])$", description="Only this billing month.", examples=["2026-11"])]
+_Account = Annotated[str | None, Query(max_length=1_024, description="Only this account. A key of an account needs no such parameter.")]
+Month = Annotated[str, Query(pattern=_MONTH, description="Billing month.", examples=["2026-11"])]
+_Period = Annotated[str | None, Query(pattern=_MONTH, description="Only this billing month.", examples=["2026-11"])]
 _Start = Annotated[str | None, Query(pattern=_INSTANT, description="Charge periods that begin then or later.", examples=["2026-11-01T00:00:00Z"])]
 _End = Annotated[str | None, Query(pattern=_INSTANT, description="Charge periods that begin before then.", examples=["2026-11-02T00:00:00Z"])]
 _Value = Annotated[str, Field(max_length=1_024)]
@@ -52,10 +54,21 @@ class Question:
     by: tuple[str, ...]
 
 
+async def _whose(principal: Reader, account: _Account = None) -> str | None:
+    return account_of(principal, account)
+
+
+async def _named(principal: Reader, account: Annotated[str, Path(max_length=1_024, description="The account.")]) -> str | None:
+    return account_of(principal, account)
+
+
+Whose = Annotated[str | None, Depends(_whose)]
+Named = Annotated[str, Depends(_named)]  # in the path
+
+
 async def _selected(
-    principal: Reader,
-    account: Account = None,
-    period: Period = None,
+    account: Whose,
+    period: _Period = None,
     start: _Start = None,
     end: _End = None,
     provider: Annotated[list[_Value], _only("provider", "aws")] = [],  # noqa: B006 - FastAPI copies it
@@ -67,7 +80,7 @@ async def _selected(
 ) -> Selection:
     given = {"provider": provider, "region": region, "sku": sku, "resource": resource, "service": service, "category": category}
     where = tuple((name, tuple(sorted(set(values)))) for name, values in given.items() if values)
-    return Selection(account_of(principal, account), period, (start, end), where)
+    return Selection(account, period, (start, end), where)
 
 
 Selected = Annotated[Selection, Depends(_selected)]

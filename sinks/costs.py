@@ -1,14 +1,14 @@
 """Exact totals, counts and line items read back from Elasticsearch.
 
-A total is read as sums of integer limbs (limbs.py) per group of a composite aggregation, page by page, all of one point in
-time. A group with more line items than a limb sum stays exact for is read again in finer groups. Nothing is ever partial:
-a shard that does not answer makes the whole read fail.
+A total is read as sums of integer limbs (limbs.py) per group of a composite aggregation: by one search, which Elasticsearch answers
+from its cache while nothing changes, or page by page, all of one point in time. A group with more line items than a limb sum
+stays exact for is read again in finer groups. Nothing is ever partial: a shard that does not answer makes the whole read fail.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -23,11 +23,15 @@ from .templates import Names
 
 __all__ = ["UNPRICED", "CostRow", "check_whole", "costs", "count_line_items", "fetch_line_items", "iter_costs"]
 
+Limb = tuple[str, str]  # amount, name of the limb
+
 _PIT_KEEP_ALIVE = "2m"  # between two pages, not for the whole read
 
 # Line items that have no price and count.
 UNPRICED: dict[str, Any] = {"bool": {"filter": [{"term": {"x_Unpriced": True}}], "must_not": [{"term": {"x_Withdrawn": True}}]}}
 
+# Limbs that nearly all amounts get by with; any other is looked for, and costs nothing where no line item has it.
+_USUAL_LIMBS = ("e0", "m9", "m18")
 # What a group that is too large for exact sums is split by, in this order.
 _SPLIT_BY = ("day", "sku", "hour", "resource", "component")
 
@@ -72,6 +76,9 @@ class _Sums:
 
     def total(self, amount: str) -> str:
         return join((limb, value) for (name, limb), value in self.limbs.items() if name == amount)
+
+
+_Group = tuple[dict[str, str | None], _Sums]
 
 
 async def costs(
@@ -123,10 +130,16 @@ async def iter_costs(
     check_dimensions(by)
     wanted = {"billed", "effective"} | {amount for amount, unit in (("pricing", "unit"), ("consumed", "consumed_unit")) if unit in by}
     filters = filters_of(account, period, where, within)
-    async with _reading(client, Names(prefix)) as reader:
-        limbs = await reader.limbs_in_use(wanted, filters)
-        sought = _Sought(limbs, spans, page_size, max_addends)
-        async for key, sums in _groups(reader, filters, tuple(dict.fromkeys((*by, "currency"))), sought):
+    keys = tuple(dict.fromkeys((*by, "currency")))
+    sought = _Sought([(amount, limb) for amount in sorted(wanted) for limb in _USUAL_LIMBS], spans, page_size, max_addends)
+    async with AsyncExitStack() as stack:
+        found = await _all_groups(_Reader(client, Names(prefix).alias), filters, keys, sought)
+        if found is None:
+            reader = await stack.enter_async_context(_reading(client, Names(prefix)))
+            groups = _groups(reader, filters, keys, sought._replace(limbs=await reader.limbs_in_use(wanted, filters)))
+        else:
+            groups = _each(found)
+        async for key, sums in groups:
             if not sums.line_items and not any(sums.limbs.values()):
                 continue
             yield CostRow(
@@ -186,30 +199,36 @@ async def fetch_line_items(
 
 
 class _Reader:
-    """Searches of one point in time."""
+    """Searches: of one point in time, or of whatever is the newest."""
 
-    def __init__(self, client: AsyncElasticsearch, pit: str) -> None:
-        self.client = client
+    def __init__(self, client: AsyncElasticsearch, index: str, pit: str = "") -> None:
+        self.client, self.index = client, index
         self.pit = pit
 
     async def search(self, **request: Any) -> Any:
+        if self.pit:
+            request["pit"] = {"id": self.pit, "keep_alive": _PIT_KEEP_ALIVE}
+        else:  # no line items yet is an empty answer, not an error
+            request |= {"index": self.index, "ignore_unavailable": True}
         try:
-            answer = await self.client.search(
-                pit={"id": self.pit, "keep_alive": _PIT_KEEP_ALIVE}, track_total_hits=False, allow_partial_search_results=False, **request
-            )
+            answer = await self.client.search(allow_partial_search_results=False, **{"track_total_hits": False, **request})
         except (ApiError, TransportError, OSError) as error:
             raise Unavailable(f"Elasticsearch cannot read line items: {describe(error)[1]}") from error
         check_whole(answer.body)
         self.pit = answer.get("pit_id", self.pit)
         return answer.body
 
-    async def limbs_in_use(self, amounts: set[str], filters: list[dict[str, Any]]) -> list[tuple[str, str]]:
-        """(amount, limb) of every limb that some line item has: usually three or four of the 28, so the sums stay few."""
-        candidates = {f"{amount}.{limb}": (amount, limb) for amount in sorted(amounts) for limb in LIMBS}
-        tests = {name: {"exists": {"field": f"x_Limbs.{name}"}} for name in candidates}
-        answer = await self.search(size=0, query={"bool": {"filter": filters}}, aggs={"limbs": {"filters": {"filters": tests}}})
+    async def limbs_in_use(self, amounts: set[str], filters: list[dict[str, Any]]) -> list[Limb]:
+        """Every limb that some line item has: usually three or four of the 28, so the sums stay few."""
+        candidates = [(amount, limb) for amount in sorted(amounts) for limb in LIMBS]
+        answer = await self.search(size=0, query={"bool": {"filter": filters}}, aggs={"limbs": _having(candidates)})
         found = answer.get("aggregations", {}).get("limbs", {}).get("buckets", {})
-        return [candidates[name] for name, bucket in found.items() if bucket["doc_count"]]
+        return [limb for limb in candidates if found.get(".".join(limb), {}).get("doc_count")]
+
+
+def _having(limbs: Sequence[Limb]) -> dict[str, Any]:
+    """An aggregation that counts the line items that have each of these limbs."""
+    return {"filters": {"filters": {".".join(limb): {"exists": {"field": f"x_Limbs.{'.'.join(limb)}"}} for limb in limbs}}}
 
 
 @asynccontextmanager
@@ -219,7 +238,7 @@ async def _reading(client: AsyncElasticsearch, names: Names) -> AsyncIterator[_R
         opened = await client.open_point_in_time(index=names.alias, keep_alive=_PIT_KEEP_ALIVE, ignore_unavailable=True)
     except (ApiError, TransportError, OSError) as error:
         raise Unavailable(f"Elasticsearch cannot read {names.alias}: {describe(error)[1]}") from error
-    reader = _Reader(client, opened["id"])
+    reader = _Reader(client, names.alias, opened["id"])
     try:
         yield reader
     finally:
@@ -238,16 +257,14 @@ def check_whole(answer: Mapping[str, Any]) -> None:
 class _Sought(NamedTuple):
     """What is read of each group, and how much at once."""
 
-    limbs: list[tuple[str, str]]
+    limbs: Sequence[Limb]
     spans: bool
     page_size: int
     max_addends: int
 
 
-async def _groups(
-    reader: _Reader, filters: list[dict[str, Any]], by: tuple[str, ...], sought: _Sought
-) -> AsyncIterator[tuple[dict[str, str | None], _Sums]]:
-    """(key, sums) of every group, in the order of the keys."""
+def _grouping(by: tuple[str, ...], sought: _Sought) -> dict[str, Any]:
+    """The aggregation that gives a page of groups, with all that _sums takes."""
     aggregations: dict[str, Any] = {f"{amount}.{limb}": {"sum": {"field": f"x_Limbs.{amount}.{limb}"}} for amount, limb in sought.limbs}
     aggregations["withdrawn"] = {"filter": {"term": {"x_Withdrawn": True}}}
     aggregations["unpriced"] = {"filter": UNPRICED}
@@ -255,11 +272,35 @@ async def _groups(
         ends = {"first": ("min", "ChargePeriodStart"), "last": ("max", "ChargePeriodEnd")}
         span = {name: {which: {"field": time, "format": INSTANT}} for name, (which, time) in ends.items()}
         aggregations["live"] = {"filter": {"bool": {"must_not": [{"term": {"x_Withdrawn": True}}]}}, "aggs": span}
-    composite: dict[str, Any] = {"size": sought.page_size, "sources": [{name: source_of(name)} for name in by]}
+    return {"composite": {"size": sought.page_size, "sources": [{name: source_of(name)} for name in by]}, "aggs": aggregations}
+
+
+async def _all_groups(reader: _Reader, filters: list[dict[str, Any]], by: tuple[str, ...], sought: _Sought) -> list[_Group] | None:
+    """(key, sums) of every group by one search; None when one is not enough: more groups, large groups, or amounts with more limbs."""
+    others = [(amount, limb) for amount in sorted({amount for amount, _ in sought.limbs}) for limb in LIMBS if limb not in _USUAL_LIMBS]
+    aggregations = {"groups": _grouping(by, sought), "others": _having(others)}
+    answer = await reader.search(size=0, query={"bool": {"filter": filters}}, aggs=aggregations, track_total_hits=True)
+    if "aggregations" not in answer:
+        return []  # there is no index yet
+    buckets = answer["aggregations"]["groups"]["buckets"]
+    # Every line item is in one group: those that are not counted stand in groups of another page.
+    counted = sum(bucket["doc_count"] for bucket in buckets)
+    unusual = any(bucket["doc_count"] for bucket in answer["aggregations"]["others"]["buckets"].values())
+    if unusual or counted != answer["hits"]["total"]["value"] or any(bucket["doc_count"] > sought.max_addends for bucket in buckets):
+        return None
+    return [(bucket["key"], _sums(bucket, sought.limbs)) for bucket in buckets]
+
+
+async def _each(groups: list[_Group]) -> AsyncIterator[_Group]:
+    for group in groups:
+        yield group
+
+
+async def _groups(reader: _Reader, filters: list[dict[str, Any]], by: tuple[str, ...], sought: _Sought) -> AsyncIterator[_Group]:
+    """(key, sums) of every group, in the order of the keys."""
+    grouping = _grouping(by, sought)
     while True:
-        answer = await reader.search(
-            size=0, query={"bool": {"filter": filters}}, aggs={"groups": {"composite": composite, "aggs": aggregations}}
-        )
+        answer = await reader.search(size=0, query={"bool": {"filter": filters}}, aggs={"groups": grouping})
         page = answer.get("aggregations", {}).get("groups", {"buckets": []})
         for bucket in page["buckets"]:
             key = bucket["key"]
@@ -276,10 +317,10 @@ async def _groups(
             yield key, total
         if "after_key" not in page:
             return  # only an empty page has none; a short one proves nothing
-        composite["after"] = page["after_key"]
+        grouping["composite"]["after"] = page["after_key"]
 
 
-def _sums(bucket: Mapping[str, Any], limbs: list[tuple[str, str]]) -> _Sums:
+def _sums(bucket: Mapping[str, Any], limbs: Sequence[Limb]) -> _Sums:
     return _Sums(
         line_items=bucket["doc_count"] - bucket["withdrawn"]["doc_count"],
         unpriced=bucket["unpriced"]["doc_count"],

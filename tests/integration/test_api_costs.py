@@ -31,26 +31,42 @@ prices:
   - {id: egress, sku: egress, unit: GB, model: graduated, tiers: [{up_to: "10", unit_price: "0.12345678901"}, {unit_price: "0.07"}]}
   - {id: calls, sku: calls, unit: calls, model: unit, unit_price: "0.000001000000000000000000000007"}
   - {id: globex-only, sku: special, unit: h, model: unit, unit_price: "1", accounts: [globex]}
+adjustments:
+  - {id: commit, type: commitment}
+  - {id: pay, type: credits}
+accounts:
+  - account: umbrella
+    recurring: [{id: platform, sku: platform, amount: "300.5", prorate: none, effective_from: SINCE}]
+    commitments: [{id: c/1, amount: "100", per: month, prepaid: true, prorate: none, effective_from: SINCE}]
+    credits:
+      - {id: gift, amount: "40.25", effective_from: SINCE, expires: 2100-01-01T00:00:00Z}
+      - {id: g%1, amount: "1000", discount: "10", prepaid: true, effective_from: SINCE}
 """
+SINCE = datetime.now(UTC).strftime("%Y-%m-01T00:00:00Z")
 ACCOUNTS = ("acme", "globex", "initech")
+OF_TERMS = "umbrella"  # a fee, a commitment, and credits that pay for it: what it owes is the credit that it bought
 SKUS = {"egress": "GB", "calls": "calls", "unknown": "h"}
+
+
+def event(account: str, sku: str, n: int) -> dict[str, Any]:
+    data = {"sku": sku, "quantity": f"{n}.{n}3", "unit": SKUS[sku], "region": f"r{n % 2}", "resource": f"vm-of-{account}"}
+    time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"specversion": "1.0", "id": f"{account}-{sku}-{n}", "source": "s", "type": "usage", "subject": account, "time": time, "data": data}
 
 
 def usage(accounts: Sequence[str] = ACCOUNTS) -> list[dict[str, Any]]:
     """Five events of each SKU of each account: together they cost more digits than Python's decimals have unless told otherwise."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return [
-        {"specversion": "1.0", "id": f"{account}-{sku}-{n}", "source": "s", "type": "usage", "subject": account, "time": now,
-         "data": {"sku": sku, "quantity": f"{n}.{n}3", "unit": unit, "region": f"r{n % 2}", "resource": f"vm-of-{account}"}}
-        for account in accounts for sku, unit in SKUS.items() for n in range(1, 6)
-    ]  # fmt: skip
+    return [event(account, sku, n) for account in accounts for sku in SKUS for n in range(1, 6)]
+
+
+SENT = [*usage(), event(OF_TERMS, "calls", 1)]
 
 
 def wanted(account: str | None = None) -> Fraction:
     """What all this costs, by hand."""
     quantity = sum((Fraction(f"{n}.{n}3") for n in range(1, 6)), Fraction(0))  # 16.65
     each = 10 * Fraction("0.12345678901") + (quantity - 10) * Fraction("0.07") + quantity * Fraction("0.000001000000000000000000000007")
-    return each * (1 if account else len(ACCOUNTS))
+    return each if account else each * len(ACCOUNTS) + 900
 
 
 class Job:
@@ -67,15 +83,19 @@ class Job:
         with (folder / "worker.log").open("wb") as log:
             command = [sys.executable, "-m", "ratemill.cli.main", "worker"]
             self._worker = subprocess.Popen(command, cwd=folder, env=self.api.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        (folder / "prices.yaml").write_text(BOOK)
+        self.folder = folder
+
+    def fill(self) -> None:
+        """Prices, usage and readers; returns once all of it is rated."""
+        (self.folder / "prices.yaml").write_text(BOOK.replace("SINCE", SINCE))
         said = self.api.run("prices", "publish", "prices.yaml", "--author", "me", "--reason", "test")
         assert said.returncode == 0, said.stderr
         with self.api.client(self.api.token("events:write")) as client:
-            assert post(client, usage()).json()["rejected"] == 0
+            assert post(client, SENT).json()["rejected"] == 0
         self.reader = self.api.client(self.api.token("costs:read"))
         self.own = self.api.client(self.api.token(*ACCOUNT_SCOPES, account="acme"))
         # Every window of a SKU that has a price, and of one that has none, in each of two regions.
-        self.until(lambda: sum(row["line_items"] for row in self.costs(by="account")["rows"]) >= len(ACCOUNTS) * (2 + 2 + 2) and self.right())
+        self.until(lambda: sum(row["line_items"] for row in self.costs(by="account")["rows"]) > len(ACCOUNTS) * (2 + 2 + 2) and self.right())
 
     def right(self) -> bool:
         return Fraction(self.costs(by="")["totals"][0]["billed_cost"]) == wanted()
@@ -96,8 +116,6 @@ class Job:
             time.sleep(0.5)
 
     def close(self) -> None:
-        self.reader.close()
-        self.own.close()
         self._worker.send_signal(signal.SIGTERM)
         assert self.api.stop() == 0
         assert self._worker.wait(30) == 0
@@ -106,14 +124,17 @@ class Job:
 @pytest.fixture(scope="module")
 def job(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
     made = Job(stack, tmp_path_factory.mktemp("costs"))
-    yield made
-    made.close()
+    try:
+        made.fill()
+        yield made
+    finally:
+        made.close()
 
 
 def test_usage_that_came_over_http_costs_what_it_must(job: Job) -> None:
     found = job.costs(by="account,sku")
     assert Fraction(found["totals"][0]["billed_cost"]) == wanted()
-    assert {row["group"]["account"] for row in found["rows"]} == set(ACCOUNTS)
+    assert {row["group"]["account"] for row in found["rows"]} == {*ACCOUNTS, OF_TERMS}
     assert found["totals"][0]["unpriced"] == 2 * len(ACCOUNTS)  # of the SKU that the book does not know
     assert [period["status"] for period in found["periods"]] == ["estimate"]
     assert Fraction(job.costs(account="acme", by="sku")["totals"][0]["billed_cost"]) == wanted("acme")
@@ -190,6 +211,55 @@ def test_what_cannot_be_asked(job: Job) -> None:
         assert client.get("/v1/costs").status_code == 403
 
 
+# -- usage, credits, invoices ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", [{}, {"by": "account,region"}, {"granularity": "day", "by": ""}, {"sku": "egress"}, {"account": "acme"}])
+def test_usage_is_what_was_sent(job: Job, asked: dict[str, str]) -> None:
+    sent: dict[tuple[str, ...], Fraction] = {}
+    names = [name for name in ("account", "region", "sku") if name == "sku" or name in asked.get("by", "")]
+    for each in SENT:
+        group = {"account": each["subject"], "region": each["data"]["region"], "sku": each["data"]["sku"]}
+        if all(group[name] == asked[name] for name in ("account", "sku") if name in asked):
+            key = *(group[name] for name in names), each["data"]["unit"]
+            sent[key] = sent.get(key, Fraction(0)) + Fraction(each["data"]["quantity"])
+    rows = job.read("/v1/usage", **asked)["rows"]
+    for kind in ("consumed", "pricing"):
+        assert {(*(row["group"][name] for name in names), row[f"{kind}_unit"]): Fraction(row[f"{kind}_quantity"]) for row in rows} == sent
+    assert all(("day" in row["group"]) == ("granularity" in asked) for row in rows)
+    alike = {name: asked[name] for name in ("account", "sku") if name in asked}
+    assert sum(row["unpriced"] for row in rows) == job.costs(by="", **alike)["totals"][0]["unpriced"]
+
+
+def test_a_balance_is_what_the_terms_make_of_it(job: Job) -> None:
+    month = SINCE[:7]
+    found = job.read(f"/v1/accounts/{OF_TERMS}/balance")
+    # Of the fee and 1.13 calls, 100 is drawn from the commitment; credits pay the rest and the commitment itself: first the one that expires.
+    used, left = "260.25000113000000000000000000000791", "739.74999886999999999999999999999209"
+    assert found["credits"] == [
+        {"id": "g%1", "currency": "USD", "used": used, "bought": "1000", "paid": "900", "left": left,
+         "months": [{"period": month, "status": "estimate", "used": used}]},
+        {"id": "gift", "currency": "USD", "used": "40.25", "bought": None, "paid": None, "left": None,
+         "months": [{"period": month, "status": "estimate", "used": "40.25"}]},
+    ]  # fmt: skip
+    amounts = {"purchased": "100", "drawn": "100", "shortfall": "0", "overage": "0"}
+    months = [{"period": month, "status": "estimate", **amounts}]
+    assert found["commitments"] == [{"id": "c/1", "currency": "USD", **amounts, "months": months}]
+    assert job.read("/v1/accounts/acme/balance") == {"account": "acme", "credits": [], "commitments": []}
+    assert job.own.get("/v1/accounts/acme/balance").json() == job.read("/v1/accounts/acme/balance")
+    assert job.own.get(f"/v1/accounts/{OF_TERMS}/balance").status_code == 403
+
+
+def test_an_invoice_is_that_of_the_terminal(job: Job) -> None:
+    for account in ("acme", OF_TERMS):
+        found = job.read("/v1/invoices/preview", account=account, period=SINCE[:7])
+        assert found == json.loads(job.api.run("invoice", account, SINCE[:7], "--json").stdout)
+        assert found["invoices"][0]["total"] == job.costs(account=account, by="")["totals"][0]["billed_cost"]
+    assert job.own.get("/v1/invoices/preview", params={"period": SINCE[:7]}).json()["account"] == "acme"
+    for asked in ({"account": "acme"}, {"period": SINCE[:7]}, {"account": "acme", "period": "2026-13"}):
+        assert job.reader.get("/v1/invoices/preview", params=asked).status_code == 400
+
+
 # -- line items ----------------------------------------------------------------------------------------------------------
 
 
@@ -215,7 +285,7 @@ def test_pages_hold_every_line_item_once(job: Job) -> None:
     assert [(i["ChargePeriodStart"], i["x_LineItemId"]) for i in found] == sorted((i["ChargePeriodStart"], i["x_LineItemId"]) for i in found)
     assert found == items(job.reader, limit=1_000)
     some = items(job.reader, limit=3, account="acme", sku="egress", region="r1")
-    assert some == [i for i in found if (i["BillingAccountId"], i["SkuId"], i["RegionId"]) == ("acme", "egress", "r1")]
+    assert some == [i for i in found if (i["BillingAccountId"], i["SkuId"], i.get("RegionId")) == ("acme", "egress", "r1")]
     assert some
 
 
@@ -250,7 +320,9 @@ def test_line_items_that_cannot_be_asked_for(job: Job) -> None:
 # -- tenants -------------------------------------------------------------------------------------------------------------
 
 OPEN = {"/livez", "/readyz", "/metrics"}  # they name no account
-ALWAYS = {"from": "2021-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}  # of the routes that need a window
+OF_ONE = {"/v1/usage", "/v1/accounts/{account}/balance", "/v1/invoices/preview"}
+# Parameters that some route does not do without.
+NEEDED = {"period": SINCE[:7], "from": "2021-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
 
 
 def filled(path: str, values: dict[str, str]) -> str:
@@ -294,7 +366,7 @@ def leaks(api: Api, own: httpx.Client, reader: httpx.Client) -> list[str]:
     found = []
     with api.client() as nobody:
         paths = nobody.get("/openapi.json").json()["paths"]
-        known = {"/v1/events", "/v1/costs", "/v1/costs/stream", "/v1/line-items", "/v1/line-items/{id}", "/v1/alerts", "/v1/prices:simulate"}
+        known = {"/v1/events", "/v1/costs", "/v1/costs/stream", "/v1/line-items", "/v1/line-items/{id}", "/v1/alerts", *OF_ONE}
         assert known <= paths.keys()
         item, rule = next(item["x_LineItemId"] for item in items(reader, account="globex")), foreign_rule(api)
         foreign = {"{account}": "globex", "{organization_id}": "globex", "{instance_id}": "vm-of-globex", "{period}": "2026-01"}
@@ -303,8 +375,11 @@ def leaks(api: Api, own: httpx.Client, reader: httpx.Client) -> list[str]:
             for method in operations:
                 if path not in OPEN and nobody.request(method, filled_in).status_code != 401:
                     found.append(f"{method} {path} answers without a key")
-                for parameters in ({}, {"account": "globex"}, {"by": "account,resource"}, {"by": "account", "account": "globex"}, ALWAYS):
-                    body = BODIES.get(path, ALERT) if method in ("post", "put") else None
+                required = {part["name"] for part in operations[method].get("parameters", ()) if part["required"] and part["in"] == "query"}
+                assert required <= NEEDED.keys(), f"{path}: say what to ask for"
+                body = BODIES.get(path, ALERT) if method in ("post", "put") else None
+                for asked in ({}, {"account": "globex"}, {"by": "account,resource"}, {"by": "account", "account": "globex"}):
+                    parameters = asked | {name: NEEDED[name] for name in sorted(required)}
                     answer = told(own, method, filled_in, parameters, body)
                     found += [f"{method} {path} {parameters} tells of {other}" for other in ACCOUNTS[1:] if other in answer]
         if foreign_rule(api) != rule:
@@ -320,19 +395,24 @@ def test_a_key_tells_of_its_own_account_alone(job: Job) -> None:
     assert leaks(job.api, job.own, job.reader) == []
 
 
+ROUTES_OF_ALL = (
+    "get /v1/line-items {} tells of globex", "get /v1/accounts/{account}/balance {} tells of globex",
+    f"get /v1/invoices/preview {{'account': 'globex', 'period': '{SINCE[:7]}'}} tells of globex",
+    "get /api/v2/billing/organizations/{organization_id}/costs/instances "
+    "{'from': '2021-01-01T00:00:00Z', 'to': '2100-01-01T00:00:00Z'} tells of globex",
+    "get /v1/alerts {} tells of globex", "the rule of globex was deleted", "post /v1/prices:simulate {} tells of globex",
+    "get /v1/prices {} tells of globex",
+)  # fmt: skip
+
+
 def test_an_api_without_the_filter_is_caught(job: Job, tmp_path: Path) -> None:
     broken = Api(tmp_path, job.settings, "no_tenants")
     try:
         with broken.client(broken.token(*ACCOUNT_SCOPES, account="acme")) as own:
             found = leaks(broken, own, job.reader)
             grouped = "{'by': 'account,resource'} tells of globex"
-            instances = f"get /api/v2/billing/organizations/{{organization_id}}/costs/instances {ALWAYS} tells of globex"
-            for what in (
-                f"get /v1/costs {grouped}", f"get /v1/costs/stream {grouped}", "get /v1/line-items {} tells of globex", instances,
-                "get /v1/alerts {} tells of globex", "the rule of globex was deleted",
-                "post /v1/prices:simulate {} tells of globex", "get /v1/prices {} tells of globex",
-            ):  # fmt: skip
-                assert what in found
+            for what in (f"get /v1/costs {grouped}", f"get /v1/costs/stream {grouped}", f"get /v1/usage {grouped}", *ROUTES_OF_ALL):
+                assert what in found, found
             assert any("/explanation {} tells of globex" in each for each in found)
     finally:
         broken.stop()
@@ -370,7 +450,7 @@ def test_a_stream_tells_of_each_change_and_ends_in_what_the_costs_are(job: Job) 
             assert next(again) == first
         with streamed(job.own, last=first["id"], by="sku") as resumed:
             with job.api.client(job.api.token("events:write")) as client:
-                post(client, [{**event, "id": f"{event['id']}-more"} for event in usage(["acme"])])
+                post(client, [{**each, "id": f"{each['id']}-more"} for each in usage(["acme"])])
             second = next(resumed)
             assert second["id"] != first["id"]
             assert next(own)["id"] != first["id"]

@@ -9,6 +9,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from decimal import Context, Decimal, localcontext
+from functools import partial
 from typing import Any
 
 import orjson
@@ -190,6 +191,28 @@ async def test_totals_are_exact_by_every_dimension(sink: ElasticsearchSink) -> N
     assert (october.billed_cost, october.line_items, october.unpriced, october.pricing_quantity) == ("1", 10, 10, "0.00000000000000000001")
 
 
+async def test_one_search_is_enough_for_few_groups_and_for_nothing_else(sink: ElasticsearchSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [line_item(n, billed=f"-{n}.000000000000000{n}") for n in range(60)]
+    await sink.write(items)
+    await sink.client.indices.refresh(index=sink.names.alias)
+    read = partial(costs, sink.client, sink.names.prefix, by=["account"])
+    pages, parts = await read(page_size=2), await read(max_addends=4)
+
+    def no_second_search(*_: object) -> None:
+        raise AssertionError("a point in time")
+
+    monkeypatch.setattr("ratemill.sinks.costs._reading", no_second_search)
+    assert await read() == pages == parts
+    assert got(pages) == expected(items, "billing_account_id")
+    for more in ({"page_size": 4}, {"max_addends": 4}):
+        with pytest.raises(AssertionError, match="a point in time"):
+            await read(**more)
+    await sink.write([line_item(99, billed="0.0000000000000000001")])  # has a limb that is usually not asked for
+    await sink.client.indices.refresh(index=sink.names.alias)
+    with pytest.raises(AssertionError, match="a point in time"):
+        await read()
+
+
 async def test_a_line_item_without_the_asked_dimension_is_in_the_total_all_the_same(sink: ElasticsearchSink) -> None:
     undated = encode_line_item(line_item(1)).replace(b'"ChargePeriodStart":"2026-09-14T05:00:00Z",', b"")
     await sink.write([undated, line_item(2)])
@@ -292,7 +315,7 @@ async def test_a_billing_month_is_that_of_its_own_time_zone(sink: ElasticsearchS
     for month, count in wanted.items():
         (row,) = await costs(sink.client, prefix, by=["period"], period=month)
         assert (row.group["period"], row.line_items, await count_line_items(sink.client, prefix, period=month)) == (month, count, count)
-    monkeypatch.setattr("ratemill.sinks.costs._EARLIEST_ZONE", "UTC")
+    monkeypatch.setattr("ratemill.sinks.dimensions._EARLIEST_ZONE", "UTC")
     assert {row.group["period"]: row.line_items for row in await costs(sink.client, prefix, by=["period"])} != wanted, "months of UTC are others"
 
 

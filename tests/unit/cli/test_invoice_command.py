@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 from click.testing import CliRunner, Result
+from ratemill.api import invoice_view as view
 from ratemill.api.cost_view import totals_of
 from ratemill.cli.main import COMMANDS
 from ratemill.pricing.money import ZERO, money, plain, use_exact_arithmetic
@@ -43,14 +44,14 @@ ROWS = [
 def invoke(monkeypatch: pytest.MonkeyPatch) -> Invoke:
     def run(rows: Sequence[CostRow], *more: str, closed: ClosedPeriods = NOTHING_CLOSED, columns: int = 100) -> Result:
         async def costs(client: object, prefix: str, **asked: Any) -> list[CostRow]:
-            assert asked == {"account": "acct", "by": module._BY, "period": "2026-11"}
+            assert asked == {"account": "acct", "by": view._BY, "period": "2026-11"}
             return list(rows)
 
         async def read_closed(client: object, prefix: str) -> ClosedPeriods:
             return closed
 
-        monkeypatch.setattr(module, "costs", costs)
-        monkeypatch.setattr(module, "read_closed", read_closed)
+        monkeypatch.setattr(view, "costs", costs)
+        monkeypatch.setattr(view, "read_closed", read_closed)
         arguments = ["acct", "2026-11", "--elasticsearch", URL, *more]
         result = CliRunner().invoke(module.command, arguments, env={"COLUMNS": str(columns)})
         assert result.exception is None, result.exception

@@ -83,7 +83,7 @@ def test_no_line_items_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--elasticsearch", URL], 1, "Elasticsearch cannot read ratemill-line-items"),
+        (["--elasticsearch", URL], 1, "at 127.0.0.1:1"),
         (["--elasticsearch", "nowhere"], 2, "Elasticsearch address"),
         (["--elasticsearch", URL, "--by", "colour"], 2, "unknown dimension 'colour'"),
         (["--elasticsearch", URL, "--period", "2026-13"], 2, "not a billing period"),
