@@ -30,8 +30,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PIN = re.compile(r"^([a-z0-9._-]+)==([^ ;\\]+)")
 HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
-# Pins for platforms or versions of Python other than the one that this runs on: nothing of them is installed to read the licence from.
-ELSEWHERE = {"colorama": "BSD-3-Clause"}
+# Pins for platforms or versions of Python other than the one that this runs on, and one that has its licence as a file alone: there is nothing to read.
+ELSEWHERE = {"colorama": "BSD-3-Clause", "axe-playwright-python": "MIT"}
 CLASSIFIERS = {
     "Apache Software License": "Apache-2.0", "BSD License": "BSD", "MIT License": "MIT", "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "Python Software Foundation License": "PSF-2.0", "GNU Lesser General Public License v3 or later (LGPLv3+)": "LGPL-3.0-or-later",
@@ -61,7 +61,7 @@ def licence_of(name: str, installed: dict[str, Distribution]) -> License | None:
     named = (meta.get("License") or "").strip().split("\n")[0][:100]
     text = next((text for text in said if text), "") or named
     if not text:
-        return None
+        return factory.make_from_string(ELSEWHERE[name]) if name in ELSEWHERE else None
     try:
         return factory.make_from_string(text)
     except ValueError:

@@ -15,6 +15,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 from ratemill.api.metrics import ApiMetrics
 from ratemill.api.pipeline import gauges_of
+from ratemill.api.watcher import WatchMetrics
 from ratemill.cli.reconcile import metrics_of
 from ratemill.schemas.pipeline import PipelineHealth
 from ratemill.streams.metrics import Metrics
@@ -24,7 +25,6 @@ RULES = ROOT / "docker" / "prometheus" / "rules.yaml"
 DASHBOARDS = sorted((ROOT / "docker" / "grafana").rglob("*.json"))
 RUNBOOK = ROOT / "docs" / "runbook.md"
 PROMTOOL = shutil.which("promtool") or shutil.which("promtool", path=ROOT / "build" / "promtool" / "usr" / "bin")
-FROM_WATCH = {"ratemill_source_silent", "ratemill_alert_oldest_undelivered_seconds"}  # `ratemill watch` gives them
 
 promtool_needed = pytest.mark.skipif(PROMTOOL is None, reason="no promtool: install the package prometheus, or unpack it to build/promtool")
 
@@ -58,6 +58,9 @@ CASES = [
     Case("RatemillWorkerDown", True, 5, {'up{job="ratemill-worker",instance="w1"}': "1 0x9", 'up{job="ratemill-worker",instance="w2"}': "1x9"}),
     Case("RatemillWorkerDown", True, 5, {'up{job="ratemill-api"}': "1x9"}),
     Case("RatemillWorkerDown", False, 5, {'up{job="ratemill-worker",instance="w1"}': "1x9", 'up{job="ratemill-api"}': "0x9"}),
+    Case("RatemillWatchDown", True, 10, {"ratemill_watch_works": "1 0x15"}),
+    Case("RatemillWatchDown", True, 10, {'up{job="ratemill-api"}': "1x15"}),
+    Case("RatemillWatchDown", False, 10, {'ratemill_watch_works{instance="a"}': "0x15", 'ratemill_watch_works{instance="b"}': "1x15"}),
     Case("RatemillFenced", True, 90, {"ratemill_fenced_total": "0+1x100"}),
     Case("RatemillFenced", False, 90, {"ratemill_fenced_total": "0x40 8x60"}),  # a rebalance
     Case("RatemillResets", True, 90, {"ratemill_partition_resets_total": "0+1x100"}),
@@ -162,9 +165,9 @@ def metrics_in_code() -> set[str]:
     """Every name that a scrape of ours can have."""
     api = CollectorRegistry()
     ApiMetrics(api)
-    names = set(FROM_WATCH)
+    names = set[str]()
     families = [*gauges_of(PipelineHealth(status="ok", freshness_s=0)), *metrics_of(0, 0, 0).collect()]
-    for family in [*families, *Metrics().registry.collect(), *api.collect()]:
+    for family in [*families, *Metrics().registry.collect(), *WatchMetrics().registry.collect(), *api.collect()]:
         endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
         names |= {family.name + ending for ending in endings}
     return names
@@ -230,7 +233,7 @@ def test_commands_in_the_runbook_exist() -> None:
     from ratemill.cli.main import COMMANDS
 
     named = set(re.findall(r"^    ratemill ([a-z-]+)", RUNBOOK.read_text(), re.MULTILINE))
-    assert named - COMMANDS.keys() - {"watch"} == set()
+    assert named - COMMANDS.keys() == set()
     assert len(named) > 5
 
 

@@ -7,6 +7,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -77,13 +78,17 @@ def test_nothing_is_from_elsewhere() -> None:
 async def test_every_file_that_is_named_is_served() -> None:
     app = FastAPI()
     app.include_router(cost_page.router)
-    add_handlers(app)
+    app.state.parts = SimpleNamespace(frame_ancestors="https://portal.example")
+    add_handlers(app, {})
+    wanted = f"{cost_page.POLICY}; frame-ancestors https://portal.example"
+    assert "default-src 'self'" in wanted
+    assert "unsafe" not in wanted
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://page")
     named = {file.removeprefix("page/") for file in Inline((PAGE / "index.html").read_text()).files}
     imported = {name for module in MODULES for name in re.findall(r'from "\./([\w-]+\.js)"', module.read_text())}
     assert {"main.js", "chart.umd.min.js"} <= named
     for name in sorted(named | imported):
-        assert (await client.get(f"/page/{name}")).headers["content-security-policy"] == cost_page.POLICY, name
+        assert (await client.get(f"/page/{name}")).headers["content-security-policy"] == wanted, name
     assert (await client.get("/")).text == (PAGE / "index.html").read_text()
     assert (await client.get("/page/no-such.js")).status_code == 404
 
