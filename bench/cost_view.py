@@ -33,6 +33,7 @@ __all__ = ["main"]
 PREFIX = "bench-view"
 WRITTEN_EACH_S = 200  # line items of others, while somebody reads
 TARGET_MS = 200
+_LOADING = {"index.refresh_interval": "60s", "index.translog.durability": "async"}
 
 
 class _Options:
@@ -62,10 +63,13 @@ async def _load(sink: ElasticsearchSink, items: MonthItems) -> float:
     written, told = 0, begin
     for chunk in items.chunks():
         await sink.write(chunk)
+        if not written:  # the index is there: it need not be searched yet, nor outlive a crash
+            await sink.client.indices.put_settings(index=sink.names.alias, settings=_LOADING)
         written += len(chunk)
         if time.monotonic() - told > 20:
             told = time.monotonic()
             say(f"{written:,} line items written, {written / (told - begin):,.0f} a second")
+    await sink.client.indices.put_settings(index=sink.names.alias, settings=dict.fromkeys(_LOADING) | {"index.refresh_interval": "1s"})
     await sink.client.indices.refresh(index=sink.names.alias)
     return time.monotonic() - begin
 
