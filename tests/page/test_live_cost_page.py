@@ -61,6 +61,9 @@ class Job:
             self._worker = subprocess.Popen(command, cwd=folder, env=self.api.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.operator = self.api.token("costs:read", "events:write", "pipeline:read")
         self.reader = self.api.client(self.operator)
+
+    def fill(self) -> None:
+        """Send the rows, and wait until all of them show."""
         asyncio.run(self._publish())
         self.send("early", "0.5")  # so that the index of this month is there, too
         self.until(lambda: self._shown() >= LINE_ITEMS + 1)
@@ -107,8 +110,11 @@ class Job:
 @pytest.fixture(scope="module")
 def job(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
     made = Job(stack, tmp_path_factory.mktemp("page"))
-    yield made
-    made.close()
+    try:
+        made.fill()
+        yield made
+    finally:
+        made.close()
 
 
 @pytest.fixture
