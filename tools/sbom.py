@@ -30,7 +30,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PIN = re.compile(r"^([a-z0-9._-]+)==([^ ;\\]+)")
 HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
-# Pins for other platforms or versions of Python than this, of which nothing is installed to read the licence from; and one that names it in a file alone.
+# Pins for other platforms or versions of Python, of which nothing is installed to read the licence from; and one that has it as a file alone.
 ELSEWHERE = {"colorama": "BSD-3-Clause", "axe-playwright-python": "MIT"}
 CLASSIFIERS = {
     "Apache Software License": "Apache-2.0", "BSD License": "BSD", "MIT License": "MIT", "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",

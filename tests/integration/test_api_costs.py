@@ -336,7 +336,7 @@ def filled(path: str, values: dict[str, str]) -> str:
 def told(own: httpx.Client, method: str, path: str, parameters: dict[str, str], body: Any) -> str:
     """What an answer tells; of a stream, its first event."""
     with own.stream(method, path, params=parameters, json=body) as answer:
-        if answer.headers["content-type"].startswith("text/event-stream"):
+        if answer.headers.get("content-type", "").startswith("text/event-stream"):
             return next(events(answer))["data"]
         answer.read()
         if path == "/v1/events":  # it repeats what it refuses
