@@ -137,7 +137,7 @@ def shown(job: Job, open_page: Any) -> Iterator[Callable[..., Page]]:
 
 
 def live(page: Page) -> None:
-    expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+    expect(page.locator("#connection")).to_have_attribute("data-state", "live", timeout=30_000)  # it tries again after 10 s at the latest
     expect(page.locator("#table-body tr")).not_to_have_count(0)
 
 
