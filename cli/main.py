@@ -17,7 +17,7 @@ COMMANDS = {
     "demo": ("demo", "Rate real AWS, Azure and GCP usage on a local Kafka and Elasticsearch."),
     "local": ("local", "The embedded Kafka and Elasticsearch: up, down, status."),
     "worker": ("worker", "Run the agents: normalize, rate, index."),
-    "api": ("api", "Serve the HTTP interface: usage in, health, metrics."),
+    "api": ("api", "Serve the HTTP interface and the live cost page."),
     "watch": ("watch", "Watch costs and sources: fire alerts, deliver them."),
     "publish": ("publish", "Publish usage from a file to the raw topics."),
     "prices": ("prices", "Check price books, rehearse changes of them, and publish them."),
