@@ -21,7 +21,7 @@ class Faults:
         self.world = world
         self.hosts = hosts
         self._group = group
-        self._armed: dict[Host, tuple[str, Callable[[], None]]] = {}  # what happens with the next request of a kind
+        self._armed: dict[Host, tuple[str, Callable[[], object]]] = {}  # what happens with the next request of a kind
         world.kafka.on_request = world.elasticsearch.on_request = self._on_request
         for fault in world.plan.faults:
             world.scheduler.at(fault.at, lambda fault=fault: self._begin(fault))  # type: ignore[misc]
@@ -141,7 +141,10 @@ class Faults:
         self._until(fault, lambda: setattr(self.world.cluster, "troubled", 0.0))
 
     def _index_deleted(self, fault: Fault, host: Host, random: Random) -> None:
-        self.world.cluster.lose_index()
+        cluster = self.world.cluster
+        if not cluster.lose_index():
+            # An index is empty only until the first write to it, which this worker may be about to send.
+            self._armed[host] = "POST _bulk", cluster.lose_index
 
     def _noise(self, fault: Fault, host: Host, random: Random) -> None:
         for network in (self.world.kafka, self.world.elasticsearch):

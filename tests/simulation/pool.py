@@ -16,6 +16,10 @@ COMMAND = "cd tests && ../.venv/bin/python -m simulation"
 CHUNK = 25
 ENOUGH = 5  # failing seeds, and no more are run
 
+# One process imports everything once; each pool is forked from it, and changes only itself.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload([f"{__package__}.run", f"{__package__}.install", f"{__package__}.breaches"])
+
 
 @dataclass
 class Report:
@@ -90,7 +94,7 @@ def run_seeds(
     before = os.environ.get("PYTHONHASHSEED")
     os.environ["PYTHONHASHSEED"] = "0"  # sets must have the same order every time
     try:
-        with multiprocessing.get_context("spawn").Pool(min(len(chunks), len(os.sched_getaffinity(0))), _prepare, (breach,)) as pool:
+        with _CONTEXT.Pool(min(len(chunks), len(os.sched_getaffinity(0))), _prepare, (breach,)) as pool:
             for report in pool.imap(_run, chunks):
                 total.add(report)
                 total.seconds = time.monotonic() - began
