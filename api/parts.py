@@ -10,6 +10,7 @@ from elasticsearch import AsyncElasticsearch
 from prometheus_client import CollectorRegistry
 
 from ..schemas.limits import Limits
+from ..sinks.cost_cache import CostCache
 from .live import Live
 from .metrics import ApiMetrics
 
@@ -36,6 +37,7 @@ class Parts:
     registry: CollectorRegistry
     metrics: ApiMetrics = field(init=False)
     live: Live = field(init=False, default_factory=Live)
+    cost_cache: CostCache = field(init=False, default_factory=CostCache)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", ApiMetrics(self.registry))

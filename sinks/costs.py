@@ -21,7 +21,7 @@ from .dimensions import Where, Within, check_dimensions, equals, filters_of, sou
 from .limbs import LIMBS, MAX_ADDENDS, exact_integer, join
 from .templates import Names
 
-__all__ = ["CostRow", "check_whole", "costs", "count_line_items", "fetch_line_items", "iter_costs"]
+__all__ = ["CostRow", "Reader", "check_whole", "costs", "count_line_items", "fetch_line_items", "iter_costs"]
 
 Limb = tuple[str, str]  # amount, name of the limb
 
@@ -118,7 +118,7 @@ async def iter_costs(
     filters = filters_of(account, period, where, within)
     keys = tuple(dict.fromkeys((*by, "currency")))
     async with AsyncExitStack() as stack:
-        found = await _all_groups(_Reader(client, Names(prefix).alias), filters, keys, wanted, page_size, max_addends)
+        found = await _all_groups(Reader(client, Names(prefix).alias), filters, keys, wanted, page_size, max_addends)
         if found is None:
             reader = await stack.enter_async_context(_reading(client, Names(prefix)))
             groups = _groups(reader, filters, keys, await reader.limbs_in_use(wanted, filters), page_size, max_addends)
@@ -181,7 +181,7 @@ async def fetch_line_items(
             after = hits[-1]["sort"]
 
 
-class _Reader:
+class Reader:
     """Searches: of one point in time, or of whatever is the newest."""
 
     def __init__(self, client: AsyncElasticsearch, index: str, pit: str = "") -> None:
@@ -215,13 +215,13 @@ def _having(limbs: Sequence[Limb]) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _reading(client: AsyncElasticsearch, names: Names) -> AsyncIterator[_Reader]:
+async def _reading(client: AsyncElasticsearch, names: Names) -> AsyncIterator[Reader]:
     try:
         # No line items yet is an empty answer, not an error.
         opened = await client.open_point_in_time(index=names.alias, keep_alive=_PIT_KEEP_ALIVE, ignore_unavailable=True)
     except (ApiError, TransportError, OSError) as error:
         raise Unavailable(f"Elasticsearch cannot read {names.alias}: {describe(error)[1]}") from error
-    reader = _Reader(client, names.alias, opened["id"])
+    reader = Reader(client, names.alias, opened["id"])
     try:
         yield reader
     finally:
@@ -246,7 +246,7 @@ def _grouping(by: tuple[str, ...], limbs: Sequence[Limb], page_size: int) -> dic
 
 
 async def _all_groups(
-    reader: _Reader, filters: list[dict[str, Any]], by: tuple[str, ...], amounts: set[str], page_size: int, max_addends: int
+    reader: Reader, filters: list[dict[str, Any]], by: tuple[str, ...], amounts: set[str], page_size: int, max_addends: int
 ) -> list[_Group] | None:
     """(key, sums) of every group by one search; None when one is not enough: more groups, large groups, or amounts with more limbs."""
     limbs = [(amount, limb) for amount in sorted(amounts) for limb in _USUAL_LIMBS]
@@ -270,7 +270,7 @@ async def _each(groups: list[_Group]) -> AsyncIterator[_Group]:
 
 
 async def _groups(
-    reader: _Reader, filters: list[dict[str, Any]], by: tuple[str, ...], limbs: Sequence[Limb], page_size: int, max_addends: int
+    reader: Reader, filters: list[dict[str, Any]], by: tuple[str, ...], limbs: Sequence[Limb], page_size: int, max_addends: int
 ) -> AsyncIterator[_Group]:
     """(key, sums) of every group, in the order of the keys."""
     grouping = _grouping(by, limbs, page_size)
