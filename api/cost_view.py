@@ -10,6 +10,7 @@ import msgspec
 from elasticsearch import AsyncElasticsearch
 
 from ..pricing.money import ZERO, money, plain
+from ..sinks.cost_cache import CostCache
 from ..sinks.costs import CostRow, costs
 from ..sinks.dimensions import Where, Within, check_dimensions, filters_of
 from ..sinks.periods import ClosedPeriods, read_closed
@@ -47,12 +48,15 @@ class CostView(msgspec.Struct):
 
 async def read_cost_view(
     client: AsyncElasticsearch, prefix: str, *, account: str | None, by: Sequence[str], period: str | None, where: Where | None = None,
-    within: Within = (None, None), most_rows: int = 0,
+    within: Within = (None, None), most_rows: int = 0, cache: CostCache | None = None,
 ) -> CostView:  # fmt: skip
-    """Read from Elasticsearch what filters_of chooses. most_rows: raise BadInput beyond so many (0: any number). Raises BadInput, Unavailable."""
+    """Read from Elasticsearch what filters_of chooses. most_rows: raise BadInput beyond so many (0: any number). Raises BadInput, Unavailable.
+
+    cache: of a process that asks again and again.
+    """
     check_dimensions(by)  # a mistake is told before anything is asked
     filters_of(account, period, where, within)
-    read = partial(costs, client, prefix, account=account, period=period, where=where, within=within)
+    read = partial(cache.costs if cache else costs, client, prefix, account=account, period=period, where=where, within=within)
     closed = await read_closed(client, prefix)  # first: a month that is closed in between is called an estimate, never the other way round
     if period is not None:
         rows = await read(by=by, most_rows=most_rows)

@@ -86,7 +86,7 @@ async def _read(parts: Parts, question: Question) -> bytes:
     chosen = question.selection
     view = await read_cost_view(
         parts.elasticsearch, parts.index_prefix, account=chosen.account, period=chosen.period, where=dict(chosen.where), within=chosen.within,
-        by=question.by, most_rows=MOST_ROWS,
+        by=question.by, most_rows=MOST_ROWS, cache=parts.cost_cache,
     )  # fmt: skip
     return msgspec.json.encode(view)
 

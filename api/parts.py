@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from ..schemas.limits import Limits
 from ..schemas.pipeline import PipelineHealth
+from ..sinks.cost_cache import CostCache
 from .live import Live
 from .metrics import ApiMetrics
 
@@ -53,6 +54,7 @@ class Parts:
     expected_sources: Sequence[str] = ()
     metrics: ApiMetrics = field(init=False)
     live: Live = field(init=False, default_factory=Live)
+    cost_cache: CostCache = field(init=False, default_factory=CostCache)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", ApiMetrics(self.registry))

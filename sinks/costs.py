@@ -21,7 +21,7 @@ from .dimensions import INSTANT, Where, Within, check_dimensions, equals, filter
 from .limbs import LIMBS, MAX_ADDENDS, exact_integer, join
 from .templates import Names
 
-__all__ = ["UNPRICED", "CostRow", "check_whole", "costs", "count_line_items", "fetch_line_items", "iter_costs"]
+__all__ = ["UNPRICED", "CostRow", "Reader", "check_whole", "costs", "count_line_items", "fetch_line_items", "iter_costs"]
 
 Limb = tuple[str, str]  # amount, name of the limb
 
@@ -133,9 +133,9 @@ async def iter_costs(
     keys = tuple(dict.fromkeys((*by, "currency")))
     sought = _Sought([(amount, limb) for amount in sorted(wanted) for limb in _USUAL_LIMBS], spans, page_size, max_addends)
     async with AsyncExitStack() as stack:
-        found = await _all_groups(_Reader(client, Names(prefix).alias), filters, keys, sought)
+        found = await _all_groups(Reader(client, Names(prefix).alias, account), filters, keys, sought)
         if found is None:
-            reader = await stack.enter_async_context(_reading(client, Names(prefix)))
+            reader = await stack.enter_async_context(_reading(client, Names(prefix), account))
             groups = _groups(reader, filters, keys, sought._replace(limbs=await reader.limbs_in_use(wanted, filters)))
         else:
             groups = _each(found)
@@ -184,7 +184,7 @@ async def fetch_line_items(
     Withdrawn ones are included: reconciliation compares revisions. Raises Unavailable.
     """
     query = {"bool": {"filter": filters_of(account, period)}}
-    async with _reading(client, Names(prefix)) as reader:
+    async with _reading(client, Names(prefix), account) as reader:
         after: list[Any] | None = None
         while True:
             answer = await reader.search(
@@ -198,18 +198,21 @@ async def fetch_line_items(
             after = hits[-1]["sort"]
 
 
-class _Reader:
-    """Searches: of one point in time, or of whatever is the newest."""
+class Reader:
+    """Searches: of one point in time, or of whatever is the newest.
 
-    def __init__(self, client: AsyncElasticsearch, index: str, pit: str = "") -> None:
-        self.client, self.index = client, index
+    Those about one account (None: all) are answered by the same copies of the shards: of two in a row, the second one is never of an older time.
+    """
+
+    def __init__(self, client: AsyncElasticsearch, index: str, account: str | None, pit: str = "") -> None:
+        self.client, self.index, self.account = client, index, account
         self.pit = pit
 
     async def search(self, **request: Any) -> Any:
         if self.pit:
             request["pit"] = {"id": self.pit, "keep_alive": _PIT_KEEP_ALIVE}
         else:  # no line items yet is an empty answer, not an error
-            request |= {"index": self.index, "ignore_unavailable": True}
+            request |= {"index": self.index, "ignore_unavailable": True, "preference": _copies(self.account)}
         try:
             answer = await self.client.search(allow_partial_search_results=False, **{"track_total_hits": False, **request})
         except (ApiError, TransportError, OSError) as error:
@@ -231,14 +234,21 @@ def _having(limbs: Sequence[Limb]) -> dict[str, Any]:
     return {"filters": {"filters": {".".join(limb): {"exists": {"field": f"x_Limbs.{'.'.join(limb)}"}} for limb in limbs}}}
 
 
+def _copies(account: str | None) -> str:
+    # Any text; one that begins with "_" would mean something to Elasticsearch.
+    return f"account {account or ''}"
+
+
 @asynccontextmanager
-async def _reading(client: AsyncElasticsearch, names: Names) -> AsyncIterator[_Reader]:
+async def _reading(client: AsyncElasticsearch, names: Names, account: str | None) -> AsyncIterator[Reader]:
     try:
         # No line items yet is an empty answer, not an error.
-        opened = await client.open_point_in_time(index=names.alias, keep_alive=_PIT_KEEP_ALIVE, ignore_unavailable=True)
+        opened = await client.open_point_in_time(
+            index=names.alias, keep_alive=_PIT_KEEP_ALIVE, ignore_unavailable=True, preference=_copies(account)
+        )
     except (ApiError, TransportError, OSError) as error:
         raise Unavailable(f"Elasticsearch cannot read {names.alias}: {describe(error)[1]}") from error
-    reader = _Reader(client, names.alias, opened["id"])
+    reader = Reader(client, names.alias, account, opened["id"])
     try:
         yield reader
     finally:
@@ -275,7 +285,7 @@ def _grouping(by: tuple[str, ...], sought: _Sought) -> dict[str, Any]:
     return {"composite": {"size": sought.page_size, "sources": [{name: source_of(name)} for name in by]}, "aggs": aggregations}
 
 
-async def _all_groups(reader: _Reader, filters: list[dict[str, Any]], by: tuple[str, ...], sought: _Sought) -> list[_Group] | None:
+async def _all_groups(reader: Reader, filters: list[dict[str, Any]], by: tuple[str, ...], sought: _Sought) -> list[_Group] | None:
     """(key, sums) of every group by one search; None when one is not enough: more groups, large groups, or amounts with more limbs."""
     others = [(amount, limb) for amount in sorted({amount for amount, _ in sought.limbs}) for limb in LIMBS if limb not in _USUAL_LIMBS]
     aggregations = {"groups": _grouping(by, sought), "others": _having(others)}
@@ -296,7 +306,7 @@ async def _each(groups: list[_Group]) -> AsyncIterator[_Group]:
         yield group
 
 
-async def _groups(reader: _Reader, filters: list[dict[str, Any]], by: tuple[str, ...], sought: _Sought) -> AsyncIterator[_Group]:
+async def _groups(reader: Reader, filters: list[dict[str, Any]], by: tuple[str, ...], sought: _Sought) -> AsyncIterator[_Group]:
     """(key, sums) of every group, in the order of the keys."""
     grouping = _grouping(by, sought)
     while True:

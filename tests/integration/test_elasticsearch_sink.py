@@ -18,10 +18,12 @@ from elasticsearch import BadRequestError
 from ratemill.local.stack import Stack
 from ratemill.schemas.errors import RatemillError
 from ratemill.schemas.line_item import RatedLineItem, encode_line_item
+from ratemill.sinks.cost_cache import CostCache
 from ratemill.sinks.costs import CostRow, costs, count_line_items, fetch_line_items
 from ratemill.sinks.elasticsearch import ElasticsearchSink
 from ratemill.sinks.metrics import CountingMetrics
 from ratemill.sinks.templates import TEMPLATE_VERSION, IndexConflict, template_body
+from ratemill.streams.core.items import withdraw
 
 pytestmark = pytest.mark.integration
 
@@ -211,6 +213,49 @@ async def test_one_search_is_enough_for_few_groups_and_for_nothing_else(sink: El
     await sink.client.indices.refresh(index=sink.names.alias)
     with pytest.raises(AssertionError, match="a point in time"):
         await read()
+
+
+async def test_costs_are_remembered_until_a_line_item_of_theirs_changes(sink: ElasticsearchSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CostCache, "worth", 1)
+    reads: list[list[CostRow]] = []
+
+    async def counted(*arguments: Any, **asked: Any) -> list[CostRow]:
+        reads.append(await costs(*arguments, **asked))
+        return reads[-1]
+
+    monkeypatch.setattr("ratemill.sinks.cost_cache.costs", counted)
+    cache = CostCache()
+    read = partial(cache.costs, sink.client, sink.names.prefix, account="acct-1", by=("sku",), period="2026-09")
+
+    async def billed(*items: RatedLineItem) -> list[tuple[str, int]]:
+        """After these were written, twice: what is remembered is what is there."""
+        await sink.write(items)
+        await sink.client.indices.refresh(index=sink.names.alias)
+        assert await read() == await read() == await costs(sink.client, sink.names.prefix, account="acct-1", by=("sku",), period="2026-09")
+        return [(row.billed_cost, row.line_items) for row in await read()]
+
+    mine, others = line_item(1, 5, "2", sku_id="a"), line_item(2, 1, "7", sku_id="a")
+    assert await billed(mine, line_item(6, 1, "3", sku_id="a"), others) == [("5", 2)]
+    assert len(reads) == 2  # the first one learned that it is worth it
+    assert await billed(line_item(2, 2, "8", sku_id="a"), line_item(11, billing_period_start="2026-10-01T00:00:00Z")) == [("5", 2)]
+    assert len(reads) == 2, "of another account and another month"
+    assert await billed(line_item(1, 6, "4", sku_id="a")) == [("7", 2)]
+    assert len(reads) == 3, "as many line items, another revision: their number alone (negative control) does not tell"
+    assert await billed(line_item(11, 1, "1", sku_id="a")) == [("8", 3)]
+    assert await billed(withdraw(line_item(11, 2, sku_id="a"))) == [("7", 2)]
+    assert len(reads) == 5
+
+
+async def test_no_more_rows_are_remembered_than_may_be(sink: ElasticsearchSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    await sink.write([line_item(n) for n in range(20)])
+    await sink.client.indices.refresh(index=sink.names.alias)
+    monkeypatch.setattr(CostCache, "most_rows", 4)
+    for worth, kept in ((1, 4), (5, 0)):  # four line items of each account: fewer than five are not worth it
+        monkeypatch.setattr(CostCache, "worth", worth)
+        cache = CostCache()
+        for n in range(5):
+            await cache.costs(sink.client, sink.names.prefix, account=f"acct-{n}", by=("account",), period=None)
+        assert len(cache._known) == kept
 
 
 async def test_a_line_item_without_the_asked_dimension_is_in_the_total_all_the_same(sink: ElasticsearchSink) -> None:
