@@ -8,7 +8,7 @@ from random import Random
 __all__ = ["CASES", "FAULTS", "SIZES", "Fault", "Plan", "calm", "is_large", "plan_of"]
 
 CASES = 400  # different traffics; what each must come to is computed once in each process
-LARGE = 10  # one in so many is large, and so is its world: most mistakes show in a small one, for half of the time
+LARGE = 10  # one in so many is large, and so is its world; what that costs and finds: docs/simulation.md
 SIZES = {False: (2, 6), True: (8, 22)}  # records of a traffic, by whether it is large
 
 # Kind -> how often it is drawn, in proportion.
