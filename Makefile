@@ -31,8 +31,9 @@ lint: setup ## Check style and types.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Files in the order of the folders: the slow ones of tests/integration first, and many quick ones last, so that no process waits long for another.
 test: lint ## Check style and types, then run every test on a real Kafka and Elasticsearch: JOBS=2 processes beside each other.
-	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile
+	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
 
 # Other cases every night; a failure says its seed.
 nightly: setup ## Confluence and exact sums over 50,000 generated tariffs and histories: about half an hour.
