@@ -149,7 +149,7 @@ def _judged(how: _Options, done: _Done, truth: _Truth, cpu_s: float, starts: str
     checks = [
         Check("everything acknowledged counts, once", not truth.wrong, "; ".join(truth.wrong) or counted),
         Check("the API was killed among requests", any(each["again"] for each in done.collectors), f"away for {done.away_s:.1f} s"),
-        Check("readers were answered, or told to ask again", set(refused) <= {"0", "503"}, f"{done.readers['requests']:,} answers; no answer: {refused}"),
+        Check("readers were answered, or told to ask again", set(refused) <= {"0", "503"}, f"{done.readers['requests']:,} answers; else {refused}"),
     ]
     figures = {
         "seconds": seconds, "batch": how.batch, "readers": how.readers, "pause_s": how.pause, "events": truth.events, "cpu_s": round(cpu_s, 1),
