@@ -18,6 +18,8 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from ratemill.api.store.database import open_database
+from sqlalchemy import Engine
 
 PASSWORD = "canary-Kx7"
 # It ends when its standard input does: also when pytest is killed.
@@ -113,3 +115,9 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]
 def url(new_url: Callable[[], str]) -> str:
     """URL of an empty database of the test's own."""
     return new_url()
+
+
+@pytest.fixture
+def engine(url: str) -> Engine:
+    """That database, with the newest schema."""
+    return open_database(url)

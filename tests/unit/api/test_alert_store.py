@@ -11,10 +11,11 @@ from ratemill.api.alerting.rules import Definition, Rule
 from ratemill.api.alerting.store import MOST_RULES, OVERLAP_S, Alerts, TooMany
 from ratemill.api.alerting.webhooks import RETRY_S, Answer
 from ratemill.api.lease import Lease, LeaseLost
-from ratemill.api.store.database import open_database, transaction
+from ratemill.api.store.database import transaction
 from ratemill.api.store.tables import alert_deliveries as deliveries_table
 from ratemill.api.store.tables import alert_rules, leases
 from ratemill.schemas.errors import BadInput
+from set_clock import Clock
 from sqlalchemy import Engine, func, select
 
 START = 1_795_000_000
@@ -22,24 +23,9 @@ COST = Definition("cost", ("100", "200"), "USD")
 URL = "https://example.com/hook"
 
 
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> int:
-        return self.now
-
-
-@pytest.fixture
-def engine(url: str) -> Engine:
-    return open_database(url)
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(START)
 
 
 @pytest.fixture

@@ -18,25 +18,11 @@ from ratemill.api.store.tables import link_secrets
 from ratemill.api.tokens import Principal, Tokens
 from ratemill.cli.main import main
 from ratemill.schemas.errors import BadInput
+from set_clock import Clock
 from sqlalchemy import Engine, func, select
 
 HOUR = 3_600
 START = 1_780_000_000
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> int:
-        return self.now
-
-
-@pytest.fixture
-def engine(url: str) -> Engine:
-    return open_database(url)
 
 
 def key_of(tokens: Tokens, account: str | None = None, lifetime_s: int = 30 * 24 * HOUR) -> Principal:
@@ -62,7 +48,7 @@ def secrets_of(engine: Engine) -> int:
 
 
 def test_a_link_says_who_may_read_what_until_when(engine: Engine) -> None:
-    clock = Clock()
+    clock = Clock(START)
     tokens = Tokens(engine, clock)
     links, maker = Links(engine, tokens, clock), key_of(tokens)
     text, expires_at = links.create(maker, "acme \u00fc", 900)
@@ -89,7 +75,7 @@ def test_the_signature_is_that_of_the_definition(engine: Engine) -> None:
 
 
 def test_a_link_ends_with_the_key_that_made_it(engine: Engine) -> None:
-    clock = Clock()
+    clock = Clock(START)
     tokens = Tokens(engine, clock)
     text, expires_at = Links(engine, tokens, clock).create(key_of(tokens, "acme", 600), "acme", 900)
     assert expires_at == said_in(text)[2] == START + 600
@@ -108,7 +94,7 @@ def test_an_account_that_is_none(engine: Engine, account: str) -> None:
 
 def faults(kind: type[Links], engine: Engine) -> set[str]:
     """What a verifier lets in, or keeps out, wrongly."""
-    clock, found = Clock(), set[str]()
+    clock, found = Clock(START), set[str]()
     tokens = Tokens(engine, clock)
     links, other = kind(engine, tokens, clock), Links(engine, tokens, clock)
 
@@ -215,7 +201,7 @@ def test_what_is_no_link_asks_no_database(engine: Engine, change: Callable[[str]
 
 
 def test_secrets_that_no_link_needs_any_longer_are_deleted(engine: Engine) -> None:
-    clock = Clock()
+    clock = Clock(START)
     links = Links(engine, Tokens(engine, clock), clock)
     links.rotate(at_once=False)
     links.rotate(at_once=False)

@@ -12,7 +12,6 @@ from ratemill.api.sources import store
 from ratemill.api.sources.states import EXPECTED_S, Hour, is_silent, table_of
 from ratemill.api.sources.store import KEPT_S, OTHERS, Sources
 from ratemill.api.sources.view import read_completeness
-from ratemill.api.store.database import open_database
 from ratemill.schemas.arrivals import Arrivals
 from ratemill.schemas.errors import BadInput
 from ratemill.schemas.limits import DEFAULT_LIMITS
@@ -21,11 +20,6 @@ from sqlalchemy import Engine
 
 HOUR = 3_600
 NOON = 1_795_003_200  # 2026-11-18T12:00:00Z
-
-
-@pytest.fixture
-def engine(url: str) -> Engine:
-    return open_database(url)
 
 
 @pytest.fixture

@@ -9,34 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ratemill.api.store.database import open_database, transaction
+from ratemill.api.store.database import transaction
 from ratemill.api.store.tables import tokens as table
 from ratemill.api.tokens import ACCOUNT_SCOPES, KEPT_S, MAX_LIFETIME_S, SCOPES, Principal, State, TokenInfo, Tokens, digest, new_token, token_id
 from ratemill.schemas.errors import BadInput, Unavailable
+from set_clock import Clock
 from sqlalchemy import Engine, RowMapping, delete, select, update
 
 DAY = 86_400
 START = 1_780_000_000
 
 
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> int:
-        return self.now
-
-
-@pytest.fixture
-def engine(url: str) -> Engine:
-    return open_database(url)
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(START)
 
 
 @pytest.fixture
@@ -133,7 +119,7 @@ def test_every_scope_that_is_not_named_for_accounts_is_refused_to_them() -> None
 
 def faults(kind: type[Tokens], engine: Engine) -> set[str]:
     """What a verifier lets in, or keeps out, wrongly."""
-    clock, found = Clock(), set[str]()
+    clock, found = Clock(START), set[str]()
     tokens = kind(engine, clock)
 
     def expect(what: str, text: str, let_in: bool) -> None:
