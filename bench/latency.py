@@ -25,12 +25,12 @@ from ..schemas.errors import Unavailable
 from ..streams.config import Config
 from ..streams.prices_topic import publish_book
 from .broker import MAX_LIFETIME_S, Say
-from .fill import PARTITIONS, PREFIX, RAW
+from .fill import PREFIX, RAW
 from .kafka_io import read_all
 from .oracle import Expected, expect
 from .paced import MARKER, TICKS_PER_S
 from .run import Watch, configure, owned, verify
-from .shape import price_book
+from .shape import PARTITIONS, price_book
 from .worker import Worker
 
 __all__ = ["LatencyResult", "percentile", "run_latency"]

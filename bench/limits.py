@@ -24,12 +24,11 @@ from ..local.stack import Stack
 from ..schemas.errors import RatemillError, Unavailable
 from ..streams.config import Config
 from .broker import MAX_LIFETIME_S, work_dir
-from .fill import PARTITIONS
 from .kafka_io import read_all
 from .oracle import Expected, Item, Truth, compare
 from .report import keep
 from .run import Watch, newest_rated
-from .shape import PRICES
+from .shape import PARTITIONS, PRICES
 from .worker import Worker
 
 __all__ = [

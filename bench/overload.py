@@ -26,14 +26,14 @@ from ..schemas.errors import Unavailable
 from ..streams.config import Config
 from ..streams.prices_topic import publish_book
 from ..streams.topics import Topics
-from .fill import PARTITIONS, RAW
+from .fill import RAW
 from .limits import AGENTS, Check, Outcome, again, command, drained, own_stack, parser, say, waiting, wrong_with
 from .many import Many
 from .oracle import Expected
 from .probe import Metrics
 from .report import table
 from .run import Watch, configure, owned
-from .shape import price_book
+from .shape import PARTITIONS, price_book
 from .worker import Worker
 
 __all__ = ["main"]

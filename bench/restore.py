@@ -29,7 +29,7 @@ from aiokafka import AIOKafkaProducer
 from ..schemas.errors import Unavailable
 from ..streams.prices_topic import publish_book
 from .broker import Broker, kafka
-from .fill import PARTITIONS, PREFIX, RAW
+from .fill import PREFIX, RAW
 from .kafka_io import create
 from .limits import Check, Outcome, command, parser, say
 from .many import Many
@@ -37,7 +37,7 @@ from .oracle import Expected, compare
 from .probe import folder_mb
 from .report import table
 from .run import STALLED_AFTER_S, Watch, configure, newest_rated, owned
-from .shape import PRICES, price_book
+from .shape import PARTITIONS, PRICES, price_book
 from .worker import Worker
 
 __all__ = ["main"]

@@ -21,15 +21,16 @@ from ..streams.progress import Progress, decode_progress
 from ..streams.topics import Topics
 from .broker import Broker, Say, pin
 from .calibrate import calibrate
-from .fill import PARTITIONS, PREFIX, raw_topic
+from .fill import PREFIX, raw_topic
 from .kafka_io import delete, read_all
 from .oracle import Expected, Latest, Variance, compare, compare_variances, latest
-from .shape import DRAFT, PRICES, Shape, price_book
+from .shape import DRAFT, PARTITIONS, PRICES, Shape, price_book
 from .worker import Usage, Worker
 
 __all__ = ["AGENTS", "Result", "Watch", "configure", "newest_rated", "owned", "run_once", "verify", "verify_shadow"]
 
-AGENTS = {"direct": ("rate",), "hop": ("normalize", "rate"), "shadow": ("rate",)}
+# events: the second half of the hop alone; usage.events is filled before, in the packed form that normalize writes.
+AGENTS = {"direct": ("rate",), "hop": ("normalize", "rate"), "events": ("rate",), "shadow": ("rate",)}
 WITHOUT_HOP = ("direct", "shadow")  # shadow: as direct, with a draft of the price book beside the live one
 OWNED_WITHIN_S = 120.0
 STALLED_AFTER_S = 120.0
@@ -43,6 +44,7 @@ class Result(msgspec.Struct):
     path: str
     round: int
     events: int
+    per_record: int
     wall_s: float
     cpu_s: float
     events_per_cpu_s: int
@@ -58,13 +60,14 @@ class Result(msgspec.Struct):
 
 
 def configure(
-    folder: Path, bootstrap: str, path: str, raw: str, elasticsearch: str = "", *, rating: Mapping[str, int] | None = None, metrics_port: int = 0
+    folder: Path, bootstrap: str, path: str, raw: str, elasticsearch: str = "", *, rating: Mapping[str, int] | None = None, metrics_port: int = 0,
+    partitions: int = PARTITIONS,
 ) -> Config:
     """A fresh folder with a configuration file: a group of its own, the default settings of rating but for those given."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     keyed = "account" if path in WITHOUT_HOP else ""
-    lines = ["[kafka]", f'bootstrap = "{bootstrap}"', f'topic_prefix = "{PREFIX}"', f'group = "{uuid.uuid4().hex}"', f"partitions = {PARTITIONS}"]
+    lines = ["[kafka]", f'bootstrap = "{bootstrap}"', f'topic_prefix = "{PREFIX}"', f'group = "{uuid.uuid4().hex}"', f"partitions = {partitions}"]
     lines += [f'raw_topics = [{{name = "{raw}", provider = "cloudevents", keyed_by = "{keyed}"}}]']
     lines += ["[rating]", *(f"{name} = {value}" for name, value in (rating or {}).items())]
     lines += ["[worker]", f'data_dir = "{folder / "data"}"', f"metrics_port = {metrics_port}"]
@@ -81,6 +84,7 @@ class Watch:
     def __init__(self, config: Config) -> None:
         self._topics = Topics.of(config.kafka)
         self._bootstrap = config.kafka.bootstrap
+        self._partitions = config.kafka.partitions
         self._lanes: dict[str, Progress] = {}
         self._asked: Any = None
         self._consumer: Any = AIOKafkaConsumer(
@@ -90,7 +94,7 @@ class Watch:
 
     async def __aenter__(self) -> Watch:
         await self._consumer.start()
-        tps = [TopicPartition(self._topics.progress, p) for p in range(PARTITIONS)]
+        tps = [TopicPartition(self._topics.progress, p) for p in range(self._partitions)]
         self._consumer.assign(tps)
         await self._consumer.seek_to_beginning(*tps)
         return self
@@ -101,7 +105,7 @@ class Watch:
             await self._asked.stop()
 
     async def _ends(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
-        tps = [TopicPartition(topic, p) for topic in topics for p in range(PARTITIONS)]
+        tps = [TopicPartition(topic, p) for topic in topics for p in range(self._partitions)]
         if self._asked is None:
             self._asked = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False, isolation_level="read_committed")
             await self._asked.start()
@@ -173,15 +177,35 @@ async def _all_committed(watch: Watch, worker: Worker, events: int) -> float:
             raise Unavailable(f"{what}; the end of the worker's log:\n{worker.log_end()}")
 
 
+async def _normalized(config: Config, folder: Path, shape: Shape, say: Say) -> None:
+    """Let the agent normalize alone write all events to `usage.events`."""
+    say("events: normalize packs the events")
+    worker = Worker(folder, ("normalize",), None)
+    try:
+        async with Watch(config) as watch:
+            await owned(worker, shape.partitions)
+            done, changed = -1, time.monotonic()
+            while done < shape.events:
+                await watch.poll()
+                now = sum(watch.total("normalize", "received"))
+                if now != done:
+                    done, changed = now, time.monotonic()
+                worker.check()
+                if time.monotonic() - changed > STALLED_AFTER_S:
+                    raise Unavailable(f"{done:,} of {shape.events:,} events are packed, and nothing moves:\n{worker.log_end()}")
+    finally:
+        worker.stop()
+
+
 async def _all_told(config: Config, worker: Worker) -> None:
     """Wait until the records of the shadow tell of everything: writing them is a part of what it costs."""
     deadline = time.monotonic() + STALLED_AFTER_S
     while True:
         statuses: dict[int, bytes] = {}
-        async for records in read_all(config.kafka.bootstrap, Topics.of(config.kafka).shadow, PARTITIONS):
+        async for records in read_all(config.kafka.bootstrap, Topics.of(config.kafka).shadow, config.kafka.partitions):
             statuses |= {r.partition: r.value for r in records if r.key == b"\0status"}
         said = [msgspec.json.decode(value) for value in statuses.values()]
-        if len(said) == PARTITIONS and all(status["complete"] and not status["untold"] for status in said):
+        if len(said) == config.kafka.partitions and all(status["complete"] and not status["untold"] for status in said):
             return
         worker.check()
         if time.monotonic() > deadline:
@@ -192,7 +216,7 @@ async def _all_told(config: Config, worker: Worker) -> None:
 async def newest_rated(config: Config) -> Latest:
     """The newest revisions on `usage.rated`."""
     newest = latest(())
-    async for records in read_all(config.kafka.bootstrap, Topics.of(config.kafka).rated, PARTITIONS):
+    async for records in read_all(config.kafka.bootstrap, Topics.of(config.kafka).rated, config.kafka.partitions):
         newest = latest((r.value for r in records if r.value is not None), newest)
     return newest
 
@@ -207,7 +231,7 @@ async def verify(config: Config, expected: Expected) -> tuple[int, int, int, lis
 async def verify_shadow(config: Config, expected: Expected) -> list[str]:
     """Compare what the draft would have cost with the oracle."""
     latest: dict[bytes, bytes] = {}
-    async for records in read_all(config.kafka.bootstrap, Topics.of(config.kafka).shadow, PARTITIONS):
+    async for records in read_all(config.kafka.bootstrap, Topics.of(config.kafka).shadow, config.kafka.partitions):
         latest |= {r.key: r.value for r in records if not r.key.startswith(b"\0")}
     live, draft = ({sku.name: sku.tiers for sku in prices} for prices in (PRICES, DRAFT))
     return compare_variances(expected, live, draft, [msgspec.json.decode(value, type=Variance) for value in latest.values() if value])
@@ -218,7 +242,7 @@ async def run_once(
 ) -> Result:
     """Run the worker over the whole topic with fresh state, group and output topics."""
     raw = raw_topic(shape)
-    config = configure(folder, broker.bootstrap, path, raw)
+    config = configure(folder, broker.bootstrap, path, raw, partitions=shape.partitions)
     await delete(broker.bootstrap, PREFIX, keep=frozenset({PREFIX + raw}))
     await publish_book(config, price_book(), "bench.yaml", "bench", "bench")
     if path == "shadow":
@@ -226,12 +250,14 @@ async def run_once(
     cores = _cores()
     if cores is not None and broker.pid is not None:
         pin(broker.pid, cores[1])
+    if path == "events":
+        await _normalized(config, folder, shape, say)
     speed = calibrate()
     say(f"{path}, round {round_}: starting the worker")
     worker = Worker(folder, AGENTS[path], None if cores is None else cores[0], profile)
     try:
         async with Watch(config) as watch:
-            begin = await owned(worker, PARTITIONS * len(AGENTS[path]))
+            begin = await owned(worker, shape.partitions * len(AGENTS[path]))
             end = await _all_committed(watch, worker, shape.events)
             if path == "shadow":
                 await _all_told(config, worker)
@@ -247,7 +273,7 @@ async def run_once(
         wrong += await verify_shadow(config, expected)
     cpu = after.cpu_s - begin.cpu_s
     return Result(
-        path=path, round=round_, events=shape.events, wall_s=round(end - begin.at, 2), cpu_s=round(cpu, 2),
+        path=path, round=round_, events=shape.events, per_record=shape.per_record, wall_s=round(end - begin.at, 2), cpu_s=round(cpu, 2),
         events_per_cpu_s=round(shape.events / cpu), calibration=speed, peak_mb=round(peak / 1e6),
         line_items_written=written, line_items=distinct, withdrawn=withdrawn, restatement=round(written / max(1, distinct), 2),
         restarts=worker.restarts, mismatches=counters + wrong, threads=_threads(begin, after, names, cpu),
