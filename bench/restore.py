@@ -20,6 +20,7 @@ import shutil
 import statistics
 import sys
 import time
+from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 
@@ -40,7 +41,7 @@ from .run import STALLED_AFTER_S, Watch, configure, newest_rated, owned
 from .shape import PARTITIONS, PRICES, price_book
 from .worker import Worker
 
-__all__ = ["main"]
+__all__ = ["Bed", "feed", "main"]
 
 PROBES = 2_000  # of each kind
 KILLED_AFTER = 100_000  # events that a killed worker has counted since it started
@@ -120,15 +121,21 @@ class Bed:
                 say(f"restore: counted {done:,} of {self.sent:,} events")
 
 
-async def _grow(bed: Bed, producer: AIOKafkaProducer, watch: Watch, ids: int) -> None:
-    """Let the worker remember so many identities."""
-    bed.stop()
-    await bed.start()
+async def feed(bed: Bed, producer: AIOKafkaProducer, watch: Watch, ids: int, step: int = 250_000) -> AsyncIterator[int]:
+    """Let the running worker remember so many identities; yields how many it does after each step."""
     while bed.many.next < ids:
-        count = min(250_000, ids - bed.many.next)
+        count = min(step, ids - bed.many.next)
         await bed.send(producer, bed.many.next, count)
         bed.many.next += count
         await bed.counted(watch)
+        yield bed.many.next
+
+
+async def _grow(bed: Bed, producer: AIOKafkaProducer, watch: Watch, ids: int) -> None:
+    bed.stop()
+    await bed.start()
+    async for _ in feed(bed, producer, watch, ids):
+        pass
     bed.stop()
 
 
