@@ -17,7 +17,9 @@ from ..restore import read_progress
 from .base import Batch, Context, Lane
 from .letters import dead_letter
 
-__all__ = ["IndexLane"]
+__all__ = ["FLUSH_RECORDS", "IndexLane"]
+
+FLUSH_RECORDS = 8_000  # written at once: as many as are queued when it begins, and one fetch more than this at most
 
 
 class IndexLane(Lane):
@@ -37,6 +39,20 @@ class IndexLane(Lane):
         self._progress = await read_progress(self.context.config.kafka, self.context.topics.progress, self._progress_at, self.name)
         self._dead = []
         return {self._source: self._progress.next_offsets.get(self._source.topic, 0)}
+
+    async def _next(self, interval_s: float) -> Batch | None:
+        """All that waits, up to a bound: of a line item that was restated meanwhile only the newest revision is then sent.
+
+        So the more it falls behind, the less it sends.
+        """
+        batch = await super()._next(interval_s)
+        if batch is None or batch.incarnation < 0:
+            return batch
+        records = list(batch.records)
+        while len(records) < FLUSH_RECORDS and self._queue and self._queue[0][0].incarnation == batch.incarnation:
+            more = await super()._next(interval_s)
+            records += more.records if more is not None else ()
+        return batch._replace(records=records)
 
     async def take(self, batch: Batch) -> int:
         """Write a batch and wait until Elasticsearch has it, however long that takes. Raises Ended."""

@@ -10,6 +10,7 @@ import pytest
 from aiokafka import TopicPartition
 from ratemill.streams.config import Config
 from ratemill.streams.lanes.base import QUEUED_BYTES, QUEUED_RECORDS, TAKEN_BYTES, Batch, Lane, size_of
+from ratemill.streams.lanes.index import FLUSH_RECORDS, IndexLane
 
 TP = TopicPartition("t", 0)
 
@@ -71,6 +72,38 @@ async def test_a_commit_is_due_by_number_by_bytes_and_by_time() -> None:
     its.pending = 1
     its._pending_since -= its.context.config.rating.commit_interval_s
     assert its._due()
+
+
+def index_lane() -> IndexLane:
+    made = IndexLane(
+        SimpleNamespace(config=Config(), topics=SimpleNamespace(progress="p"), partitions={"p": 1}), TP, None  # type: ignore[arg-type]
+    )
+    made._ready = True
+    return made
+
+
+async def test_line_items_that_wait_are_written_together_up_to_a_bound() -> None:
+    its = index_lane()
+    records = [record(str(number).encode()) for number in range(FLUSH_RECORDS + 3_000)]
+    for at in range(0, len(records), 1_000):
+        put(its, *records[at : at + 1_000])
+    first, second = await its._next(1), await its._next(1)
+    assert first is not None
+    assert second is not None
+    assert [*first.records, *second.records] == records  # in their order, none twice
+    assert len(first.records) == FLUSH_RECORDS
+    assert its.queued == 0
+
+
+async def test_a_lost_batch_is_not_written_with_those_before_it() -> None:
+    its = index_lane()
+    put(its, record())
+    its._lose(TP)
+    first, lost = await its._next(1), await its._next(1)
+    assert first is not None
+    assert len(first.records) == 1
+    assert lost is not None
+    assert lost.incarnation < 0
 
 
 def test_null_headers_have_no_size() -> None:
