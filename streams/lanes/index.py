@@ -40,6 +40,10 @@ class IndexLane(Lane):
         self._dead = []
         return {self._source: self._progress.next_offsets.get(self._source.topic, 0)}
 
+    def _interval(self) -> float:
+        # What Elasticsearch has is visible whether or not its offsets are committed.
+        return self.context.config.rating.commit_interval_s
+
     async def _next(self, interval_s: float) -> Batch | None:
         """All that waits, up to a bound: of a line item that was restated meanwhile only the newest revision is then sent.
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from ratemill.streams.config import Config
-from ratemill.streams.lanes.base import QUEUED_BYTES, QUEUED_RECORDS, TAKEN_BYTES, Batch, Lane, size_of
+from ratemill.streams.lanes.base import BEHIND_EVENTS, QUEUED_BYTES, QUEUED_RECORDS, SOONEST_S, TAKEN_BYTES, Batch, Lane, size_of
 from ratemill.streams.lanes.index import FLUSH_RECORDS, IndexLane
 
 TP = TopicPartition("t", 0)
@@ -21,7 +21,7 @@ def record(value: bytes | None = b"v", key: bytes | None = None, headers: Any = 
 
 def lane() -> Lane:
     """A lane that owns its partition and works on nothing."""
-    made = Lane(SimpleNamespace(config=Config()), "rate-0", [TP])  # type: ignore[arg-type]
+    made = Lane(SimpleNamespace(config=Config(), held=None), "rate-0", [TP])  # type: ignore[arg-type]
     made._ready = True
     return made
 
@@ -74,9 +74,36 @@ async def test_a_commit_is_due_by_number_by_bytes_and_by_time() -> None:
     assert its._due()
 
 
+async def test_an_idle_lane_commits_sooner_as_far_as_commits_leave_time() -> None:
+    its = lane()
+    rating = its.context.config.rating
+    its.pending = its._taken = 1
+    its.context.held = lambda: 12  # type: ignore[misc,assignment]
+    assert its._interval() == rating.commit_interval_s  # nothing is known of how long a commit takes
+    its._commit_s = 0.02
+    assert its._interval() == pytest.approx(0.24)
+    its._commit_s = 0.001
+    assert its._interval() == SOONEST_S
+    its._commit_s = 5.0
+    assert its._interval() == rating.commit_interval_s
+
+
+async def test_a_lane_with_more_to_do_or_far_behind_does_not_commit_sooner() -> None:
+    its = lane()
+    rating = its.context.config.rating
+    its.pending = its._taken = 1
+    its.context.held, its._commit_s = lambda: 1, 0.0  # type: ignore[misc,assignment]
+    put(its, record())
+    assert its._interval() == rating.commit_interval_s
+    await its._next(1)
+    assert its._interval() == SOONEST_S
+    its.lag = BEHIND_EVENTS
+    assert its._interval() == rating.catch_up_interval_s
+
+
 def index_lane() -> IndexLane:
     made = IndexLane(
-        SimpleNamespace(config=Config(), topics=SimpleNamespace(progress="p"), partitions={"p": 1}), TP, None  # type: ignore[arg-type]
+        SimpleNamespace(config=Config(), held=None, topics=SimpleNamespace(progress="p"), partitions={"p": 1}), TP, None  # type: ignore[arg-type]
     )
     made._ready = True
     return made
