@@ -18,7 +18,7 @@ from .kafka_io import create, delete, read_all, records_in
 from .oracle import Expected, expect
 from .shape import Shape, events, last_hour
 
-__all__ = ["PREFIX", "RAW", "ensure_filled", "expected_of", "packed", "raw_topic"]
+__all__ = ["PREFIX", "RAW", "ensure_filled", "expected_of", "packed", "producer_of", "publish", "raw_topic"]
 
 PREFIX = "bench."
 RAW = "usage.raw."
@@ -43,14 +43,23 @@ async def ensure_filled(bootstrap: str, shape: Shape, say: Say) -> str:
         await delete(bootstrap, topic)
     await create(bootstrap, topic, shape.partitions)
     begin = time.monotonic()
-    await _fill(bootstrap, topic, shape, say)
+    producer = producer_of(bootstrap)
+    await producer.start()
+    try:
+        await publish(producer, topic, shape, last_hour(), say)
+    finally:
+        await producer.stop()
     say(f"filled {topic} in {time.monotonic() - begin:.0f} s")
     return topic
 
 
-async def _fill(bootstrap: str, topic: str, shape: Shape, say: Say) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", max_batch_size=BATCH_BYTES, max_request_size=4 * BATCH_BYTES)
-    await producer.start()
+def producer_of(bootstrap: str, **options: Any) -> AIOKafkaProducer:
+    """A producer of large batches."""
+    return AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", max_batch_size=BATCH_BYTES, max_request_size=8 * BATCH_BYTES, **options)
+
+
+async def publish(producer: AIOKafkaProducer, topic: str, shape: Shape, end_s: int, say: Say) -> None:
+    """Publish the events of a shape, the last of which happens at `end_s`, and wait until they are acknowledged."""
     partitioner, numbers = DefaultPartitioner(), list(range(shape.partitions))
     partitions: dict[str, int] = {}
     batches = [producer.create_batch() for _ in numbers]
@@ -64,33 +73,30 @@ async def _fill(bootstrap: str, topic: str, shape: Shape, say: Say) -> None:
             batches[at] = producer.create_batch()
             batches[at].append(key=key, value=value, timestamp=None)
 
-    try:
-        for chunk in events(shape, last_hour()):
-            for account, value in chunk:
-                key = account.encode()
-                at = partitions.get(account)
-                if at is None:
-                    at = partitions[account] = partitioner(key, numbers, numbers)
-                if shape.per_record == 1:
-                    await put(at, key, value)
-                    continue
-                # A record of several accounts has no key of its own; its partition says where they are at home.
-                waiting[at].append(value)
-                if len(waiting[at]) == shape.per_record:
-                    await put(at, None, packed(waiting[at]))
-                    waiting[at] = []
-            await asyncio.gather(*under_way)
-            under_way.clear()
-            done += len(chunk)
-            say(f"filled {done:,} of {shape.events:,} events")
-        for at in numbers:
-            if waiting[at]:
+    for chunk in events(shape, end_s):
+        for account, value in chunk:
+            key = account.encode()
+            at = partitions.get(account)
+            if at is None:
+                at = partitions[account] = partitioner(key, numbers, numbers)
+            if shape.per_record == 1:
+                await put(at, key, value)
+                continue
+            # A record of several accounts has no key of its own; its partition says where they are at home.
+            waiting[at].append(value)
+            if len(waiting[at]) == shape.per_record:
                 await put(at, None, packed(waiting[at]))
-            if batches[at].record_count():
-                under_way.append(await producer.send_batch(batches[at], topic, partition=at))
+                waiting[at] = []
         await asyncio.gather(*under_way)
-    finally:
-        await producer.stop()
+        under_way.clear()
+        done += len(chunk)
+        say(f"filled {done:,} of {shape.events:,} events")
+    for at in numbers:
+        if waiting[at]:
+            await put(at, None, packed(waiting[at]))
+        if batches[at].record_count():
+            under_way.append(await producer.send_batch(batches[at], topic, partition=at))
+    await asyncio.gather(*under_way)
 
 
 def packed(events: Sequence[bytes]) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..pricing.book import parse_price_book
+from ..pricing.money import money
 from ..schemas.usage_event import UsageEvent
 from ..streams.config import RatingConfig
 from ..streams.core.segments import Rates
@@ -18,10 +19,12 @@ from ..streams.core.state import PartitionState, Settings
 from ..streams.core.store import Effects
 from ..streams.rocks import RocksStore
 from .probe import folder_mb
-from .shape import PARTITIONS, price_book
+from .shape import PARTITIONS, PRICES, price_book
 
-__all__ = ["Memory", "Rating", "disk_bytes", "memory"]
+__all__ = ["Memory", "Rating", "disk_bytes", "memory", "window_event"]
 
+HOURS = 24  # windows of one SKU of one account
+QUANTITY = money("1.250")
 SETTLED_S, SETTLES_WITHIN_S = 2.0, 60.0
 
 
@@ -54,6 +57,15 @@ def disk_bytes(folder: Path) -> int:
         time.sleep(0.2)
 
 
+def window_event(window: int, hour: int, number: int) -> tuple[int, UsageEvent]:
+    """(partition, event `number`) in one of the windows 0, 1, 2, …: 24 hours up to `hour` (seconds since 1970) of each SKU of each account."""
+    group, back = divmod(window, HOURS)
+    account, sku = divmod(group, len(PRICES))
+    time_ns = (hour - back * 3_600) * 1_000_000_000
+    event = UsageEvent(f"account-{account:07d}", "collector", f"{number:x}", PRICES[sku].name, time_ns, QUANTITY, PRICES[sku].unit)
+    return account % PARTITIONS, event
+
+
 class Rating:
     """As many states and stores as a worker with all partitions has, with the default settings."""
 
@@ -77,6 +89,13 @@ class Rating:
         self.stores[number].write(Effects((), effects.puts, effects.ids, effects.bucket, []), {"changelog": self._revision})
         state.committed()
         return line_items
+
+    def count_all(self, events: Iterable[tuple[int, UsageEvent]]) -> int:
+        """Count (partition, event) pairs, one commit in each partition. Returns how many line items that wrote."""
+        by_partition: dict[int, list[UsageEvent]] = {}
+        for number, event in events:
+            by_partition.setdefault(number, []).append(event)
+        return sum(self.count(number, its) for number, its in by_partition.items())
 
     def remember(self, number: int, ids: Iterable[tuple[bytes, bytes]]) -> None:
         """Put identities into a partition's store as a commit does: 16-byte hash and 8-byte fingerprint each."""

@@ -30,7 +30,7 @@ from aiokafka import AIOKafkaProducer
 from ..schemas.errors import Unavailable
 from ..streams.prices_topic import publish_book
 from .broker import Broker, kafka
-from .fill import PREFIX, RAW
+from .fill import PREFIX, RAW, producer_of
 from .kafka_io import create
 from .limits import Check, Outcome, command, parser, say
 from .many import Many
@@ -168,7 +168,7 @@ async def _restore(folder: Path, sizes: list[int], rounds: int) -> Outcome:
         bed = Bed(folder, broker)
         await create(broker.bootstrap, PREFIX + RAW + "restore", PARTITIONS)
         await publish_book(bed.config, price_book(), "bench.yaml", "bench", "bench")
-        producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, acks="all", max_batch_size=1 << 20, max_request_size=8 << 20)
+        producer = producer_of(broker.bootstrap)
         await producer.start()
         try:
             await bed.start()  # makes the topics

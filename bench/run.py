@@ -27,7 +27,10 @@ from .oracle import Expected, Latest, Variance, compare, compare_variances, late
 from .shape import DRAFT, PARTITIONS, PRICES, Shape, price_book
 from .worker import Usage, Worker
 
-__all__ = ["AGENTS", "Result", "Watch", "configure", "newest_rated", "owned", "run_once", "verify", "verify_shadow"]
+__all__ = [
+    "AGENTS", "SETTLE_S", "Result", "Watch", "all_committed", "configure", "copied", "newest_rated", "owned",
+    "run_once", "verify", "verify_shadow",
+]  # fmt: skip
 
 # events: the second half of the hop alone; usage.events is filled before, in the packed form that normalize writes.
 AGENTS = {"direct": ("rate",), "hop": ("normalize", "rate"), "events": ("rate",), "shadow": ("rate",)}
@@ -76,6 +79,14 @@ def configure(
     file = folder / "ratemill.toml"
     file.write_text("\n".join(lines) + "\n")
     return load_config(str(file), environment={})
+
+
+def copied(folder: Path, config: Config, other: Path) -> None:
+    """A folder with the configuration of a worker for another one of the same group: only where its local state is differs."""
+    shutil.rmtree(other, ignore_errors=True)
+    other.mkdir(parents=True)
+    text = (folder / "ratemill.toml").read_text().replace(config.worker.data_dir, str(other / "data"))
+    (other / "ratemill.toml").write_text(text)
 
 
 class Watch:
@@ -162,8 +173,8 @@ async def owned(worker: Worker, lanes: int) -> Usage:
     return worker.first_owned
 
 
-async def _all_committed(watch: Watch, worker: Worker, events: int) -> float:
-    """Wait until every event has been committed; returns when that was seen (monotonic)."""
+async def all_committed(watch: Watch, workers: Sequence[Worker], events: int) -> float:
+    """Wait until every event has been committed; returns when that was seen (monotonic). Raises Unavailable when nothing moves."""
     done, changed = -1, time.monotonic()
     while True:
         now = await watch.poll()
@@ -171,10 +182,11 @@ async def _all_committed(watch: Watch, worker: Worker, events: int) -> float:
             done, changed = now, time.monotonic()
         if done >= events:
             return changed
-        worker.check()
+        for worker in workers:
+            worker.check()
         if time.monotonic() - changed > STALLED_AFTER_S:
             what = f"no progress beyond {done:,} of {events:,} events for {STALLED_AFTER_S:.0f} s"
-            raise Unavailable(f"{what}; the end of the worker's log:\n{worker.log_end()}")
+            raise Unavailable(f"{what}; the end of the worker's log:\n{workers[0].log_end()}")
 
 
 async def _normalized(config: Config, folder: Path, shape: Shape, say: Say) -> None:
@@ -258,7 +270,7 @@ async def run_once(
     try:
         async with Watch(config) as watch:
             begin = await owned(worker, shape.partitions * len(AGENTS[path]))
-            end = await _all_committed(watch, worker, shape.events)
+            end = await all_committed(watch, [worker], shape.events)
             if path == "shadow":
                 await _all_told(config, worker)
             await asyncio.sleep(SETTLE_S)

@@ -26,27 +26,23 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from aiokafka import AIOKafkaProducer
 
-from ..pricing.money import money
 from ..schemas.errors import Unavailable
-from ..schemas.usage_event import UsageEvent
 from ..streams.prices_topic import publish_book
 from .broker import kafka
-from .fill import PREFIX, RAW
-from .in_process import Memory, Rating, disk_bytes, memory
+from .fill import PREFIX, RAW, producer_of
+from .in_process import Memory, Rating, disk_bytes, memory, window_event
 from .kafka_io import create
 from .limits import Check, Outcome, command, parser, say
 from .report import table
 from .restore import Bed, feed
 from .run import Watch
-from .shape import PARTITIONS, PRICES, last_hour, price_book
+from .shape import PARTITIONS, last_hour, price_book
 
-__all__ = ["Size", "main", "per_thing", "window_events"]
+__all__ = ["Size", "main", "per_thing"]
 
 PER_COMMIT = 100_000
 SAMPLE = 100  # identities of each commit that are looked up later
-HOURS = 24  # windows of one SKU of one account
 IDS, WINDOWS = "ids", "windows"
 RAM_PER_ID = 4.0  # bytes: a bloom filter of 10 bits, and the index of the files
 RAM_GROWTH = 0.5  # of the growth in proportion
@@ -64,20 +60,6 @@ class Size(msgspec.Struct):
     cpu_us: float  # CPU of the process for each since the size before
     look_up_us: float  # CPU for looking up one unknown identity
     wrong: int  # identities that were forgotten, or found although they never came
-
-
-def window_events(first: int, count: int, hour: int) -> Iterator[list[tuple[int, UsageEvent]]]:
-    """(partition, event) in commits: one event for each of the windows `first`, … ; 24 hours up to `hour` of 20 SKUs of account after account."""
-    quantity = money("1.250")
-    for at in range(first, first + count, PER_COMMIT):
-        commit = []
-        for number in range(at, min(at + PER_COMMIT, first + count)):
-            group, back = divmod(number, HOURS)
-            account, sku = divmod(group, len(PRICES))
-            time_ns = (hour - back * 3_600) * 1_000_000_000
-            event = UsageEvent(f"account-{account:07d}", "collector", f"{number:x}", PRICES[sku].name, time_ns, quantity, PRICES[sku].unit)
-            commit.append((account % PARTITIONS, event))
-        yield commit
 
 
 def per_thing(sizes: Sequence[Size]) -> list[tuple[float, float, float]]:
@@ -120,12 +102,10 @@ def _windows(rating: Rating, sizes: Sequence[int]) -> Iterator[tuple[int, float,
     count, hour = 0, last_hour()
     for size in sizes:
         wrong = 0
-        for commit in window_events(count, size - count, hour):
-            by_partition: dict[int, list[UsageEvent]] = {}
-            for number, event in commit:
-                by_partition.setdefault(number, []).append(event)
-            wrong += len(commit) - sum(rating.count(number, events) for number, events in by_partition.items())
-            count += len(commit)
+        while count < size:
+            more = min(PER_COMMIT, size - count)
+            wrong += more - rating.count_all(window_event(window, hour, window) for window in range(count, count + more))
+            count += more
         # A window that a tier bound lies in has a line item for each tier, so there may be more, never fewer.
         yield count, 0.0, max(0, wrong)
 
@@ -166,7 +146,7 @@ async def _worker(folder: Path, ids: int) -> tuple[Size, list[str]]:
         bed = Bed(folder, broker)
         await create(broker.bootstrap, PREFIX + RAW + "restore", PARTITIONS)
         await publish_book(bed.config, price_book(), "bench.yaml", "bench", "bench")
-        producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, acks="all", max_batch_size=1 << 20, max_request_size=8 << 20)
+        producer = producer_of(broker.bootstrap)
         await producer.start()
         try:
             worker, _, _ = await bed.start()
@@ -175,11 +155,11 @@ async def _worker(folder: Path, ids: int) -> tuple[Size, list[str]]:
                 async for _ in feed(bed, producer, watch, ids):
                     pass
                 rss, cpu = worker.resident_bytes() - empty, worker.usage().cpu_s - used
-                disk = disk_bytes(bed.data / "state")
                 wrong = watch.mismatches(bed.many.expected(bed.sent, 0))
         finally:
             bed.stop()
             await producer.stop()
+        disk = disk_bytes(bed.data / "state")
     return Size("a worker's ids", ids, rss, 0, disk, round(cpu / ids * 1e6, 2), 0.0, 0), wrong
 
 
