@@ -7,7 +7,8 @@ Events: a real worker (agent `rate`, 50 events per record, 5,000 windows) counts
 the process for each step, divided by that of a bare loop at the time, must not grow by more than a fifth.
 
 Windows: in this process, without Kafka, by the same classes (PartitionState and RocksStore). So many windows are opened; then commits of 10,000
-events touch 1,000 windows each, others every time, spread over all. So a commit writes as many line items whatever is open.
+events touch 1,000 windows of 1,000 groups (an account's month of a SKU), others every time, spread over all. So a commit has the same to do and
+to write whatever is open.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .broker import kafka
 from .calibrate import calibrate
 from .fill import PREFIX, RAW, producer_of
 from .flatness import FEWEST, Tolerance, judge
-from .in_process import Rating, window_event
+from .in_process import HOURS, Rating, window_event
 from .kafka_io import create
 from .limits import Check, Outcome, command, parser, say
 from .oracle import compare
@@ -34,7 +35,7 @@ from .restore import Bed, feed
 from .run import Watch, newest_rated
 from .shape import PARTITIONS, PRICES, last_hour, price_book
 
-__all__ = ["Step", "decades", "main", "touched"]
+__all__ = ["Step", "decades", "groups_of", "main", "touched"]
 
 STEP = 250_000
 GROWTH = 0.2
@@ -73,10 +74,16 @@ def decades(steps: Sequence[Step]) -> list[tuple[str, list[Step]]]:
     return [(f"10^{power} to 10^{power + 1}", found[power]) for power in sorted(found)]
 
 
-def touched(windows: int, commit: int) -> list[int]:
-    """The windows that a commit touches: as many each time, spread over all, others every time while there are others."""
-    stride = max(1, windows // TOUCHED)
-    return [(number * stride + commit) % windows for number in range(min(TOUCHED, windows))]
+def groups_of(windows: int) -> int:
+    """How many groups so many windows are in: with up to 24 windows each, but never fewer groups than a commit touches."""
+    return max(TOUCHED, -(-windows // HOURS))
+
+
+def touched(windows: int, commit: int) -> list[tuple[int, int]]:
+    """(group, hours back) of the windows that a commit touches: each of another group, spread over all, others every time while there are others."""
+    groups = groups_of(windows)
+    stride = groups // TOUCHED
+    return [((number * stride + commit) % groups, commit % max(1, windows // groups)) for number in range(TOUCHED)]
 
 
 async def _events(folder: Path, count: int) -> tuple[list[Step], list[str]]:
@@ -111,14 +118,15 @@ async def _events(folder: Path, count: int) -> tuple[list[Step], list[str]]:
 
 def _opened(folder: Path, windows: int) -> Opened:
     """The cost of an event with so many windows open. Raises ValueError when an event does not count."""
-    rating, hour, number = Rating(folder), last_hour(), 0
+    rating, hour, groups = Rating(folder), last_hour(), groups_of(windows)
     for first in range(0, windows, OPENED_AT_ONCE):
-        rating.count_all(window_event(window, hour, window) for window in range(first, min(first + OPENED_AT_ONCE, windows)))
+        numbers = range(first, min(first + OPENED_AT_ONCE, windows))
+        rating.count_all(window_event(number % groups, number // groups, hour, number) for number in numbers)
     number, items, costs = windows, 0, []
     for _ in range(ROUNDS):
         bare, used = 1e6 / calibrate(), 0.0
         for commit in range(COMMITS):
-            its = [window_event(window, hour, number + at) for at, window in enumerate(touched(windows, commit) * EVENTS_PER_WINDOW)]
+            its = [window_event(*window, hour, number + at) for at, window in enumerate(touched(windows, commit) * EVENTS_PER_WINDOW)]
             number += len(its)
             begin = time.thread_time()
             items += rating.count_all(its)
@@ -172,8 +180,8 @@ def main() -> int:
         windows = [int(count) for count in given.windows.split(",") if count != "0"]
     except ValueError:
         options.error(f"--windows {given.windows}: numbers with commas between them, such as 1000,1000000")
-    if given.events < 0 or windows != sorted(set(windows)) or min(windows, default=1) < 1 or not (given.events or windows):
-        options.error("--events must not be negative, --windows must grow, and one of them must not be 0")
+    if given.events < 0 or windows != sorted(set(windows)) or min(windows, default=TOUCHED) < TOUCHED or not (given.events or windows):
+        options.error(f"--events must not be negative, --windows must grow from {TOUCHED:,} or more, and one of them must not be 0")
     return command("flat_cost", given.dir, lambda folder: _flat_cost(folder, given.events, windows))
 
 

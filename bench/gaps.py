@@ -11,17 +11,15 @@ __all__ = ["longest_gap", "settled", "speedup"]
 
 
 def longest_gap(commits: Mapping[str, Sequence[float]], begin: float, end: float) -> tuple[float, str]:
-    """The longest time between two commits of a partition that follow each other, of those that overlap a span: (seconds, lane).
+    """The longest time in a span in which a partition committed nothing: (seconds, lane).
 
-    commits: lane -> times of its commits, growing. The time until `end` counts for a lane whose last commit came before it, so one that stood still
-    for good is not overlooked; without any commit, the whole span does.
+    commits: lane -> times of its commits, growing. What began before the span counts from there; what goes on behind it counts up to its end, so
+    a lane that stood still for good is not overlooked.
     """
     found = (0.0, "")
     for lane, times in commits.items():
         before = [at for at in times if at <= begin][-1:] or [begin]
-        within = [at for at in times if begin < at < end]
-        after = [at for at in times if at >= end][:1] or [end]
-        edges = [*before, *within, *after]
+        edges = [*before, *(at for at in times if begin < at < end), end]
         found = max([found, *((later - earlier, lane) for earlier, later in itertools.pairwise(edges))])
     return found
 

@@ -21,9 +21,9 @@ from ..streams.rocks import RocksStore
 from .probe import folder_mb
 from .shape import PARTITIONS, PRICES, price_book
 
-__all__ = ["Memory", "Rating", "disk_bytes", "memory", "window_event"]
+__all__ = ["HOURS", "Memory", "Rating", "disk_bytes", "memory", "window_event"]
 
-HOURS = 24  # windows of one SKU of one account
+HOURS = 24  # windows of a group
 QUANTITY = money("1.250")
 SETTLED_S, SETTLES_WITHIN_S = 2.0, 60.0
 
@@ -57,9 +57,8 @@ def disk_bytes(folder: Path) -> int:
         time.sleep(0.2)
 
 
-def window_event(window: int, hour: int, number: int) -> tuple[int, UsageEvent]:
-    """(partition, event `number`) in one of the windows 0, 1, 2, …: 24 hours up to `hour` (seconds since 1970) of each SKU of each account."""
-    group, back = divmod(window, HOURS)
+def window_event(group: int, back: int, hour: int, number: int) -> tuple[int, UsageEvent]:
+    """(partition, event `number`) in a window: so many hours before `hour` (seconds since 1970) of a group, which is one SKU of an account."""
     account, sku = divmod(group, len(PRICES))
     time_ns = (hour - back * 3_600) * 1_000_000_000
     event = UsageEvent(f"account-{account:07d}", "collector", f"{number:x}", PRICES[sku].name, time_ns, QUANTITY, PRICES[sku].unit)

@@ -48,8 +48,8 @@ LEAST_SPEEDUP = 1.8  # of two workers, by CPU-seconds
 TRANSACTION_MS = 600_000
 RATE = 1_000  # events/s while workers join and leave
 ALONE, JOINED, LEFT, BACK, KILLED = "alone", "a second joins", "it leaves (SIGTERM)", "it joins again", "it is killed (SIGKILL)"
-# Seconds that are watched of each; a session must run out (10 s) until a killed worker's partitions move.
-SPANS = {ALONE: 15.0, JOINED: 25.0, LEFT: 25.0, BACK: 25.0, KILLED: 35.0}
+AFTERWARDS_S = 10.0  # what is watched of each behind the moment in which all partitions are owned again
+# A session must run out (10 s) until a killed worker's partitions move.
 LONGEST_PAUSE_S = {ALONE: 5.0, JOINED: 15.0, LEFT: 15.0, BACK: 15.0, KILLED: 30.0}
 
 
@@ -61,7 +61,6 @@ class _Options(NamedTuple):
     workers: Sequence[int]
     rounds: int
     only: str | None
-    spans: float
 
 
 class Scaled(msgspec.Struct):
@@ -159,7 +158,7 @@ async def _throughput(broker: Broker, folder: Path, given: _Options) -> list[Sca
     return found
 
 
-async def _rebalance(broker: Broker, folder: Path, spans: float) -> tuple[list[Pause], list[Check]]:
+async def _rebalance(broker: Broker, folder: Path) -> tuple[list[Pause], list[Check]]:
     """Let a second worker come and go under load."""
     raw, first = RAW + "rebalance", folder / "first"
     config = configure(first, broker.bootstrap, "direct", raw)
@@ -182,8 +181,9 @@ async def _rebalance(broker: Broker, folder: Path, spans: float) -> tuple[list[P
                 say(f"scale_out: {what}")
                 begins[what] = time.time()
                 await asyncio.to_thread(turn)
-                await asyncio.sleep(SPANS[what] * spans)
-                workers[0].check()
+                await _settled(workers, config.kafka.partitions)
+                say(f"scale_out: all partitions owned after {time.time() - begins[what]:.1f} s")
+                await asyncio.sleep(AFTERWARDS_S)
             ends = [*list(begins.values())[1:], time.time()]
             sent = await producer.end()
             await all_committed(watch, workers[:1], int(sent["events"]))
@@ -237,7 +237,7 @@ def _show(found: Sequence[Scaled], pauses: Sequence[Pause]) -> None:
         columns = ("workers over partitions", "events", "wall s", "a second", "CPU s", "per CPU-s", "worth", "bare loop", "peak MB", "checks")
         table("Scale-out: direct path, one event per record", columns, rows)
     if pauses:
-        table("Longest time between two commits of a partition", ("while", "s", "of"), [(p.what, f"{p.seconds:.1f}", p.lane) for p in pauses])
+        table("Longest pause of a partition", ("while", "s", "of"), [(p.what, f"{p.seconds:.1f}", p.lane) for p in pauses])
 
 
 async def _scale_out(folder: Path, given: _Options) -> Outcome:
@@ -249,7 +249,7 @@ async def _scale_out(folder: Path, given: _Options) -> Outcome:
             found = await _throughput(broker, folder / "run", given)
             checks += _judged(found)
         if given.only in (None, "rebalance"):
-            pauses, more = await _rebalance(broker, folder / "run", given.spans)
+            pauses, more = await _rebalance(broker, folder / "run")
             checks += more
     _show(found, pauses)
     return Outcome(checks, {"runs": found, "pauses": pauses})
@@ -262,16 +262,15 @@ def main() -> int:
     options.add_argument("--partitions", default="8,64", metavar="P,…", help="of every topic (default: 8,64)")
     options.add_argument("--workers", default="1,2,4", metavar="W,…", help="how many at once (default: 1,2,4)")
     options.add_argument("--rounds", type=int, default=1, metavar="R", help="runs of each, interleaved (default: 1)")
-    options.add_argument("--spans", type=float, default=1.0, metavar="X", help="workers join and leave for X times two minutes (default: 1)")
     options.add_argument("--only", choices=["throughput", "rebalance"], help="one part only")
     given = options.parse_args()
     try:
         partitions, workers = ([int(number) for number in text.split(",")] for text in (given.partitions, given.workers))
     except ValueError:
         options.error("--partitions and --workers: numbers with commas between them, such as 8,64")
-    if min(*partitions, *workers, given.events, given.rounds) < 1 or max(workers) > min(partitions) or given.spans <= 0:
-        options.error("everything must be at least 1, and no worker without a partition; --spans more than 0")
-    wanted = _Options(given.events, partitions, workers, given.rounds, given.only, given.spans)
+    if min(*partitions, *workers, given.events, given.rounds) < 1 or max(workers) > min(partitions):
+        options.error("everything must be at least 1, and no worker without a partition")
+    wanted = _Options(given.events, partitions, workers, given.rounds, given.only)
     return command("scale_out", given.dir, lambda folder: _scale_out(folder, wanted))
 
 

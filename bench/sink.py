@@ -53,6 +53,7 @@ BULK_ITEMS, BULK_BYTES = 2_000, 4 << 20
 RESTATED, REVISIONS = 2_000, 50
 MOST_SENT = 0.25  # of the records of the restatements
 STALLED_S = 120.0
+WARM_UP = 50_000  # line items that are written before anything is measured
 LIMIT, SINK, AGENT = "limit", "sink", "agent"
 
 
@@ -267,7 +268,7 @@ async def _measure(folder: Path, line_items: int, rounds: int) -> Outcome:
     ways: list[Way] = []
     with own_stack(folder) as stack:
         server = _Server(stack)
-        await _sink(stack.elasticsearch, items[: len(items) // 5], server)  # Elasticsearch compiles its code
+        await _sink(stack.elasticsearch, items[:WARM_UP], server)  # Elasticsearch compiles its code
         for round_ in range(1, rounds + 1):
             for number, step in enumerate((_limit, _sink)):
                 ways.append(await step(stack.elasticsearch, items, server))

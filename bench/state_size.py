@@ -31,7 +31,7 @@ from ..schemas.errors import Unavailable
 from ..streams.prices_topic import publish_book
 from .broker import kafka
 from .fill import PREFIX, RAW, producer_of
-from .in_process import Memory, Rating, disk_bytes, memory, window_event
+from .in_process import HOURS, Memory, Rating, disk_bytes, memory, window_event
 from .kafka_io import create
 from .limits import Check, Outcome, command, parser, say
 from .report import table
@@ -104,7 +104,7 @@ def _windows(rating: Rating, sizes: Sequence[int]) -> Iterator[tuple[int, float,
         wrong = 0
         while count < size:
             more = min(PER_COMMIT, size - count)
-            wrong += more - rating.count_all(window_event(window, hour, window) for window in range(count, count + more))
+            wrong += more - rating.count_all(window_event(*divmod(window, HOURS), hour, window) for window in range(count, count + more))
             count += more
         # A window that a tier bound lies in has a line item for each tier, so there may be more, never fewer.
         yield count, 0.0, max(0, wrong)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ratemill.bench.fill import packed
-from ratemill.bench.flat_cost import Step, decades, touched
+from ratemill.bench.flat_cost import Step, decades, groups_of, touched
 from ratemill.bench.gaps import longest_gap, settled, speedup
 from ratemill.bench.in_process import Rating, disk_bytes, memory, window_event
 from ratemill.bench.latency_by_load import delays_in, percentiles
@@ -46,8 +46,9 @@ def test_the_longest_gap_is_that_between_two_commits_of_one_lane() -> None:
     assert longest_gap({"rate-1": commits["rate-1"]}, 1.5, 9.5) == (1.0, "rate-1")
 
 
-def test_a_gap_counts_whole_in_each_span_that_it_reaches_into() -> None:
-    assert longest_gap({"a": [1.0, 8.0]}, 2, 4) == (7.0, "a")
+def test_a_gap_counts_from_where_it_began_and_up_to_the_end_of_the_span() -> None:
+    assert longest_gap({"a": [1.0, 8.0]}, 2, 4) == (3.0, "a")
+    assert longest_gap({"a": [1.0, 8.0]}, 4, 9) == (7.0, "a")
 
 
 def test_a_lane_that_stopped_for_good_or_never_began_is_not_overlooked() -> None:
@@ -93,11 +94,14 @@ def test_what_one_thing_more_needs_leaves_out_what_was_there_before() -> None:
 
 
 def test_a_commit_touches_as_many_windows_however_many_are_open() -> None:
-    for windows in (1_000, 10_000, 123_456):
-        assert len({*touched(windows, 0)}) == len({*touched(windows, 5)}) == 1_000
-        assert max(touched(windows, 5)) < windows
+    for windows in (1_000, 10_000, 123_456, 1_000_000):
+        opened = {(number % groups_of(windows), number // groups_of(windows)) for number in range(windows)}
+        for commit in (0, 5):
+            its = touched(windows, commit)
+            assert len({group for group, _ in its}) == 1_000
+            assert opened >= {*its}
     assert not {*touched(100_000, 0)} & {*touched(100_000, 1)}
-    assert max(touched(1_000_000, 0)) > 990_000  # over all of them
+    assert max(touched(1_000_000, 0))[0] > 0.95 * groups_of(1_000_000)  # over all of them
 
 
 def test_steps_are_told_apart_by_what_was_counted_before() -> None:
@@ -121,8 +125,8 @@ def test_each_turn_is_a_newer_revision_of_the_same_line_items() -> None:
 def test_each_number_is_a_window_of_its_own_and_its_identities_are_remembered(tmp_path: Path) -> None:
     rating, before = Rating(tmp_path), memory()
     assert before.rss > 0
-    assert rating.count_all(window_event(window, 1_800_000_000, window) for window in range(500)) >= 500
+    assert rating.count_all(window_event(number % 25, number // 25, 1_800_000_000, number) for number in range(500)) >= 500
     with pytest.raises(ValueError, match="events count"):
-        rating.count_all([window_event(7, 1_800_000_000, 7)])
+        rating.count_all([window_event(7, 0, 1_800_000_000, 7)])
     rating.close()
     assert disk_bytes(tmp_path) > 500 * 24
