@@ -122,6 +122,16 @@ async def test_line_items_that_wait_are_written_together_up_to_a_bound() -> None
     assert its.queued == 0
 
 
+async def test_what_is_being_written_takes_room_too() -> None:
+    its = index_lane()
+    put(its, *[record()] * FLUSH_RECORDS)
+    await its._next(1)
+    put(its, *[record()] * (QUEUED_RECORDS - FLUSH_RECORDS - 1))
+    assert its.room()
+    put(its, record())
+    assert not its.room()
+
+
 async def test_a_lost_batch_is_not_written_with_those_before_it() -> None:
     its = index_lane()
     put(its, record())
