@@ -173,11 +173,16 @@ async def owned(worker: Worker, lanes: int) -> Usage:
     return worker.first_owned
 
 
-async def all_committed(watch: Watch, workers: Sequence[Worker], events: int) -> float:
-    """Wait until every event has been committed; returns when that was seen (monotonic). Raises Unavailable when nothing moves."""
+async def all_committed(watch: Watch, workers: Sequence[Worker], events: int, agent: str = "") -> float:
+    """Wait until so much has been committed; returns when that was seen (monotonic). Raises Unavailable when nothing moves.
+
+    agent: count what this one has received, instead of events that have come to their end.
+    """
     done, changed = -1, time.monotonic()
     while True:
         now = await watch.poll()
+        if agent:
+            now = sum(watch.total(agent, "received"))
         if now != done:
             done, changed = now, time.monotonic()
         if done >= events:
@@ -185,7 +190,7 @@ async def all_committed(watch: Watch, workers: Sequence[Worker], events: int) ->
         for worker in workers:
             worker.check()
         if time.monotonic() - changed > STALLED_AFTER_S:
-            what = f"no progress beyond {done:,} of {events:,} events for {STALLED_AFTER_S:.0f} s"
+            what = f"no progress beyond {done:,} of {events:,} for {STALLED_AFTER_S:.0f} s"
             raise Unavailable(f"{what}; the end of the worker's log:\n{workers[0].log_end()}")
 
 
@@ -196,15 +201,7 @@ async def _normalized(config: Config, folder: Path, shape: Shape, say: Say) -> N
     try:
         async with Watch(config) as watch:
             await owned(worker, shape.partitions)
-            done, changed = -1, time.monotonic()
-            while done < shape.events:
-                await watch.poll()
-                now = sum(watch.total("normalize", "received"))
-                if now != done:
-                    done, changed = now, time.monotonic()
-                worker.check()
-                if time.monotonic() - changed > STALLED_AFTER_S:
-                    raise Unavailable(f"{done:,} of {shape.events:,} events are packed, and nothing moves:\n{worker.log_end()}")
+            await all_committed(watch, [worker], shape.events, "normalize")
     finally:
         worker.stop()
 

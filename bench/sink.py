@@ -40,7 +40,7 @@ from .limits import Check, Outcome, command, compare_documents, own_stack, parse
 from .month_items import MonthItems
 from .oracle import latest
 from .report import table
-from .run import Watch, configure, newest_rated, owned
+from .run import Watch, all_committed, configure, newest_rated, owned
 from .shape import PARTITIONS
 from .worker import Worker
 
@@ -52,7 +52,6 @@ IN_FLIGHT = 8  # bulk requests of the plain client
 BULK_ITEMS, BULK_BYTES = 2_000, 4 << 20
 RESTATED, REVISIONS = 2_000, 50
 MOST_SENT = 0.25  # of the records of the restatements
-STALLED_S = 120.0
 WARM_UP = 50_000  # line items that are written before anything is measured
 LIMIT, SINK, AGENT = "limit", "sink", "agent"
 
@@ -213,17 +212,10 @@ async def _agent(stack: Stack, folder: Path, batches: Iterable[Sequence[bytes]],
     try:
         async with Watch(config) as watch:
             begin, server_used = await owned(worker, PARTITIONS), server.cpu_s()
-            done, changed = -1, time.monotonic()
-            while done < count and time.monotonic() - changed < STALLED_S:
-                await watch.poll()
-                now = sum(watch.total("index", "received"))
-                if now != done:
-                    done, changed = now, time.monotonic()
-                worker.check()
-            used = worker.usage()
-            found = Way(AGENT, count, changed - begin.at, used.cpu_s - begin.cpu_s, server.cpu_s() - server_used, [])
-            if done != count or sum(watch.total("index", "counted")) != count:
-                found.wrong.append(f"{done:,} of {count:,} line items written, {sum(watch.total('index', 'dead_lettered')):,} dead letters")
+            end = await all_committed(watch, [worker], count, "index")
+            found = Way(AGENT, count, end - begin.at, worker.usage().cpu_s - begin.cpu_s, server.cpu_s() - server_used, [])
+            if (dead := sum(watch.total("index", "dead_lettered"))) > 0:
+                found.wrong.append(f"{dead:,} dead letters")
     finally:
         worker.stop()
     found.wrong += compare_documents((await newest_rated(config)).items, await stored(config))
