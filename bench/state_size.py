@@ -10,7 +10,8 @@ Fifty million events through a worker take a quarter of an hour and measure the 
     windows   one event for each window, with deduplication switched off: what identities need stands above
 
 `--confirm N` lets a real worker count N events and compares its disk with that. RAM is the resident memory above that of the same process with empty
-stores, before they are flushed; disk is what RocksDB's files hold after that, once compaction is quiet.
+stores, behind a flush: up to 64 MB of memtables for each partition come and go ("filling": as it was before the flush). Disk is what RocksDB's files
+hold after that, once compaction is quiet.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Size(msgspec.Struct):
 
     what: str
     count: int
+    filling: int  # RSS while the memtables are as full as they happen to be; the other figures are from behind a flush
     rss: int
     pss: int
     disk: int
@@ -65,7 +67,7 @@ class Size(msgspec.Struct):
 def per_thing(sizes: Sequence[Size]) -> list[tuple[float, float, float]]:
     """(RAM, Pss, disk) in bytes for each thing between a size and the one before; the first one from nothing."""
     found = []
-    for before, size in itertools.pairwise([Size("", 0, 0, 0, 0, 0.0, 0.0, 0), *sizes]):
+    for before, size in itertools.pairwise([Size("", 0, 0, 0, 0, 0, 0.0, 0.0, 0), *sizes]):
         more = size.count - before.count
         found.append(((size.rss - before.rss) / more, (size.pss - before.pss) / more, (size.disk - before.disk) / more))
     return found
@@ -120,9 +122,11 @@ def _measure(what: str, folder: Path, sizes: Sequence[int]) -> None:
     for count, look_up, wrong in (_ids if what == IDS else _windows)(rating, sizes):
         cpu = (time.process_time() - used) / (count - before) * 1e6
         gc.collect()
-        now: Memory = memory()
+        filling: Memory = memory()
         rating.flush()
-        size = Size(what, count, now.rss - empty.rss, now.pss - empty.pss, disk_bytes(folder), round(cpu, 2), round(look_up, 2), wrong)
+        disk, now = disk_bytes(folder), memory()
+        rss, pss = now.rss - empty.rss, now.pss - empty.pss
+        size = Size(what, count, filling.rss - empty.rss, rss, pss, disk, round(cpu, 2), round(look_up, 2), wrong)
         print(msgspec.json.encode(size).decode(), flush=True)
         used, before = time.process_time(), count
     rating.close()
@@ -160,7 +164,7 @@ async def _worker(folder: Path, ids: int) -> tuple[Size, list[str]]:
             bed.stop()
             await producer.stop()
         disk = disk_bytes(bed.data / "state")
-    return Size("a worker's ids", ids, rss, 0, disk, round(cpu / ids * 1e6, 2), 0.0, 0), wrong
+    return Size("a worker's ids", ids, rss, rss, 0, disk, round(cpu / ids * 1e6, 2), 0.0, 0), wrong
 
 
 async def _state_size(folder: Path, ids: Sequence[int], windows: Sequence[int], confirm: int) -> Outcome:
@@ -202,10 +206,11 @@ def _show(*groups: Sequence[Size]) -> None:
     for sizes in groups:
         apart = per_thing(sizes) if len({s.what for s in sizes}) == 1 else [(s.rss / s.count, s.pss / s.count, s.disk / s.count) for s in sizes]
         for s, (rss, pss, disk) in zip(sizes, apart, strict=True):
-            rows.append((f"{s.count:,} {s.what}", f"{s.rss / 1e6:,.0f}", f"{s.pss / 1e6:,.0f}", f"{s.disk / 1e6:,.0f}", f"{s.rss / s.count:.2f}",
-                         f"{s.disk / s.count:.1f}", f"{rss:.2f}", f"{pss:.2f}", f"{disk:.1f}", f"{s.cpu_us:.2f}", f"{s.look_up_us:.2f}"))  # fmt: skip
+            whole = (f"{size / 1e6:,.0f}" for size in (s.filling, s.rss, s.pss, s.disk))
+            each = (f"{s.rss / s.count:.2f}", f"{s.disk / s.count:.1f}", f"{rss:.2f}", f"{pss:.2f}", f"{disk:.1f}")
+            rows.append((f"{s.count:,} {s.what}", *whole, *each, f"{s.cpu_us:.2f}", f"{s.look_up_us:.2f}"))
     more = ("RAM each more", "Pss each more", "disk each more")
-    columns = ("state", "RAM MB", "Pss MB", "disk MB", "RAM each", "disk each", *more, "CPU us", "look-up us")
+    columns = ("state", "filling MB", "RAM MB", "Pss MB", "disk MB", "RAM each", "disk each", *more, "CPU us", "look-up us")
     table("State: bytes above empty stores, four partitions", columns, rows)
 
 

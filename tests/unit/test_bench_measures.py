@@ -89,7 +89,7 @@ def test_a_marker_that_never_came_is_later_than_any() -> None:
 
 
 def test_what_one_thing_more_needs_leaves_out_what_was_there_before() -> None:
-    sizes = [Size("ids", 10, 1_000, 900, 300, 0.0, 0.0, 0), Size("ids", 30, 1_020, 910, 900, 0.0, 0.0, 0)]
+    sizes = [Size("ids", 10, 5_000, 1_000, 900, 300, 0.0, 0.0, 0), Size("ids", 30, 9_000, 1_020, 910, 900, 0.0, 0.0, 0)]
     assert per_thing(sizes) == [(100.0, 90.0, 30.0), (1.0, 0.5, 30.0)]
 
 
