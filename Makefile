@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test nightly fuzz guided lint chaos bench soak audit sbom contract lock clean
+.PHONY: help setup native demo test nightly fuzz guided lint chaos bench soak audit sbom contract lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -26,6 +26,10 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 
 demo: setup ## Start Kafka and Elasticsearch, rate real usage, show the live costs.
 	$(BIN)/ratemill demo
+
+native: setup ## Compile the hottest loops (needs a C compiler); everything works without, and gives the same bytes.
+	@RATEMILL_NATIVE=1 $(BIN)/python setup.py --quiet build_ext --inplace --build-temp build/native
+	@$(BIN)/python -c 'from ratemill.schemas.usage_event import hot; print("compiled loops are in use" if hot else "compiled loops are NOT in use")'
 
 lint: setup ## Check style and types.
 	$(BIN)/ruff check .
@@ -59,7 +63,7 @@ chaos: setup ## Faults from a seed on real servers, then an oracle: make chaos S
 	PYTHONPATH=tests:tests/integration $(BIN)/python -m chaos --seed $(or $(SEED),1) --seconds $(or $(SECONDS),60) \
 	  --brokers $(or $(BROKERS),0) --runs $(or $(RUNS),1) $(foreach one,$(BREAK),--break $(one))
 
-bench: setup ## Measure events per CPU-second.
+bench: native ## Measure events per CPU-second.
 	$(BIN)/python -m ratemill.bench
 
 # Others like it, for what happens at a limit: python -m ratemill.bench.overload, .outage, .restore (docs/limits.md).

@@ -62,6 +62,7 @@ class RocksStore:
         self._db.put(_SCHEMA, b"%d" % SCHEMA, self._no_wal)
         self._buckets = self._find_buckets()
         self._reclaiming: Thread | None = None
+        self._scanning: Any = None  # an iterator over what was last written; making one costs more than looking a group up with it
 
     def _find_buckets(self) -> list[bytes]:
         buckets: list[bytes] = []
@@ -88,7 +89,9 @@ class RocksStore:
     def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
         """Entries under a prefix, in order."""
         result: list[tuple[bytes, bytes]] = []
-        iterator = self._db.iter()
+        iterator = self._scanning
+        if iterator is None:
+            iterator = self._scanning = self._db.iter()
         iterator.seek(prefix)
         cut = len(prefix)
         while iterator.valid() and (key := iterator.key()).startswith(prefix):
@@ -151,6 +154,7 @@ class RocksStore:
                 self._buckets = sorted([*self._buckets, bucket])
         for topic, offset in positions.items():
             put(_POSITION + topic.encode(), offset.to_bytes(8, "big"))
+        self._scanning = None  # it still shows what was there before
         self._db.write(batch, self._no_wal)
 
     def position(self, topic: str) -> int:
@@ -183,5 +187,6 @@ class RocksStore:
     def close(self) -> None:
         """Flush to disk and release the folder; restoring then starts from here."""
         self._wait()
+        self._scanning = None
         self._db.flush()
         self._db.close()
