@@ -24,7 +24,7 @@ __all__ = ["use_lean_records"]
 
 BYTES_AT_ONCE = 1 << 20  # of values, and one record more: as a batch of 4,000 records usually has
 _NEEDED = ("_consumer_record", "_unpack_records", "__next__")
-_ASKED = ("check_assignment", "has_more", "getall", "_update_position")
+_ASKED = ("check_assignment", "getall")
 
 
 def use_lean_records() -> bool:
@@ -42,6 +42,7 @@ def use_lean_records() -> bool:
         def __init__(self, data: bytes) -> None:
             super().__init__(data)
             self.data = data
+            self.grows = _compressed(data)
 
     class LeanRecords(records):  # type: ignore[misc]
         def _consumer_record(self, tp: Any, record: Any) -> Any:
@@ -66,22 +67,34 @@ def _bounded(result: Any) -> Any:
 
     class BoundedResult(result):  # type: ignore[misc]
         def getall(self, max_records: int | None = None) -> list[Any]:
-            if not self.check_assignment(self._topic_partition) or not self.has_more():
+            records = self._partition_records
+            if records is None or not records._records.grows:
+                found: list[Any] = super().getall(max_records)  # no more than was fetched, and no time is spent on adding it up
+                return found
+            if not self.check_assignment(self._topic_partition):
                 return []
             taken, size = list[Any](), 0
-            records = self._partition_records
             for record in records:
                 taken.append(record)
-                if (value := record.value) is not None:
-                    size += len(value)
+                size += len(record.value or b"")
                 if len(taken) == max_records or size >= BYTES_AT_ONCE:
-                    self._update_position()
-                    return taken
-            self._update_position()
-            self._partition_records: Any = None
+                    break
+            else:
+                self._partition_records: Any = None
+            self._assignment.state_value(self._topic_partition).consumed_to(records.next_fetch_offset)  # as _update_position does
             return taken
 
     return BoundedResult
+
+
+def _compressed(data: bytes) -> bool:
+    """Whether any of the record batches of a fetch is."""
+    at = 0
+    while at + 23 <= len(data):
+        if data[at + 22] & 7:
+            return True
+        at += 12 + int.from_bytes(data[at + 8 : at + 12], "big")
+    return False
 
 
 def _from(data: bytes, offset: int) -> bytes:

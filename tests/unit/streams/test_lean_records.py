@@ -78,9 +78,9 @@ class Assigned:
         self.position = offset
 
 
-def handed_out(count: int, size: int, most: int) -> list[int]:
-    """How many records each `getall` gives of one compressed fetch, until it is used up; each record once, in order."""
-    builder = DefaultRecordBatchBuilder(2, GZIP, 0, -1, -1, -1, 1 << 30)
+def handed_out(count: int, size: int, most: int, compression: int = GZIP) -> list[int]:
+    """How many records each `getall` gives of one fetch, until it is used up; each record once, in order."""
+    builder = DefaultRecordBatchBuilder(2, compression, 0, -1, -1, -1, 1 << 30)
     for at in range(count):
         builder.append(at, 1_000, None, bytes(size), [])
     data, tp, assigned = bytes(builder.build()), TopicPartition("t", 0), Assigned(0)
@@ -103,3 +103,4 @@ def test_a_fetch_that_grows_when_it_is_unpacked_comes_in_pieces(monkeypatch: pyt
     assert handed_out(50, 1_000, 30) == [10, 10, 10, 10, 10, 0]
     assert handed_out(5, 20_000, 30) == [1, 1, 1, 1, 1, 0]
     assert handed_out(50, 10, 30) == [30, 20]
+    assert handed_out(50, 1_000, 30, 0) == [30, 20]  # as large as it was fetched: that is bounded already
