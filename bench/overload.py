@@ -176,7 +176,7 @@ async def _scene(bed: _Bed, port: int, minutes: float, times: float, sustained: 
         tried = dict[int, float]()
         if not sustained:
             sustained, tried = await _sustainable(bed)
-        lowest = tried.get(RATES[0]) or await bed.step(RATES[0])
+        before_s = tried.get(sustained) or await bed.step(sustained)
         say(f"overload: {sustained * times:,.0f} events/s for {minutes:g} minutes")
         calm = worker.resident_bytes() / 1e6
         offered = await bed.offer(round(sustained * times), minutes * 60, port)
@@ -187,7 +187,7 @@ async def _scene(bed: _Bed, port: int, minutes: float, times: float, sustained: 
     drained_s = await drained(bed.watch, worker, bed.sent) - ended
     with share_of(worker.pid, share):
         again_s = await bed.step(sustained)
-    return _Found(sustained, {RATES[0]: lowest} | tried, offered, used, calm, behind, rated_s, drained_s, again_s)
+    return _Found(sustained, {sustained: before_s} | tried, offered, used, calm, behind, rated_s, drained_s, again_s)
 
 
 def _used(looks: list[Look]) -> float:
@@ -223,23 +223,23 @@ async def _overload(folder: Path, minutes: float, times: float, sustained: int, 
 
 
 def _judged(bed: _Bed, found: _Found, times: float, share: float, memory: tuple[float, float], wrong: list[str]) -> list[Check]:
-    sustained, offered, lowest = found.sustained, found.offered, found.tried[RATES[0]]
+    sustained, offered, before_s = found.sustained, found.offered, found.tried[found.sustained]
     reached = offered["events"] / offered["seconds"]
     queued = max(look.queued for look in bed.looks)
     peak, allowed = memory
-    limit = f"{share:g} were stated, and no limit while it drained" if share else "no limit was set"
+    limit = f"{share:g} are the limit, lifted while it drained" if share else "no limit was set"
     return [
-        Check("the worker had its share", not share or 0.8 * share <= found.share <= 1.1 * share,
+        Check("the worker had no more than its share", not share or found.share <= 1.1 * share,  # less, if a busy machine has no more for it
               f"{found.share:.3f} of a processor under overload; {limit}"),
         Check(f"{times:g} times the sustainable load was offered", reached >= 0.95 * sustained * times,
               f"{reached:,.0f} events/s for {offered['seconds']:,.0f} s, {reached / sustained:.1f} times the {sustained:,} that are sustained"),
         Check("it was too much", found.behind > sustained * SUSTAINED_S, f"{found.behind:,} events were not rated when the load ended"),
         Check("memory stayed bounded", peak <= allowed, f"{peak:,.0f} MB at most (allowed {allowed:,.0f}), {found.calm_mb:,.0f} before"),
         Check("queues stayed bounded", queued <= QUEUED, f"{queued:,} records in the fullest (allowed {QUEUED:,}); the others waited in Kafka"),
-        Check("it recovered", found.again_s <= lowest + SUSTAINED_S,
+        Check("it recovered", found.again_s <= before_s + SUSTAINED_S,
               f"everything rated {found.rated_s:.0f} s after the load ended, and indexed after {found.drained_s:.0f} s; "
               f"{found.behind / max(found.rated_s, 1):,.0f} events/s meanwhile; then {sustained:,} events/s were drained after {found.again_s:g} s, "
-              f"the lowest rate before after {lowest:g} s"),
+              f"before the overload after {before_s:g} s"),
         Check("no partition started again", bed.worker.restarts == 0, again(bed.worker.restarts, bed.worker.why_again)),
         Check("nothing lost, nothing doubled", not wrong, "; ".join(wrong) or f"{bed.sent:,} events; every document is the line item of usage.rated"),
     ]  # fmt: skip
