@@ -68,7 +68,8 @@ def _bounded(result: Any) -> Any:
     class BoundedResult(result):  # type: ignore[misc]
         def getall(self, max_records: int | None = None) -> list[Any]:
             records = self._partition_records
-            if records is None or not records._records.grows:
+            # Without the note these are records that were read once more: they are counted.
+            if records is None or not getattr(records._records, "grows", True):
                 found: list[Any] = super().getall(max_records)  # no more than was fetched, and no time is spent on adding it up
                 return found
             if not self.check_assignment(self._topic_partition):

@@ -83,16 +83,20 @@ def handed_out(count: int, size: int, most: int, compression: int = GZIP) -> lis
     builder = DefaultRecordBatchBuilder(2, compression, 0, -1, -1, -1, 1 << 30)
     for at in range(count):
         builder.append(at, 1_000, None, bytes(size), [])
-    data, tp, assigned = bytes(builder.build()), TopicPartition("t", 0), Assigned(0)
-    records = fetcher.PartitionRecords(tp, fetcher.MemoryRecords(data), [], 0, None, None, True, fetcher.READ_COMMITTED)
+    return calls_for(bytes(builder.build()), 0, count, most)
+
+
+def calls_for(data: bytes, first: int, end: int, most: int) -> list[int]:
+    tp, assigned = TopicPartition("t", 0), Assigned(first)
+    records = fetcher.PartitionRecords(tp, fetcher.MemoryRecords(data), [], first, None, None, True, fetcher.READ_COMMITTED)
     result = fetcher.FetchResult(tp, assignment=assigned, partition_records=records, backoff=0)
     calls, offsets = [], list[int]()
     while result.has_more():
         given = [record.offset for record in result.getall(most)]
         calls.append(len(given))
         offsets += given
-        assert assigned.position == len(offsets)
-    assert offsets == list(range(count))
+        assert assigned.position == first + len(offsets)
+    assert offsets == list(range(first, end))
     return calls
 
 
@@ -104,3 +108,8 @@ def test_a_fetch_that_grows_when_it_is_unpacked_comes_in_pieces(monkeypatch: pyt
     assert handed_out(5, 20_000, 30) == [1, 1, 1, 1, 1, 0]
     assert handed_out(50, 10, 30) == [30, 20]
     assert handed_out(50, 1_000, 30, 0) == [30, 20]  # as large as it was fetched: that is bounded already
+
+
+def test_names_that_are_no_utf_8_come_in_pieces_too() -> None:
+    assert use_lean_records()
+    assert calls_for(FETCH, 10, 17, 2) == [2, 2, 2, 1]
