@@ -17,10 +17,11 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, Writ
 
 from .core.store import ENTRY, Effects
 
-__all__ = ["CACHE_BYTES", "RocksStore"]
+__all__ = ["CACHE_BYTES", "MEMTABLE_BYTES", "RocksStore"]
 
 # Per partition. Duplicates are looked up all over the files, so a larger one would only take longer to fill; RocksDB's own is 32 MB.
 CACHE_BYTES = 8 << 20
+MEMTABLE_BYTES = 32 << 20  # one is filled while another is written to disk
 
 _ID = b"d"  # identity: bucket (4 bytes) + hash -> fingerprint
 _POSITION = b"p"  # changelog topic -> next offset to read
@@ -31,7 +32,7 @@ SCHEMA = 1  # also of a store that says nothing
 class RocksStore:
     """A `Store` on disk. One process, one partition; `close` it before another opens it."""
 
-    def __init__(self, folder: Path, *, write_buffer_bytes: int = 32 << 20) -> None:
+    def __init__(self, folder: Path, *, write_buffer_bytes: int = MEMTABLE_BYTES) -> None:
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_write_buffer_size(write_buffer_bytes)
