@@ -29,6 +29,7 @@ from .clients import SimulatedConsumer, SimulatedProducer
 from .disk import SimulatedStore
 from .elastic import SimulatedElasticsearch
 from .scheduler import START_NS, forget_tasks, moment, quiet_burials
+from .workers import seldom_idle
 from .world import TIMES, World
 
 __all__ = ["install"]
@@ -129,6 +130,7 @@ def install(*, traced: bool = False) -> None:
     base.OR_END_S = TIMES.OR_END
     base.Lane.stop.__defaults__ = (TIMES.STOP,)
     base.Lane.__hash__ = lambda self: hash(self.name)  # type: ignore[method-assign,assignment]  # sets of lanes have the order of their names
+    seldom_idle()
     answers.SWEPT_PER_COMMIT = 4  # groups: a sweep takes several commits
     for point in failpoints.POINTS:
         failpoints.install(point, _pause)

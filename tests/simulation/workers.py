@@ -24,6 +24,7 @@ from ratemill.streams.app import RatemillWorker, _feed
 from ratemill.streams.assignor import spread
 from ratemill.streams.config import Config
 from ratemill.streams.lanes.base import Batch, Lane
+from ratemill.streams.lanes.rate import RateLane
 from ratemill.streams.stopping import Stop
 from ratemill.streams.topics import Topics
 
@@ -32,7 +33,10 @@ from .scheduler import START_NS, Process
 from .sites import sites_of
 from .world import TIMES, World
 
-__all__ = ["Group", "Host", "config_of", "topics_of"]
+__all__ = ["Group", "Host", "config_of", "seldom_idle", "topics_of"]
+
+PATIENCE = 10.0  # as Plan.idle_stretch, for who is woken by all that he waits for
+IDLE_S = 10.0  # between two looks of a lane with nothing pending
 
 
 @lru_cache(maxsize=200)
@@ -113,7 +117,17 @@ class Consumer(transport.Consumer):  # type: ignore[misc]
         self._interrupt: Callable[[], None] = lambda: None
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds * self.world.plan.idle_stretch)
+        """Until a lane has room, which has sought before: until then there is nothing to fetch for."""
+        loop = asyncio.get_running_loop()
+        sought: asyncio.Future[None] = loop.create_future()
+        self._interrupted(sought)
+        timer = loop.call_later(seconds * self.world.plan.idle_stretch * PATIENCE, self._interrupt)
+        await sought
+        timer.cancel()
+
+    def _interrupted(self, future: asyncio.Future[Any]) -> None:
+        """The next seek or assignment ends what waits for this."""
+        self._interrupt = lambda: future.done() or future.set_result(None)  # type: ignore[func-returns-value,assignment,return-value]
 
     async def seek(self, tp: TP, offset: int) -> None:
         if tp not in self.positions:
@@ -128,15 +142,13 @@ class Consumer(transport.Consumer):  # type: ignore[misc]
     async def fetched(self, active: set[TP], timeout_s: float) -> dict[TP, list[Any]]:
         """What Faust's own `_getmany` does."""
 
-        def interrupted(future: asyncio.Future[Any]) -> None:
-            self._interrupt = lambda: future.done() or future.set_result(None)  # type: ignore[func-returns-value,assignment,return-value]
-
         tps = sorted(TopicPartition(*tp) for tp in active if tp in self.positions)
         if not tps:
             await asyncio.sleep(0.1)
             return {}
         process: Process = asyncio.get_running_loop()  # type: ignore[assignment]
-        return await poll(self.world, process, self.positions, tps, True, timeout_s, transport.RECORDS_PER_FETCH, interrupted)  # type: ignore[return-value]
+        limit = transport.RECORDS_PER_FETCH
+        return await poll(self.world, process, self.positions, tps, True, timeout_s * PATIENCE, limit, self._interrupted)  # type: ignore[return-value]
 
 
 class Worker(RatemillWorker):
@@ -147,6 +159,8 @@ class Worker(RatemillWorker):
         self.context = self.context._replace(clock_ns=lambda: START_NS + int(world.scheduler.now * 1_000_000_000))
         self.app.consumer = self.consumer = Consumer(self, world)
         self.stream = _Stream(self)
+        for follower in (self.books, self.controls):
+            follower.record = self._telling(follower.record, world.scheduler.draw)  # type: ignore[method-assign]
         self._sink = self.sink = ElasticsearchSink(
             "http://simulated:9200",
             sleep=asyncio.sleep,
@@ -157,10 +171,32 @@ class Worker(RatemillWorker):
     def _faust_app(self) -> Any:
         return _App(self)
 
+    def _telling(self, take: Callable[[Any], None], draw: Callable[[], float]) -> Callable[[Any], None]:
+        """What a lane with nothing pending looks for now and then, it is told within the time in which it would have looked (`seldom_idle`)."""
+
+        def taken(record: Any) -> None:
+            take(record)
+            for lane in self.lanes:
+                if isinstance(lane, RateLane):
+                    asyncio.get_running_loop().call_later(draw() * self.config.rating.commit_interval_s, _look_up, lane)
+
+        return taken
+
     @property
     def lanes(self) -> list[Lane]:
         """Lanes of the partitions that it believes it holds."""
         return list(dict.fromkeys(self._lanes.values()))
+
+
+def _look_up(lane: Lane) -> None:
+    if not lane.pending:
+        lane._arrived.set()
+
+
+def seldom_idle() -> None:
+    """Let lanes with nothing pending look seldom for what there is to do besides: price books and requests, of which they are told."""
+    wait = Lane._next
+    Lane._next = lambda self, interval_s: wait(self, interval_s if self.pending else IDLE_S)  # type: ignore[method-assign]
 
 
 class Host:
