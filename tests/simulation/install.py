@@ -28,7 +28,7 @@ from ratemill.streams.lanes import answers, base, rate, shadowing
 from .clients import SimulatedConsumer, SimulatedProducer
 from .disk import SimulatedStore
 from .elastic import SimulatedElasticsearch
-from .scheduler import START_NS, forget_tasks, moment, quiet_burials
+from .scheduler import START_NS, forget_tasks, quick_tasks, quiet_burials
 from .workers import seldom_idle
 from .world import TIMES, World
 
@@ -47,13 +47,14 @@ class _Clock:
         return START_NS + int(asyncio.get_running_loop().time() * 1_000_000_000)
 
 
-async def _getmany(self: Any, active_partitions: Any, timeout: float) -> Any:
-    return await self.fetched(active_partitions, timeout)
+def _getmany(self: Any, active_partitions: Any, timeout: float) -> Any:
+    return self.fetched(active_partitions, timeout)
 
 
-async def _pause(where: str) -> None:
+async def _pause(point: str, where: str) -> None:
     """Makes a named place of the commit protocol an await at which a worker can die, for one that is about to."""
-    await moment()
+    if asyncio.get_running_loop().doomed_in:  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
 
 
 async def _why_not(kafka: Any) -> RatemillError:
@@ -101,6 +102,7 @@ def install(*, traced: bool = False) -> None:
     sys.setrecursionlimit(5_000)
     quiet_burials()
     forget_tasks()
+    quick_tasks()
     warnings.simplefilter("ignore")
     setcontext(EXACT.copy())
     level = 0 if traced else 50
@@ -132,8 +134,7 @@ def install(*, traced: bool = False) -> None:
     base.Lane.__hash__ = lambda self: hash(self.name)  # type: ignore[method-assign,assignment]  # sets of lanes have the order of their names
     seldom_idle()
     answers.SWEPT_PER_COMMIT = 4  # groups: a sweep takes several commits
-    for point in failpoints.POINTS:
-        failpoints.install(point, _pause)
+    failpoints.hit = _pause
     gc.collect()
     gc.freeze()
     gc.disable()

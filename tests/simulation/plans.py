@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from random import Random
 
 __all__ = ["CASES", "FAULTS", "SIZES", "Fault", "Plan", "calm", "is_large", "plan_of"]
@@ -37,6 +38,7 @@ FAULTS = {
     "compaction": 2,
 }
 
+_KINDS, _SUMS = tuple(FAULTS), tuple(accumulate(FAULTS.values()))
 
 # What these do, they do at once, or with the next request: the world need not go on for longer.
 BRIEF = frozenset(("unanswered", "join", "rebalance", "index deleted", "compaction"))
@@ -121,7 +123,7 @@ def _time_of(fault: Fault) -> float:
 
 
 def _fault(random: Random, within_s: float, workers: int) -> Fault:
-    kind = random.choices(tuple(FAULTS), tuple(FAULTS.values()))[0]
+    kind = random.choices(_KINDS, cum_weights=_SUMS)[0]
     seconds = random.choice((0.3, 1.0, 2.5, 6.5)) * (0.5 + random.random())
     if kind in BRIEF:
         seconds = min(seconds, 1.0)

@@ -17,9 +17,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from heapq import heappop, heappush
 from random import Random
+from types import CoroutineType
 from typing import Any
 
-__all__ = ["START_NS", "Handle", "Process", "Scheduler", "forget_tasks", "moment", "quiet_burials"]
+__all__ = ["START_NS", "Handle", "Process", "Scheduler", "forget_tasks", "moment", "quick_tasks", "quiet_burials"]
 
 START_NS = 1_794_139_200_000_000_000  # 2026-11-08T12:00:00Z: in the middle of a month, every time
 STEP_S = 1e-6
@@ -246,6 +247,18 @@ def _close(coro: Any) -> None:
 def quiet_burials() -> None:
     """Coroutines of killed processes end by being closed: Python's remarks about that are of no interest."""
     sys.unraisablehook = lambda _: None
+
+
+def quick_tasks() -> None:
+    """Most of what is to become a task is a coroutine: asyncio asks for everything else first."""
+    whole, running = asyncio.ensure_future, asyncio.get_running_loop
+
+    def ensure_future(awaitable: Any, *, loop: Any = None) -> Any:
+        if type(awaitable) is CoroutineType and loop is None:
+            return running().create_task(awaitable)
+        return whole(awaitable, loop=loop)
+
+    asyncio.ensure_future = asyncio.tasks.ensure_future = ensure_future
 
 
 def forget_tasks() -> None:

@@ -316,7 +316,7 @@ class Group:
         self.assigned: dict[TopicPartition, str] = {}
         self._topics = Topics.of(config_of(world.plan.partitions, 1.0, 0).kafka)
         self._sources = [*self._topics.hopped, *self._topics.rate_sources, self._topics.rated]
-        world.every(TIMES.HEARTBEAT, self._look)
+        world.every(TIMES.SESSION / 2, self._look)
 
     def join(self, member: Member) -> None:
         self.members.append(member)
@@ -333,7 +333,7 @@ class Group:
                 member.silent_since = None
             elif member.silent_since is None:
                 member.silent_since = now
-            elif now - member.silent_since > TIMES.SESSION:
+            elif now - member.silent_since > 0.9 * TIMES.SESSION:  # the second look after the one that noticed
                 out.append(member)
         if out:
             self._put_out(out)
