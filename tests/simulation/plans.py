@@ -71,6 +71,7 @@ class Plan:
     slow_markers: bool
     books: tuple[float, ...]  # when a price book is published; the last one is that of the oracle
     faults: tuple[Fault, ...]
+    prepares: bool  # workers put the index template in place; where nothing can go wrong with it, in one world of four
     idle_stretch: float = 10.0
 
     def __str__(self) -> str:
@@ -110,6 +111,7 @@ def plan_of(seed: int) -> Plan:
         slow_markers=draw() < 0.2,
         books=tuple(sorted(books)),
         faults=tuple(faults),
+        prepares=draw() < 0.25 or any(fault.kind.startswith(("elasticsearch", "noise")) for fault in faults),
     )
 
 

@@ -142,7 +142,7 @@ class Consumer(transport.Consumer):  # type: ignore[misc]
     async def fetched(self, active: set[TP], timeout_s: float) -> dict[TP, list[Any]]:
         """What Faust's own `_getmany` does."""
 
-        tps = sorted(TopicPartition(*tp) for tp in active if tp in self.positions)
+        tps = sorted(tp for tp in active if tp in self.positions)  # as good as TopicPartitions: equal, and of equal hashes
         if not tps:
             await asyncio.sleep(0.1)
             return {}
@@ -244,7 +244,8 @@ class Host:
         worker.app.group = self.group
         worker.books.start()
         worker.controls.start()
-        worker._starting_sink = asyncio.ensure_future(worker.sink.start())
+        # Indexes are made with all that the template says: nothing else depends on it.
+        worker._starting_sink = asyncio.ensure_future(worker.sink.start()) if plan.prepares else process.create_future()
         self.guard(process, _feed(worker.stream))
         self.guard(process, self._fetch(worker))
         self.group.join(Member(self, process, worker))
@@ -305,6 +306,20 @@ class Member:
         return self.process.alive and not self.process.stalled and host.deaf_until <= now and host.world.kafka.cut_until.get(host.name, 0.0) <= now
 
 
+@lru_cache(maxsize=100)
+def _shares(partitions: int, names: tuple[str, ...]) -> list[tuple[int, list[TopicPartition]]]:
+    """Who of some members, by place and name of its worker, gets what."""
+    topics, ids = Topics.of(config_of(partitions, 1.0, 0).kafka), [str(at) for at in range(len(names))]
+    sources = [*topics.hopped, *topics.rate_sources, topics.rated]
+    shares = spread(
+        dict.fromkeys(sources, range(partitions)),
+        dict.fromkeys(ids, sources),
+        {id_: name.encode() for id_, name in zip(ids, names, strict=True)},
+        frozenset(topics.rate_sources),
+    )
+    return [(int(id_), [TopicPartition(topic, number) for topic in share for number in share[topic]]) for id_, share in shares.items()]
+
+
 class Group:
     """The coordinator of the consumer group."""
 
@@ -314,8 +329,6 @@ class Group:
         self.generation = 0
         self.balancing = False
         self.assigned: dict[TopicPartition, str] = {}
-        self._topics = Topics.of(config_of(world.plan.partitions, 1.0, 0).kafka)
-        self._sources = [*self._topics.hopped, *self._topics.rate_sources, self._topics.rated]
         world.every(TIMES.SESSION / 2, self._look)
 
     def join(self, member: Member) -> None:
@@ -410,17 +423,9 @@ class Group:
         self.balancing = False
         if not self.members:
             return
-        ids = {f"{at}": member for at, member in enumerate(self.members)}
-        numbers = range(self.world.plan.partitions)
-        shares = spread(
-            dict.fromkeys(self._sources, numbers),
-            dict.fromkeys(ids, self._sources),
-            {id_: member.host.name.encode() for id_, member in ids.items()},
-            frozenset(self._topics.rate_sources),
-        )
-        for id_, topics in shares.items():
-            tps = [TopicPartition(topic, number) for topic, numbers in topics.items() for number in numbers]
-            member = ids[id_]
+        shares = _shares(self.world.plan.partitions, tuple(member.host.name for member in self.members))
+        for at, tps in shares:
+            member = self.members[at]
             self._after(member, 0.2, lambda member=member, tps=tps: member.host.guard(member.process, self._give(member, generation, tps)))  # type: ignore[misc]
 
     async def _give(self, member: Member, generation: int, tps: list[TopicPartition]) -> None:
