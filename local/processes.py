@@ -51,7 +51,7 @@ def spawn(name: str, command: list[str], log: Path, marker: Path, max_lifetime: 
         command = [sys.executable, "-P", "-m", f"{__package__}.lifetime", str(max_lifetime), *command]
     environment = {k: v for k, v in os.environ.items() if k not in FOREIGN_JAVA_OPTIONS}
     if chosen := os.environ.get(OWN_JAVA_OPTIONS):
-        environment["JAVA_TOOL_OPTIONS"] = chosen
+        environment["JAVA_TOOL_OPTIONS"] = chosen.replace("{server}", name.partition("-")[0])  # kafka-2 is a kafka
     try:
         with log.open("wb") as output:
             child = subprocess.Popen(
