@@ -1,8 +1,8 @@
 """Starts Ratemill's processes at once: everything is imported a single time, and each is a fork of the process that has done so.
 
 A worker takes 1.7 s of CPU time to import what it needs, the HTTP interface 3 s, `ratemill costs` 1.1 s; tests start hundreds of them.
-This process gets requests over a socket, JSON ({"command", "needs", "environment", "cwd"}) with the files that become standard input,
-output and errors, and answers each with {"pid"}; when a child ends it says {"pid", "status"}, with the status that `subprocess` would give.
+This process gets requests over a socket, JSON ({"command", "environment", "cwd"}) with the files that become standard input, output and
+errors, and answers each with {"pid"}; when a child ends it says {"pid", "status"}, with the status that `subprocess` would give.
 
 A few tests start real commands (test_demo, test_local_stack, test_hanging_transaction, and those of tests/unit): that these begin and
 end as they must is seen there.
@@ -110,7 +110,7 @@ class _Zygote:
     def fork(self, request: Mapping[str, Any], *files: IO[Any]) -> Forked:
         with self._lock:
             socket.send_fds(self._socket, [json.dumps(request).encode()], [file.fileno() for file in files])
-            return self._born.get(timeout=60)
+            return self._born.get(timeout=300)  # on a busy machine an import can take long
 
 
 _zygote: list[_Zygote] = []
@@ -142,12 +142,11 @@ def run(*command: str, cwd: Path, env: Mapping[str, str], timeout: float = 120, 
 # -- the process itself --------------------------------------------------------------------------------------------------
 
 
-def _end_with_parent() -> None:
+def _end_with(parent: int) -> None:
     """Let the kernel kill this process when the one that started it dies, even while it is stopped."""
-    parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent or parent == 1:
-        os._exit(1)
+    if os.getppid() != parent:
+        os._exit(1)  # that was before
 
 
 def _prepare(command: list[str]) -> None:
@@ -163,11 +162,11 @@ def _prepare(command: list[str]) -> None:
     gc.freeze()  # no child looks through all this for garbage
 
 
-def _become(request: dict[str, Any], files: list[int]) -> None:
+def _become(request: dict[str, Any], files: list[int], parent: int) -> None:
     """The child: `python COMMAND…`, and nothing else."""
     status = 1
     try:
-        _end_with_parent()
+        _end_with(parent)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -205,7 +204,7 @@ def _run(command: list[str]) -> None:
 
 
 def _main() -> None:
-    _end_with_parent()
+    _end_with(os.getppid())
     requests = socket.socket(fileno=0)
     wake, waker = os.pipe()
     os.set_blocking(wake, False)
@@ -224,9 +223,9 @@ def _main() -> None:
                 return
             request = json.loads(packet)
             _prepare(request["command"])
-            pid = os.fork()
+            own, pid = os.getpid(), os.fork()
             if pid == 0:
-                _become(request, files)
+                _become(request, files, own)
             for file in files:
                 os.close(file)
             _say(requests, pid=pid)
