@@ -27,7 +27,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from queue import Queue
+from queue import Empty, Queue
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -110,7 +110,11 @@ class _Zygote:
     def fork(self, request: Mapping[str, Any], *files: IO[Any]) -> Forked:
         with self._lock:
             socket.send_fds(self._socket, [json.dumps(request).encode()], [file.fileno() for file in files])
-            return self._born.get(timeout=300)  # on a busy machine an import can take long
+            try:
+                return self._born.get(timeout=300)  # on a busy machine an import can take long
+            except Empty:
+                _zygote.clear()  # its answer would be taken for that to the next request
+                raise
 
 
 _zygote: list[_Zygote] = []
