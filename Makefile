@@ -36,8 +36,12 @@ lint: setup ## Check style and types.
 	$(BIN)/mypy
 
 # Files in the order of the folders: the slow ones of tests/integration first, and many quick ones last, so that no process waits long for another.
-test: lint ## Check style and types, then run every test on a real Kafka and Elasticsearch: JOBS=2 processes beside each other.
-	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
+# Many tests wait for a server, so a third process on two cores takes what the others leave; types are checked beside them, and said last.
+test: setup ## Check style and types, and run every test on a real Kafka and Elasticsearch: JOBS=3 processes beside each other.
+	$(BIN)/ruff check .
+	@mkdir -p build; $(BIN)/mypy > build/mypy.txt 2>&1 & types=$$!; \
+	  $(BIN)/python -m pytest -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder; tests=$$?; \
+	  wait $$types; types=$$?; echo "$(BIN)/mypy"; cat build/mypy.txt; [ $$tests = 0 ] && [ $$types = 0 ]
 
 # Other cases every night; a failure says its seed.
 nightly: setup ## Confluence and exact sums over 50,000 generated tariffs and histories: about half an hour.
