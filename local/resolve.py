@@ -118,7 +118,8 @@ def fetch_parts(repository: Path, parts: Mapping[str, Sequence[str]], expected: 
     except (OSError, RuntimeError, ValueError, AssertionError, requests.RequestException) as error:
         # jgo reports what it cannot resolve with these; for a person all of them mean the same
         raise Unavailable(f"cannot resolve the jars of {', '.join(parts)} from {url}: {error}") from error
-    progress(f"downloaded {resolver.files} files, {resolver.bytes / 1e6:.0f} MB")
+    if resolver.files:
+        progress(f"downloaded {resolver.files} files, {resolver.bytes / 1e6:.0f} MB")
     # the same jar may come in by two ways; the class path names it once, where it came first
     return {part: list(dict.fromkeys(paths[str(a)] for a in artifacts)) for part, artifacts in wanted.items()}
 

@@ -15,7 +15,7 @@ WAIT = timedelta(seconds=WRITE_EVERY_S)
 
 
 class Account:
-    """State of one account, in the form that a stateful batch operator asks for (the base class only names the methods)."""
+    """State of one account, with the methods that a stateful batch operator asks for."""
 
     def __init__(self, prices: dict[str, Tariff], kept: Any = None) -> None:
         self._prices = prices
@@ -81,6 +81,9 @@ def main() -> None:
             ready()
             return part
 
+    class Logic(Account, op.StatefulBatchLogic):  # type: ignore[misc]
+        pass
+
     def decode(messages: list[Any]) -> list[Any]:
         found = []
         for message in messages:
@@ -98,7 +101,7 @@ def main() -> None:
     flow = Dataflow("rate")
     source = Source([told.bootstrap], [told.topic], batch_size=BATCH, add_config={"fetch.message.max.bytes": str(4 << 20)})
     stream = op.flat_map_batch("decode", op.input("in", flow, source), decode)
-    rated = op.stateful_batch("rate", stream, lambda kept: Account(prices, kept))
+    rated = op.stateful_batch("rate", stream, lambda kept: Logic(prices, kept))
     sink = KafkaSink([told.bootstrap], told.out, add_config={"linger.ms": "5", "queue.buffering.max.messages": "1000000"})
     op.output("out", op.flat_map_batch("encode", rated, encode), sink)
 

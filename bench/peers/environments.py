@@ -6,6 +6,7 @@ version was changed here; `make lock` does it for the Python packages.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -74,6 +75,7 @@ def python_of(name: str, say: Say) -> Path:
     return python
 
 
+@functools.cache  # rows of one program share it
 def java_command(folder: str, main: str, say: Say) -> list[str]:
     """The command line of a Java peer, up to its arguments, compiled from its source. Raises Unavailable when jars or compiler fail."""
     expected = json.loads(CHECKSUMS.read_text(encoding="utf-8"))

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from .job import ready, settings, tariffs
+from .job import Settings, ready, settings, tariffs
+
+TABLES = ("seen", "totals", "windows")
+
+
+async def _create_changelogs(told: Settings) -> None:
+    """Faust creates them too, but the first events can come before a busy broker knows them, and then the agent ends."""
+    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+    admin = AIOKafkaAdminClient(bootstrap_servers=told.bootstrap)
+    await admin.start()
+    names = [f"{told.application}-{table}-changelog" for table in TABLES]
+    await admin.create_topics([NewTopic(name, told.partitions, 1, topic_configs={"cleanup.policy": "compact"}) for name in names])
+    await admin.close()
 
 
 def main() -> None:
@@ -13,6 +28,7 @@ def main() -> None:
     import faust
 
     told = settings()
+    asyncio.run(_create_changelogs(told))
     prices = tariffs(told.prices)
     app = faust.App(
         told.application, broker=f"kafka://{told.bootstrap}", store="rocksdb://?driver=rocksdict", datadir=told.folder, web_enabled=False,
@@ -20,9 +36,8 @@ def main() -> None:
     )  # fmt: skip
     usage = app.topic(told.topic, key_type=str, key_serializer="raw", value_serializer="json")
     out = app.topic(told.out, key_type=bytes, key_serializer="raw", value_serializer="json")
-    seen = app.Table("seen", default=int, partitions=told.partitions)
-    totals = app.Table("totals", default=lambda: "0", partitions=told.partitions)
-    windows = app.Table("windows", default=lambda: ("0", "0"), partitions=told.partitions)
+    defaults: tuple[Callable[[], Any], ...] = (int, lambda: "0", lambda: ("0", "0"))
+    seen, totals, windows = (app.Table(name, default=default, partitions=told.partitions) for name, default in zip(TABLES, defaults, strict=True))
 
     @app.on_rebalance_complete.connect
     async def _owned(*_: Any, **__: Any) -> None:
@@ -45,7 +60,7 @@ def main() -> None:
             windows[window] = result
             await out.send(key=window.encode(), value={"quantity": result[0], "cost": result[1]})
 
-    faust.Worker(app, loglevel="WARN").execute_from_commandline()
+    faust.Worker(app, loglevel="WARN", redirect_stdouts=False).execute_from_commandline()
 
 
 if __name__ == "__main__":
