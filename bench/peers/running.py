@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from ...local.processes import FOREIGN_JAVA_OPTIONS
 from ...schemas.errors import Unavailable
 from ..broker import Broker, Say, pin
 from ..calibrate import calibrate
@@ -100,7 +101,7 @@ def _prepare(peer: Peer, folder: Path, bootstrap: str, topic: str, out: str) -> 
         partitions=PARTITIONS, prices={sku.name: list(sku.tiers) for sku in PRICES},
     )  # fmt: skip
     (folder / "settings.json").write_bytes(msgspec.json.encode(told._asdict()))
-    plain = {k: v for k, v in os.environ.items() if not k.startswith(("RATEMILL_", "PYTHON"))}
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(("RATEMILL_", "PYTHON")) and k not in FOREIGN_JAVA_OPTIONS}
     return {**plain, "PYTHONPATH": str(code.parent), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
