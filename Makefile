@@ -10,7 +10,7 @@ FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 .PHONY: help setup demo test nightly fuzz guided lint chaos bench bench-peers soak audit sbom contract lock clean
 
 help: ## Show this list.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
 
 setup: $(VENV)/.installed ## Make .venv with Ratemill and everything it needs, exactly as locked.
 
