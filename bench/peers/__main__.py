@@ -16,11 +16,11 @@ from ..broker import Broker, Say, kafka, work_dir
 from ..fill import PARTITIONS, ensure_filled, expected_of
 from ..kafka_io import read_all
 from ..oracle import Expected
-from ..report import keep, table
+from ..report import keep
 from ..run import run_once
 from ..shape import Shape
 from .programs import PEERS, Peer
-from .results import COLUMNS, PeerResult, rows
+from .results import COLUMNS, PeerResult, markdown, rows
 from .running import clear, run_peer
 
 __all__ = ["main"]
@@ -120,9 +120,10 @@ def main() -> int:
     except RatemillError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
-    table(f"{given.events:,} events, each system's process only, pinned to one core", COLUMNS, rows(results, RATEMILL))
+    print(f"{given.events:,} events; CPU and memory of each system's process only, pinned to one core:\n")
+    print(markdown(COLUMNS, rows(results, RATEMILL)) + "\n")
     for peer in peers:
-        print(f"{peer.name}: {peer.told}")
+        print(f"- {peer.name}: {peer.told}.")
     for line in [*failed, *(f"{r.row}, round {r.round}: MISMATCH {line}" for r in results for line in r.mismatches)]:
         print(line)
     keep("peers", {"runs": results, "settings": {peer.name: peer.told for peer in peers}})

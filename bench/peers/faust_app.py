@@ -32,7 +32,7 @@ def main() -> None:
     prices = tariffs(told.prices)
     app = faust.App(
         told.application, broker=f"kafka://{told.bootstrap}", store="rocksdb://?driver=rocksdict", datadir=told.folder, web_enabled=False,
-        topic_partitions=told.partitions, table_standby_replicas=0, consumer_auto_offset_reset="earliest",
+        topic_partitions=told.partitions, table_standby_replicas=0, consumer_auto_offset_reset="earliest", producer_linger=0.05,
     )  # fmt: skip
     usage = app.topic(told.topic, key_type=str, key_serializer="raw", value_serializer="json")
     out = app.topic(told.out, key_type=bytes, key_serializer="raw", value_serializer="json")

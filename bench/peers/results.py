@@ -10,7 +10,7 @@ import msgspec
 
 from ..oracle import EXACT, Expected, Tiers, differences, shortened
 
-__all__ = ["COLUMNS", "PeerResult", "Written", "rows"]
+__all__ = ["COLUMNS", "PeerResult", "Written", "markdown", "rows"]
 
 
 class _Window(msgspec.Struct):
@@ -84,6 +84,13 @@ class PeerResult(msgspec.Struct):
 COLUMNS = (
     "system", "version", "runs", "events per CPU-s", "least", "most", "bare loop", "ratio to Ratemill", "peak MB", "records", "MB written", "checks",
 )  # fmt: skip
+
+
+def markdown(columns: Sequence[str], made: Sequence[Sequence[str]]) -> str:
+    """A table as documentation has it, its columns aligned for a terminal too."""
+    widths = [max(map(len, cells)) for cells in zip(columns, *made, strict=True)]
+    lines = [columns, ["-" * width for width in widths], *made]
+    return "\n".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines)
 
 
 def rows(results: Sequence[PeerResult], baseline: str) -> list[tuple[str, ...]]:

@@ -15,7 +15,7 @@ from ratemill.bench.peers.bytewax_flow import Account
 from ratemill.bench.peers.environments import PARTS, version_of
 from ratemill.bench.peers.job import Settings, Tariff, tariffs
 from ratemill.bench.peers.programs import PEERS
-from ratemill.bench.peers.results import COLUMNS, PeerResult, Written, rows
+from ratemill.bench.peers.results import COLUMNS, PeerResult, Written, markdown, rows
 from ratemill.bench.peers.script import Windows
 from ratemill.bench.shape import PRICES, Shape, events
 from ratemill.schemas.errors import Unavailable
@@ -115,6 +115,10 @@ def test_the_table_has_medians_and_ratios_to_ratemill_and_says_what_is_wrong() -
     ours, other = (dict(zip(COLUMNS, row, strict=True)) for row in rows(measured, "ours"))
     assert (ours["runs"], ours["events per CPU-s"], ours["least"], ours["most"], ours["checks"]) == ("3", "200", "100", "400", "OK")
     assert (other["system"], other["events per CPU-s"], other["ratio to Ratemill"], other["checks"]) == ("b", "45", "0.23", "MISMATCH")
+
+
+def test_the_table_is_markdown() -> None:
+    assert markdown(("a", "bcd"), [("1,000", "x"), ("2", "")]) == "| a     | bcd |\n| ----- | --- |\n| 1,000 | x   |\n| 2     |     |"
 
 
 def test_every_peer_is_installed_from_pins_with_hashes() -> None:
