@@ -57,7 +57,7 @@ PEERS = (
     _quix("at-least-once"),
     _quix("exactly-once"),
     Peer(
-        "faust at-least-once", "faust", "at-least-once", "as documented: three tables in RocksDB with changelogs, a send for each result; linger 50 ms",
+        "faust at-least-once", "faust", "at-least-once", "as documented: three RocksDB tables with changelogs, a send for each result; linger 50 ms",
         _python("faust", "faust_app"), lambda: version_of("faust", "faust-streaming"), once=True,
     ),
 )  # fmt: skip
