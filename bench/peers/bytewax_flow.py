@@ -45,10 +45,10 @@ class Account:
 
     def on_notify(self) -> tuple[list[tuple[str, str, str]], bool]:
         """Write what changed."""
-        found = [(window, *map(str, self._windows[window])) for window in self._changed]
+        found = [(window, str(quantity), str(cost)) for window in self._changed for quantity, cost in (self._windows[window],)]
         self._changed.clear()
         self._due = None
-        return found, False  # type: ignore[return-value]
+        return found, False
 
     def on_eof(self) -> tuple[list[tuple[str, str, str]], bool]:
         """Write what changed."""

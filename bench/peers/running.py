@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import threading
 import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from ...local.processes import FOREIGN_JAVA_OPTIONS
 from ...schemas.errors import Unavailable
 from ..broker import Broker, Say, pin
 from ..calibrate import calibrate
 from ..fill import PARTITIONS, PREFIX
-from ..kafka_io import create, delete
+from ..kafka_io import consumer_of, create, delete
 from ..oracle import Expected
 from ..run import SETTLE_S, worker_and_other_cores
 from ..shape import PRICES
@@ -40,14 +39,12 @@ class _Process(Pinned):
     """The process of a peer; it says `ready` when it owns partitions."""
 
     def __init__(self, command: Sequence[str], folder: Path, environment: dict[str, str], cores: set[int] | None) -> None:
-        self.ready: Usage | None = None
-        self.is_ready = threading.Event()
+        self.ready: Usage | None = None  # what it had used by then
         super().__init__("peer", command, folder, environment, cores)
 
     def _said(self, line: bytes) -> None:
         if self.ready is None and line.strip() == b"ready":
             self.ready = self.usage()
-            self.is_ready.set()
 
 
 class _Output:
@@ -56,10 +53,7 @@ class _Output:
     def __init__(self, bootstrap: str, topic: str) -> None:
         self.written = Written()
         self._tps = [TopicPartition(topic, p) for p in range(PARTITIONS)]
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest", isolation_level="read_committed",
-            max_partition_fetch_bytes=4 << 20, fetch_max_wait_ms=50,
-        )  # fmt: skip
+        self._consumer = consumer_of(bootstrap)
 
     async def __aenter__(self) -> _Output:
         await self._consumer.start()
@@ -105,6 +99,17 @@ def _prepare(peer: Peer, folder: Path, bootstrap: str, topic: str, out: str) -> 
     return {**plain, "PYTHONPATH": str(code.parent), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
+async def _until_ready(process: _Process) -> Usage:
+    """Wait until it owns partitions; returns what it had used then."""
+    deadline = time.monotonic() + READY_WITHIN_S
+    while process.ready is None:
+        process.check()
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the peer was not ready within {READY_WITHIN_S:.0f} s; the end of its log:\n{process.log_end()}")
+        await asyncio.sleep(0.02)
+    return process.ready
+
+
 async def _until_complete(process: _Process, output: _Output, expected: Expected, stalled_after_s: float, say: Say) -> float:
     """Wait until all usage is in the output, or nothing more comes; returns when that was (monotonic)."""
     records, changed = 0, time.monotonic()
@@ -139,12 +144,7 @@ async def run_peer(
     process = _Process([*command, str(folder / "settings.json")], folder, environment, None if cores is None else cores[0])
     try:
         async with _Output(broker.bootstrap, out) as output:
-            deadline = time.monotonic() + READY_WITHIN_S
-            while not process.is_ready.is_set():
-                process.check()
-                if time.monotonic() > deadline:
-                    raise Unavailable(f"{peer.name} was not ready within {READY_WITHIN_S:.0f} s; the end of its log:\n{process.log_end()}")
-                await asyncio.sleep(0.02)
+            begin = await _until_ready(process)
             end = await _until_complete(process, output, expected, stalled_after_s, say)
             await asyncio.sleep(SETTLE_S)
             after, peak = process.usage(), process.peak_bytes()
@@ -152,8 +152,7 @@ async def run_peer(
             await output.to_the_end()
     finally:
         process.stop()
-    begin, written = process.ready, output.written
-    assert begin is not None
+    written = output.written
     cpu = after.cpu_s - begin.cpu_s
     return PeerResult(
         row=peer.name, version=peer.version(), round=round_, events=expected.received, wall_s=round(end - begin.at, 2), cpu_s=round(cpu, 2),

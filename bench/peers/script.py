@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from decimal import Decimal
+from typing import Any
 
 from .job import WRITE_EVERY_S, ZERO, Settings, ready, settings, tariffs
 
@@ -20,7 +21,7 @@ class Windows:
         self._windows: dict[str, tuple[Decimal, Decimal]] = {}  # by "account sku hour": what is written already
         self._added: dict[str, Decimal] = {}
 
-    def add(self, event: dict) -> None:  # type: ignore[type-arg]
+    def add(self, event: dict[str, Any]) -> None:
         """Count an event, unless it was there before."""
         account, data = event["subject"], event["data"]
         identity = f"{account} {event['source']} {event['id']}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +58,7 @@ async def run(stack: Stack, folder: Path, peer: Peer, **more: Any) -> PeerResult
 def forgetful(python: Path, tmp_path: Path) -> Peer:
     program = tmp_path / "forgetful.py"
     program.write_text(FORGETFUL)
-    command: Callable[[Any], list[str]] = lambda say: [str(python), str(program)]  # noqa: E731
-    return SCRIPT._replace(command=command)
+    return SCRIPT._replace(command=lambda _: [str(python), str(program)])
 
 
 async def test_a_peer_is_measured_and_agrees_with_the_oracle(stack: Stack, python: Path, tmp_path: Path) -> None:
