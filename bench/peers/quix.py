@@ -51,8 +51,7 @@ def main() -> None:
         state.set(window, result)
         return {"window": f"{event['subject']} {window}", "quantity": result[0], "cost": result[1]}
 
-    rated = app.dataframe(source).apply(rate, stateful=True)
-    rated = rated[rated.apply(lambda result: result is not None)]
+    rated = app.dataframe(source).apply(rate, stateful=True).filter(lambda result: result is not None)
     rated.to_topic(out, key=lambda result: result["window"])
     app.run()
 
