@@ -57,7 +57,8 @@ PEERS = (
     _quix("at-least-once"),
     _quix("exactly-once"),
     Peer(
-        "faust at-least-once", "faust", "at-least-once", "as documented: three RocksDB tables with changelogs, a send for each result; linger 50 ms",
+        "faust at-least-once", "faust", "at-least-once",
+        "as documented: three RocksDB tables with changelogs, a send for each result; linger 50 ms, buffer of 10,000 messages, no debug logging",
         _python("faust", "faust_app"), lambda: version_of("faust", "faust-streaming"), once=True,
     ),
 )  # fmt: skip
