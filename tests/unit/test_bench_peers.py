@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from ratemill.bench.oracle import cost_of, expect
+from ratemill.bench.peers.__main__ import _installed
 from ratemill.bench.peers.bytewax_flow import Account
 from ratemill.bench.peers.environments import PARTS, version_of
 from ratemill.bench.peers.job import Settings, Tariff, tariffs
@@ -134,6 +135,15 @@ def test_every_peer_is_installed_from_pins_with_hashes() -> None:
     for coordinate in (c for part in PARTS.values() for c in part):
         group, name, version = coordinate.split(":")
         assert re.fullmatch("[0-9a-f]{64}", sums[f"{group.replace('.', '/')}/{name}/{version}/{name}-{version}.jar"])
+
+
+def test_who_cannot_be_installed_is_skipped_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(_: Any) -> list[str]:
+        raise Unavailable("cannot install quix: no wheel")
+
+    peers = [peer._replace(command=fails if peer.family == "quix" else lambda _: []) for peer in PEERS]
+    assert _installed(peers) == [peer for peer in peers if peer.family != "quix"]
+    assert capsys.readouterr().err == "quix is skipped: cannot install quix: no wheel\n"
 
 
 def test_every_row_tells_its_version() -> None:
