@@ -3,13 +3,14 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS = $(basename $(notdir $(wildcard bench/peers/*.in)))
 FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test nightly fuzz guided lint chaos bench soak audit sbom contract lock clean
+.PHONY: help setup native demo test nightly fuzz guided lint chaos bench bench-peers soak audit sbom contract lock clean
 
 help: ## Show this list.
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
 
 setup: $(VENV)/.installed ## Make .venv with Ratemill and everything it needs, exactly as locked.
 
@@ -67,8 +68,13 @@ chaos: setup ## Faults from a seed on real servers, then an oracle: make chaos S
 	PYTHONPATH=tests:tests/integration $(BIN)/python -m chaos --seed $(or $(SEED),1) --seconds $(or $(SECONDS),60) \
 	  --brokers $(or $(BROKERS),0) --runs $(or $(RUNS),1) $(foreach one,$(BREAK),--break $(one))
 
-bench: native ## Measure events per CPU-second.
+bench: setup ## Measure events per CPU-second.
+	@$(MAKE) --no-print-directory native || echo "no compiler here: measured without the compiled loops" >&2
 	$(BIN)/python -m ratemill.bench
+
+# Each peer has an environment of its own under build/peers.
+bench-peers: setup ## Other systems on the same job, in the same run, checked by the same oracle: ROUNDS=n EVENTS=n ONLY=quix,bytewax.
+	$(BIN)/python -m ratemill.bench.peers --rounds $(or $(ROUNDS),3) --events $(or $(EVENTS),1000000) $(if $(ONLY),--only $(ONLY))
 
 # Others like it, for what happens at a limit: python -m ratemill.bench.overload, .outage, .restore (docs/limits.md).
 soak: setup ## Half an hour of steady load: memory, file handles and RocksDB stay flat, nothing is lost.
@@ -110,6 +116,12 @@ lock: ## Choose the newest versions that pyproject.toml allows, and write requir
 	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate \
 	  --no-emit-index-url -o build/lock/body tools/contract.in
 	@cat build/lock/header build/lock/body > tools/contract.lock
+	@for peer in $(PEERS); do \
+	  sed '/^[^#]/,$$d' bench/peers/$$peer.lock > build/lock/header && \
+	  build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate \
+	    --no-emit-index-url -o build/lock/body bench/peers/$$peer.in && \
+	  cat build/lock/header build/lock/body > bench/peers/$$peer.lock || exit 1; \
+	done
 
 clean: ## Remove what setup and builds made.
 	rm -rf $(VENV) .typecheck build *.egg-info

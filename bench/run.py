@@ -27,7 +27,9 @@ from .oracle import Expected, Latest, Variance, compare, compare_variances, late
 from .shape import DRAFT, PRICES, Shape, price_book
 from .worker import Usage, Worker
 
-__all__ = ["AGENTS", "Result", "Watch", "configure", "newest_rated", "owned", "run_once", "verify", "verify_shadow"]
+__all__ = [
+    "AGENTS", "SETTLE_S", "Result", "Watch", "configure", "newest_rated", "owned", "run_once", "verify", "verify_shadow", "worker_and_other_cores",
+]  # fmt: skip
 
 AGENTS = {"direct": ("rate",), "hop": ("normalize", "rate"), "shadow": ("rate",)}
 WITHOUT_HOP = ("direct", "shadow")  # shadow: as direct, with a draft of the price book beside the live one
@@ -223,7 +225,7 @@ async def run_once(
     await publish_book(config, price_book(), "bench.yaml", "bench", "bench")
     if path == "shadow":
         await publish_book(config, price_book(DRAFT), "draft.yaml", "bench", "bench", draft=True)
-    cores = _cores()
+    cores = worker_and_other_cores()
     if cores is not None and broker.pid is not None:
         pin(broker.pid, cores[1])
     speed = calibrate()
@@ -254,7 +256,7 @@ async def run_once(
     )  # fmt: skip
 
 
-def _cores() -> tuple[set[int], set[int]] | None:
+def worker_and_other_cores() -> tuple[set[int], set[int]] | None:
     """(the worker's core, the others); None where processes cannot be pinned."""
     if not hasattr(os, "sched_getaffinity"):
         return None
