@@ -11,13 +11,15 @@ from pathlib import Path
 
 from ..schemas.errors import RatemillError
 from .broker import kafka, work_dir
-from .fill import PARTITIONS, ensure_filled, expected_of
+from .fill import ensure_filled, expected_of
 from .latency import LatencyResult, run_latency
 from .report import save, show
 from .run import AGENTS, Result, run_once
-from .shape import Shape
+from .shape import PARTITIONS, Shape
 
 __all__ = ["main"]
+
+MOST_PACKED = 4_000  # events of about 230 bytes
 
 
 def _arguments() -> argparse.Namespace:
@@ -25,14 +27,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=1_000_000, metavar="N", help="events in the topic (default: 1,000,000)")
     parser.add_argument("--rounds", type=int, default=1, metavar="R", help="runs of each path, interleaved (default: 1)")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--only", choices=[*AGENTS, "latency"], help="one part only")
+    parser.add_argument("--packed", type=int, default=1, metavar="N", help="N events in each record, as a JSON array (default: one, by itself)")
+    parser.add_argument("--partitions", type=int, default=PARTITIONS, metavar="P", help=f"of every topic (default: {PARTITIONS})")
+    parser.add_argument("--only", choices=[*AGENTS, "latency"], help="one part only; events: the agent rate alone, behind what normalize has packed")
     parser.add_argument("--profile", action="store_true", help="print where the time of the worker goes; the figures are then not comparable")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--kafka", metavar="BOOTSTRAP", help="use this Kafka; its topics named bench.* are deleted")
     where.add_argument("--dir", type=Path, metavar="DIR", help="keep Kafka's data here, so that the next bench need not fill the topic again")
     given = parser.parse_args()
-    if given.events < 1 or given.rounds < 1:
-        parser.error("--events and --rounds must be at least 1")
+    if min(given.events, given.rounds, given.packed, given.partitions) < 1:
+        parser.error("--events, --rounds, --packed and --partitions must be at least 1")
+    if given.packed > MOST_PACKED:
+        parser.error(f"--packed {given.packed}: at most {MOST_PACKED:,}, or a record is larger than rating.max_record_bytes")
     return given
 
 
@@ -42,13 +48,14 @@ def _say(line: str) -> None:
 
 def _throughput(given: argparse.Namespace, folder: Path) -> list[Result]:
     # What a draft costs is told beside a run without one, on the same machine in the same minutes.
-    paths = ["direct", "shadow"] if given.only == "shadow" else [p for p in AGENTS if p != "shadow" and given.only in (None, p)]
-    shape = Shape(given.events, given.seed)
+    paths = ["direct", "shadow"] if given.only == "shadow" else [given.only] if given.only else ["direct", "hop"]
+    shape = Shape(given.events, given.seed, given.partitions, given.packed)
     results: list[Result] = []
     with kafka(folder, given.kafka, _say) as broker:
         topic = asyncio.run(ensure_filled(broker.bootstrap, shape, _say))
         expected = asyncio.run(expected_of(broker.bootstrap, topic, shape, folder, _say))
-        _say(f"oracle: {expected.received:,} received, {expected.duplicates:,} duplicates, {expected.windows:,} windows, {PARTITIONS} partitions")
+        counts = f"{expected.received:,} received, {expected.duplicates:,} duplicates, {expected.windows:,} windows"
+        _say(f"oracle: {counts}, {shape.partitions} partitions")
         for round_ in range(1, given.rounds + 1):
             for path in paths:
                 profile = folder / f"profile-{path}" if given.profile else None
@@ -73,7 +80,7 @@ def main() -> int:
         with work_dir(given.dir) as folder:
             results = [] if given.only == "latency" else _throughput(given, folder)
             latency: LatencyResult | None = None
-            if given.only in (None, "latency") and not given.profile:
+            if given.only in (None, "latency") and given.packed == 1 and not given.profile:
                 latency = run_latency(folder, _say)
     except RatemillError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -22,13 +22,13 @@ from ..streams.config import Config
 from ..streams.prices_topic import publish_book
 from ..streams.topics import Topics
 from .api_process import Api
-from .fill import PARTITIONS, RAW
+from .fill import RAW
 from .http_clients import KEY
 from .latency import percentile
 from .limits import AGENTS, Check, Outcome, again, command, drained, own_stack, parser, say, truth_of, wrong_with
 from .report import table
 from .run import Watch, configure, owned
-from .shape import price_book
+from .shape import PARTITIONS, price_book
 from .worker import Worker
 
 __all__ = ["main"]

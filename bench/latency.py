@@ -8,32 +8,28 @@ Elasticsearch, worker, producer and searches share the machine.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import os
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import psutil
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from ..local.stack import Stack
-from ..schemas.errors import Unavailable
 from ..streams.config import Config
 from ..streams.prices_topic import publish_book
 from .broker import MAX_LIFETIME_S, Say
-from .fill import PARTITIONS, PREFIX, RAW
+from .fill import PREFIX, RAW
 from .kafka_io import read_all
 from .oracle import Expected, expect
-from .paced import MARKER, TICKS_PER_S
+from .paced import TICKS_PER_S, Pacing, marker_prefix
 from .run import Watch, configure, owned, verify
-from .shape import price_book
+from .shape import PARTITIONS, price_book
 from .worker import Worker
 
-__all__ = ["LatencyResult", "percentile", "run_latency"]
+__all__ = ["LatencyResult", "Machine", "Markers", "percentile", "run_latency"]
 
 AGENTS = ("normalize", "rate", "index")
 RATE = 5_000
@@ -67,7 +63,7 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
 
 
-class _Machine:
+class Machine:
     """CPU seconds of the servers, the worker and the rest of the machine, since it was made."""
 
     def __init__(self, stack: Stack, worker: Worker) -> None:
@@ -90,18 +86,19 @@ class _Machine:
         return {name: round(seconds - self._begin[name], 1) for name, seconds in self._now().items()}, round(machine, 1)
 
 
-class _Markers:
-    """The markers that Elasticsearch has shown so far."""
+class Markers:
+    """The markers of one run of `paced` that Elasticsearch has shown so far."""
 
-    def __init__(self, url: str, config: Config) -> None:
+    def __init__(self, url: str, config: Config, first: int = 0) -> None:
         self._client = AsyncElasticsearch(url, max_retries=0, request_timeout=30)
         self._index = f"{config.elasticsearch.index_prefix}-line-items"
+        self._prefix = marker_prefix(first)
         self.delays: dict[int, float] = {}
         self._lowest = 0  # all below have been seen
 
     async def poll(self) -> None:
         """Search once, and note the delay of each marker seen for the first time."""
-        wanted = {"range": {"BillingAccountId": {"gte": f"{MARKER}{self._lowest:06d}", "lt": MARKER + "~"}}}
+        wanted = {"range": {"BillingAccountId": {"gte": f"{self._prefix}{self._lowest:06d}", "lt": self._prefix + "~"}}}
         try:
             answer = await self._client.search(
                 index=self._index, query=wanted, size=10_000, source=False, docvalue_fields=[{"field": "BillingAccountId"}],
@@ -113,7 +110,7 @@ class _Markers:
             raise
         now_ns = time.time_ns()
         for hit in answer["hits"]["hits"]:
-            number, produced_ns = hit["fields"]["BillingAccountId"][0].removeprefix(MARKER).split("-")
+            number, produced_ns = hit["fields"]["BillingAccountId"][0].removeprefix(self._prefix).split("-")
             self.delays.setdefault(int(number), (now_ns - int(produced_ns)) / 1e9)
         while self._lowest in self.delays:
             self._lowest += 1
@@ -127,7 +124,7 @@ class _Markers:
         await self._client.close()
 
 
-async def _follow(markers: _Markers, producer: Any, worker: Worker, expected_markers: int, watch: Watch, say: Say) -> None:
+async def _follow(markers: Markers, producer: Pacing, worker: Worker, expected_markers: int, watch: Watch, say: Say) -> None:
     """Poll until the producer has ended and all markers were seen, or too long nothing came. Every 10 s, say how far each agent is."""
     ended = None
     told = time.monotonic()
@@ -139,10 +136,8 @@ async def _follow(markers: _Markers, producer: Any, worker: Worker, expected_mar
             await watch.poll()
             stages = ", ".join(f"{agent} {sum(watch.total(agent, 'received')):,}" for agent in AGENTS)
             say(f"latency: committed by {stages}; markers visible {len(markers.delays):,}")
-        if ended is None and producer.returncode is not None:
+        if ended is None and not producer.running:
             ended = time.monotonic()
-            if producer.returncode:
-                raise Unavailable(f"the producer ended with status {producer.returncode}")
         if ended is not None and time.monotonic() - ended > MISSING_AFTER_S:
             return
         await asyncio.sleep(POLL_S)
@@ -153,24 +148,17 @@ async def _measure(stack: Stack, folder: Path, say: Say) -> LatencyResult:
     config = configure(folder, stack.kafka, "hop", raw, stack.elasticsearch)
     await publish_book(config, price_book(), "bench.yaml", "bench", "bench")
     worker = Worker(folder, AGENTS, None)
-    markers = _Markers(stack.elasticsearch, config)
+    markers = Markers(stack.elasticsearch, config)
     seconds = WARM_UP_S + MEASURED_S
     try:
         await owned(worker, PARTITIONS * len(AGENTS))
         say(f"latency: {RATE:,} events/s for {WARM_UP_S} s of warm-up and {MEASURED_S} s")
-        producer = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", f"{__package__}.paced", stack.kafka, PREFIX + raw, str(RATE), str(seconds), stdout=asyncio.subprocess.PIPE
-        )
-        machine = _Machine(stack, worker)
-        try:
+        async with Pacing(stack.kafka, PREFIX + raw, RATE, seconds) as producer:
+            machine = Machine(stack, worker)
             async with Watch(config) as watch:
                 await _follow(markers, producer, worker, seconds * TICKS_PER_S, watch, say)
             cpu, machine_s = machine.used()
-        finally:
-            if producer.returncode is None:
-                producer.terminate()
-            printed, _ = await producer.communicate()
-        paced = json.loads(printed)
+            paced = await producer.sent()
         expected = await _expected(stack.kafka, PREFIX + raw)
         async with Watch(config) as watch:
             deadline = time.monotonic() + MISSING_AFTER_S
@@ -207,7 +195,7 @@ async def _expected(bootstrap: str, topic: str) -> Expected:
     return expect([r.value async for records in read_all(bootstrap, topic, PARTITIONS) for r in records if r.value is not None])
 
 
-async def _settled(markers: _Markers, distinct: int) -> int:
+async def _settled(markers: Markers, distinct: int) -> int:
     """Number of documents, once it is that of the rated topic or has had its time."""
     deadline = time.monotonic() + MISSING_AFTER_S
     while (documents := await markers.documents()) != distinct and time.monotonic() < deadline:

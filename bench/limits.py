@@ -24,17 +24,16 @@ from ..local.stack import Stack
 from ..schemas.errors import RatemillError, Unavailable
 from ..streams.config import Config
 from .broker import MAX_LIFETIME_S, work_dir
-from .fill import PARTITIONS
 from .kafka_io import read_all
 from .oracle import Expected, Item, Truth, compare
 from .report import keep
 from .run import Watch, newest_rated
-from .shape import PRICES
+from .shape import PARTITIONS, PRICES
 from .worker import Worker
 
 __all__ = [
-    "AGENTS", "Check", "Outcome", "again", "command", "compare_documents", "drained", "own_stack", "parser", "say", "truth_of", "waiting",
-    "wrong_with",
+    "AGENTS", "Check", "Outcome", "again", "command", "compare_documents", "drained", "own_stack", "parser", "say", "stored", "truth_of",
+    "waiting", "wrong_with",
 ]  # fmt: skip
 
 AGENTS = ("normalize", "rate", "index")
@@ -150,7 +149,7 @@ async def wrong_with(config: Config, watch: Watch, expected: Expected) -> list[s
     wrong += compare(expected, {sku.name: sku.tiers for sku in PRICES}, newest.items.values())
     documents: dict[str, Item] = {}
     for _ in range(60):  # the last commits of the index agent are a moment behind
-        documents = await _documents(config)
+        documents = await stored(config)
         if not (differing := compare_documents(newest.items, documents)):
             return wrong
         await asyncio.sleep(1)
@@ -166,7 +165,8 @@ def compare_documents(rated: Mapping[str, Item], documents: Mapping[str, Item]) 
     return [f"{len(differing)} documents differ from usage.rated; the first: {documents.get(first)}, expected {rated.get(first)}"]
 
 
-async def _documents(config: Config) -> dict[str, Item]:
+async def stored(config: Config) -> dict[str, Item]:
+    """Every line item of the Elasticsearch indexes of a configuration, by its id."""
     found: dict[str, Item] = {}
     index = f"{config.elasticsearch.index_prefix}-line-items"
     async with AsyncElasticsearch(config.elasticsearch.url, request_timeout=60) as client:

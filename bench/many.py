@@ -15,9 +15,8 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 
-from .fill import PARTITIONS
 from .oracle import Expected
-from .shape import PRICES, last_hour
+from .shape import PARTITIONS, PRICES, last_hour
 
 __all__ = ["Many"]
 
@@ -28,11 +27,12 @@ PER_RECORD = 50
 class Many:
     """The events 0, 1, 2, …; `next` is the first that was never sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: int = PARTITIONS) -> None:
         self.next = 0
+        self._partitions = partitions
         self._time = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(last_hour() - 1_800))
         names = [f"account-{n:04d}" for n in range(ACCOUNTS)]
-        numbers = list(range(PARTITIONS))
+        numbers = list(range(partitions))
         self._accounts = [(name.encode(), DefaultPartitioner()(name.encode(), numbers, numbers)) for name in names]
         self._names = names
 
@@ -50,7 +50,7 @@ class Many:
 
     async def send(self, producer: AIOKafkaProducer, topic: str, numbers: Iterable[int]) -> None:
         """Publish these events, those of one account that follow each other as one record, and wait until they are acknowledged."""
-        batches = [producer.create_batch() for _ in range(PARTITIONS)]
+        batches = [producer.create_batch() for _ in range(self._partitions)]
         under_way: list[asyncio.Future[Any]] = []
 
         async def put(account: int, events: list[str]) -> None:

@@ -23,13 +23,13 @@ from ..schemas.errors import Unavailable
 from ..streams.config import Config
 from ..streams.prices_topic import publish_book
 from ..streams.topics import Topics
-from .fill import PARTITIONS, PREFIX, RAW
+from .fill import PREFIX, RAW
 from .limits import AGENTS, Check, Outcome, again, command, drained, own_stack, parser, say, truth_of, waiting, wrong_with
 from .memory import without_elasticsearch
 from .probe import Metrics
 from .report import table
 from .run import Watch, configure, owned
-from .shape import price_book
+from .shape import PARTITIONS, price_book
 from .steady import Producing
 from .worker import Worker
 

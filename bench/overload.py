@@ -30,14 +30,14 @@ from ..streams.lanes.base import QUEUED_RECORDS
 from ..streams.prices_topic import publish_book
 from ..streams.topics import Topics
 from ..streams.transport import RECORDS_PER_FETCH
-from .fill import PARTITIONS, RAW
+from .fill import RAW
 from .limits import AGENTS, Check, Outcome, again, command, drained, own_stack, parser, say, waiting, wrong_with
 from .many import Many
 from .memory import overloaded
 from .probe import Metrics
 from .report import table
 from .run import Watch, configure, owned
-from .shape import price_book
+from .shape import PARTITIONS, price_book
 from .share import share_of
 from .worker import Worker
 

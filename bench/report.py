@@ -60,11 +60,13 @@ def _show_latency(result: LatencyResult) -> None:
 
 def _show_throughput(results: Sequence[Result]) -> None:
     """Print the runs, and the median where a path ran several times."""
-    columns = ("path", "events", "wall s", "CPU s", "events per CPU-s", "bare loop", "peak MB", "line items", "distinct", "ratio", "checks")
+    columns = (
+        "path", "events", "a record", "wall s", "CPU s", "events per CPU-s", "bare loop", "peak MB", "line items", "distinct", "ratio", "checks"
+    )  # fmt: skip
     rows = [
         (
-            r.path, f"{r.events:,}", f"{r.wall_s:.1f}", f"{r.cpu_s:.1f}", f"{r.events_per_cpu_s:,}", f"{r.calibration:,}", f"{r.peak_mb:,}",
-            f"{r.line_items_written:,}", f"{r.line_items:,}", f"{r.restatement:.2f}", "MISMATCH" if r.mismatches else "OK",
+            r.path, f"{r.events:,}", f"{r.per_record:,}", f"{r.wall_s:.1f}", f"{r.cpu_s:.1f}", f"{r.events_per_cpu_s:,}", f"{r.calibration:,}",
+            f"{r.peak_mb:,}", f"{r.line_items_written:,}", f"{r.line_items:,}", f"{r.restatement:.2f}", "MISMATCH" if r.mismatches else "OK",
         )
         for r in results
     ]  # fmt: skip

@@ -20,6 +20,7 @@ import shutil
 import statistics
 import sys
 import time
+from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from aiokafka import AIOKafkaProducer
 from ..schemas.errors import Unavailable
 from ..streams.prices_topic import publish_book
 from .broker import Broker, kafka
-from .fill import PARTITIONS, PREFIX, RAW
+from .fill import PREFIX, RAW, producer_of
 from .kafka_io import create
 from .limits import Check, Outcome, command, parser, say
 from .many import Many
@@ -37,10 +38,10 @@ from .oracle import Expected, compare
 from .probe import folder_mb
 from .report import table
 from .run import STALLED_AFTER_S, Watch, configure, newest_rated, owned
-from .shape import PRICES, price_book
+from .shape import PARTITIONS, PRICES, price_book
 from .worker import Worker
 
-__all__ = ["main"]
+__all__ = ["Bed", "feed", "main"]
 
 PROBES = 2_000  # of each kind
 KILLED_AFTER = 100_000  # events that a killed worker has counted since it started
@@ -120,15 +121,21 @@ class Bed:
                 say(f"restore: counted {done:,} of {self.sent:,} events")
 
 
-async def _grow(bed: Bed, producer: AIOKafkaProducer, watch: Watch, ids: int) -> None:
-    """Let the worker remember so many identities."""
-    bed.stop()
-    await bed.start()
+async def feed(bed: Bed, producer: AIOKafkaProducer, watch: Watch, ids: int, step: int = 250_000) -> AsyncIterator[int]:
+    """Let the running worker remember so many identities; yields how many it does after each step."""
     while bed.many.next < ids:
-        count = min(250_000, ids - bed.many.next)
+        count = min(step, ids - bed.many.next)
         await bed.send(producer, bed.many.next, count)
         bed.many.next += count
         await bed.counted(watch)
+        yield bed.many.next
+
+
+async def _grow(bed: Bed, producer: AIOKafkaProducer, watch: Watch, ids: int) -> None:
+    bed.stop()
+    await bed.start()
+    async for _ in feed(bed, producer, watch, ids):
+        pass
     bed.stop()
 
 
@@ -161,7 +168,7 @@ async def _restore(folder: Path, sizes: list[int], rounds: int) -> Outcome:
         bed = Bed(folder, broker)
         await create(broker.bootstrap, PREFIX + RAW + "restore", PARTITIONS)
         await publish_book(bed.config, price_book(), "bench.yaml", "bench", "bench")
-        producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, acks="all", max_batch_size=1 << 20, max_request_size=8 << 20)
+        producer = producer_of(broker.bootstrap)
         await producer.start()
         try:
             await bed.start()  # makes the topics

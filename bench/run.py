@@ -21,17 +21,19 @@ from ..streams.progress import Progress, decode_progress
 from ..streams.topics import Topics
 from .broker import Broker, Say, pin
 from .calibrate import calibrate
-from .fill import PARTITIONS, PREFIX, raw_topic
+from .fill import PREFIX, raw_topic
 from .kafka_io import delete, read_all
 from .oracle import Expected, Latest, Variance, compare, compare_variances, latest
-from .shape import DRAFT, PRICES, Shape, price_book
+from .shape import DRAFT, PARTITIONS, PRICES, Shape, price_book
 from .worker import Usage, Worker
 
 __all__ = [
-    "AGENTS", "SETTLE_S", "Result", "Watch", "configure", "newest_rated", "owned", "run_once", "verify", "verify_shadow", "worker_and_other_cores",
+    "AGENTS", "SETTLE_S", "Result", "Watch", "all_committed", "configure", "copied", "newest_rated", "owned",
+    "run_once", "verify", "verify_shadow", "worker_and_other_cores",
 ]  # fmt: skip
 
-AGENTS = {"direct": ("rate",), "hop": ("normalize", "rate"), "shadow": ("rate",)}
+# events: the second half of the hop alone; usage.events is filled before, in the packed form that normalize writes.
+AGENTS = {"direct": ("rate",), "hop": ("normalize", "rate"), "events": ("rate",), "shadow": ("rate",)}
 WITHOUT_HOP = ("direct", "shadow")  # shadow: as direct, with a draft of the price book beside the live one
 OWNED_WITHIN_S = 120.0
 STALLED_AFTER_S = 120.0
@@ -45,6 +47,7 @@ class Result(msgspec.Struct):
     path: str
     round: int
     events: int
+    per_record: int
     wall_s: float
     cpu_s: float
     events_per_cpu_s: int
@@ -60,13 +63,14 @@ class Result(msgspec.Struct):
 
 
 def configure(
-    folder: Path, bootstrap: str, path: str, raw: str, elasticsearch: str = "", *, rating: Mapping[str, int] | None = None, metrics_port: int = 0
+    folder: Path, bootstrap: str, path: str, raw: str, elasticsearch: str = "", *, rating: Mapping[str, int] | None = None, metrics_port: int = 0,
+    partitions: int = PARTITIONS,
 ) -> Config:
     """A fresh folder with a configuration file: a group of its own, the default settings of rating but for those given."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     keyed = "account" if path in WITHOUT_HOP else ""
-    lines = ["[kafka]", f'bootstrap = "{bootstrap}"', f'topic_prefix = "{PREFIX}"', f'group = "{uuid.uuid4().hex}"', f"partitions = {PARTITIONS}"]
+    lines = ["[kafka]", f'bootstrap = "{bootstrap}"', f'topic_prefix = "{PREFIX}"', f'group = "{uuid.uuid4().hex}"', f"partitions = {partitions}"]
     lines += [f'raw_topics = [{{name = "{raw}", provider = "cloudevents", keyed_by = "{keyed}"}}]']
     lines += ["[rating]", *(f"{name} = {value}" for name, value in (rating or {}).items())]
     lines += ["[worker]", f'data_dir = "{folder / "data"}"', f"metrics_port = {metrics_port}"]
@@ -77,12 +81,21 @@ def configure(
     return load_config(str(file), environment={})
 
 
+def copied(folder: Path, config: Config, other: Path) -> None:
+    """A folder with the configuration of a worker for another one of the same group: only where its local state is differs."""
+    shutil.rmtree(other, ignore_errors=True)
+    other.mkdir(parents=True)
+    text = (folder / "ratemill.toml").read_text().replace(config.worker.data_dir, str(other / "data"))
+    (other / "ratemill.toml").write_text(text)
+
+
 class Watch:
     """Follows the progress topic and adds up what the lanes have committed."""
 
     def __init__(self, config: Config) -> None:
         self._topics = Topics.of(config.kafka)
         self._bootstrap = config.kafka.bootstrap
+        self._partitions = config.kafka.partitions
         self._lanes: dict[str, Progress] = {}
         self._asked: Any = None
         self._consumer: Any = AIOKafkaConsumer(
@@ -92,7 +105,7 @@ class Watch:
 
     async def __aenter__(self) -> Watch:
         await self._consumer.start()
-        tps = [TopicPartition(self._topics.progress, p) for p in range(PARTITIONS)]
+        tps = [TopicPartition(self._topics.progress, p) for p in range(self._partitions)]
         self._consumer.assign(tps)
         await self._consumer.seek_to_beginning(*tps)
         return self
@@ -103,7 +116,7 @@ class Watch:
             await self._asked.stop()
 
     async def _ends(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
-        tps = [TopicPartition(topic, p) for topic in topics for p in range(PARTITIONS)]
+        tps = [TopicPartition(topic, p) for topic in topics for p in range(self._partitions)]
         if self._asked is None:
             self._asked = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False, isolation_level="read_committed")
             await self._asked.start()
@@ -160,19 +173,37 @@ async def owned(worker: Worker, lanes: int) -> Usage:
     return worker.first_owned
 
 
-async def _all_committed(watch: Watch, worker: Worker, events: int) -> float:
-    """Wait until every event has been committed; returns when that was seen (monotonic)."""
+async def all_committed(watch: Watch, workers: Sequence[Worker], events: int, agent: str = "") -> float:
+    """Wait until so much has been committed; returns when that was seen (monotonic). Raises Unavailable when nothing moves.
+
+    agent: count what this one has received, instead of events that have come to their end.
+    """
     done, changed = -1, time.monotonic()
     while True:
         now = await watch.poll()
+        if agent:
+            now = sum(watch.total(agent, "received"))
         if now != done:
             done, changed = now, time.monotonic()
         if done >= events:
             return changed
-        worker.check()
+        for worker in workers:
+            worker.check()
         if time.monotonic() - changed > STALLED_AFTER_S:
-            what = f"no progress beyond {done:,} of {events:,} events for {STALLED_AFTER_S:.0f} s"
-            raise Unavailable(f"{what}; the end of the worker's log:\n{worker.log_end()}")
+            what = f"no progress beyond {done:,} of {events:,} for {STALLED_AFTER_S:.0f} s"
+            raise Unavailable(f"{what}; the end of the worker's log:\n{workers[0].log_end()}")
+
+
+async def _normalized(config: Config, folder: Path, shape: Shape, say: Say) -> None:
+    """Let the agent normalize alone write all events to `usage.events`."""
+    say("events: normalize packs the events")
+    worker = Worker(folder, ("normalize",), None)
+    try:
+        async with Watch(config) as watch:
+            await owned(worker, shape.partitions)
+            await all_committed(watch, [worker], shape.events, "normalize")
+    finally:
+        worker.stop()
 
 
 async def _all_told(config: Config, worker: Worker) -> None:
@@ -180,10 +211,10 @@ async def _all_told(config: Config, worker: Worker) -> None:
     deadline = time.monotonic() + STALLED_AFTER_S
     while True:
         statuses: dict[int, bytes] = {}
-        async for records in read_all(config.kafka.bootstrap, Topics.of(config.kafka).shadow, PARTITIONS):
+        async for records in read_all(config.kafka.bootstrap, Topics.of(config.kafka).shadow, config.kafka.partitions):
             statuses |= {r.partition: r.value for r in records if r.key == b"\0status"}
         said = [msgspec.json.decode(value) for value in statuses.values()]
-        if len(said) == PARTITIONS and all(status["complete"] and not status["untold"] for status in said):
+        if len(said) == config.kafka.partitions and all(status["complete"] and not status["untold"] for status in said):
             return
         worker.check()
         if time.monotonic() > deadline:
@@ -194,7 +225,7 @@ async def _all_told(config: Config, worker: Worker) -> None:
 async def newest_rated(config: Config) -> Latest:
     """The newest revisions on `usage.rated`."""
     newest = latest(())
-    async for records in read_all(config.kafka.bootstrap, Topics.of(config.kafka).rated, PARTITIONS):
+    async for records in read_all(config.kafka.bootstrap, Topics.of(config.kafka).rated, config.kafka.partitions):
         newest = latest((r.value for r in records if r.value is not None), newest)
     return newest
 
@@ -209,7 +240,7 @@ async def verify(config: Config, expected: Expected) -> tuple[int, int, int, lis
 async def verify_shadow(config: Config, expected: Expected) -> list[str]:
     """Compare what the draft would have cost with the oracle."""
     latest: dict[bytes, bytes] = {}
-    async for records in read_all(config.kafka.bootstrap, Topics.of(config.kafka).shadow, PARTITIONS):
+    async for records in read_all(config.kafka.bootstrap, Topics.of(config.kafka).shadow, config.kafka.partitions):
         latest |= {r.key: r.value for r in records if not r.key.startswith(b"\0")}
     live, draft = ({sku.name: sku.tiers for sku in prices} for prices in (PRICES, DRAFT))
     return compare_variances(expected, live, draft, [msgspec.json.decode(value, type=Variance) for value in latest.values() if value])
@@ -220,7 +251,7 @@ async def run_once(
 ) -> Result:
     """Run the worker over the whole topic with fresh state, group and output topics."""
     raw = raw_topic(shape)
-    config = configure(folder, broker.bootstrap, path, raw)
+    config = configure(folder, broker.bootstrap, path, raw, partitions=shape.partitions)
     await delete(broker.bootstrap, PREFIX, keep=frozenset({PREFIX + raw}))
     await publish_book(config, price_book(), "bench.yaml", "bench", "bench")
     if path == "shadow":
@@ -228,13 +259,15 @@ async def run_once(
     cores = worker_and_other_cores()
     if cores is not None and broker.pid is not None:
         pin(broker.pid, cores[1])
+    if path == "events":
+        await _normalized(config, folder, shape, say)
     speed = calibrate()
     say(f"{path}, round {round_}: starting the worker")
     worker = Worker(folder, AGENTS[path], None if cores is None else cores[0], profile)
     try:
         async with Watch(config) as watch:
-            begin = await owned(worker, PARTITIONS * len(AGENTS[path]))
-            end = await _all_committed(watch, worker, shape.events)
+            begin = await owned(worker, shape.partitions * len(AGENTS[path]))
+            end = await all_committed(watch, [worker], shape.events)
             if path == "shadow":
                 await _all_told(config, worker)
             await asyncio.sleep(SETTLE_S)
@@ -249,7 +282,7 @@ async def run_once(
         wrong += await verify_shadow(config, expected)
     cpu = after.cpu_s - begin.cpu_s
     return Result(
-        path=path, round=round_, events=shape.events, wall_s=round(end - begin.at, 2), cpu_s=round(cpu, 2),
+        path=path, round=round_, events=shape.events, per_record=shape.per_record, wall_s=round(end - begin.at, 2), cpu_s=round(cpu, 2),
         events_per_cpu_s=round(shape.events / cpu), calibration=speed, peak_mb=round(peak / 1e6),
         line_items_written=written, line_items=distinct, withdrawn=withdrawn, restatement=round(written / max(1, distinct), 2),
         restarts=worker.restarts, mismatches=counters + wrong, threads=_threads(begin, after, names, cpu),

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["ACCOUNTS", "DRAFT", "PRICES", "Shape", "Sku", "events", "price_book", "tail_event"]
+__all__ = ["ACCOUNTS", "DRAFT", "PARTITIONS", "PRICES", "Shape", "Sku", "events", "price_book", "tail_event"]
 
 ACCOUNTS = 5_000
+PARTITIONS = 4  # unless a program asks for others
 SPAN_S = 6 * 3_600
 DISORDER_MS = 300_000
 DUPLICATES = 0.02
@@ -75,11 +76,18 @@ class Shape(NamedTuple):
 
     events: int = 1_000_000
     seed: int = 7
+    partitions: int = PARTITIONS
+    per_record: int = 1  # more than one: a JSON array of so many events of a partition, the last record of each with what is left
 
     @property
     def name(self) -> str:
         """For the topic's name: a topic of this name with this many records is taken as filled."""
-        return f"seed-{self.seed}-events-{self.events}"
+        return f"seed-{self.seed}-events-{self.events}-by-{self.per_record}-in-{self.partitions}"
+
+    def filled(self, records: int) -> bool:
+        """Whether a topic with so many records can hold all events."""
+        fewest = -(-self.events // self.per_record)
+        return fewest <= records <= (fewest if self.per_record == 1 else fewest + self.partitions)
 
 
 def last_hour(now_s: float | None = None) -> int:

@@ -11,7 +11,6 @@ it again and again; accounts, SKUs and hours are few, so that nothing else grows
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -22,13 +21,13 @@ from ..local.stack import Stack
 from ..streams.config import Config
 from ..streams.prices_topic import publish_book
 from ..streams.topics import Topics
-from .fill import PARTITIONS, PREFIX, RAW
+from .fill import PREFIX, RAW
 from .flatness import FEWEST, Tolerance, judge
 from .limits import AGENTS, Check, Outcome, again, command, drained, own_stack, parser, say, truth_of, waiting, wrong_with
 from .probe import Probe, Sample
 from .report import table
-from .run import Watch, configure, owned
-from .shape import price_book
+from .run import Watch, configure, copied, owned
+from .shape import PARTITIONS, price_book
 from .steady import Producing
 from .worker import Worker
 
@@ -103,10 +102,7 @@ class _Second:
 
     def __init__(self, folder: Path, config: Config) -> None:
         self._folder = folder / "second"
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir()
-        text = (folder / "run" / "ratemill.toml").read_text().replace(config.worker.data_dir, str(self._folder / "data"))
-        (self._folder / "ratemill.toml").write_text(text)
+        copied(folder / "run", config, self._folder)
         self._worker: Worker | None = None
         self.joined = 0
 

@@ -19,8 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 
 from ..schemas.errors import Unavailable
-from .fill import PARTITIONS
-from .shape import PRICES, tail_event
+from .shape import PARTITIONS, PRICES, tail_event
 
 __all__ = ["DELAY_S", "Producing"]
 

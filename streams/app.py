@@ -53,7 +53,7 @@ class RatemillWorker:
         self.metrics = Metrics()
         self.books = Books(config)
         self.controls = Controls(config)
-        self.context = Context(config, self.topics, partitions, config.rating.limits, self.metrics, self._seek)
+        self.context = Context(config, self.topics, partitions, config.rating.limits, self.metrics, self._seek, held=self._held)
         self.log = structlog.get_logger("ratemill.worker")
         self._lanes: dict[TP, Lane] = {}
         self._kept: dict[str, Lane] = {}  # by name, over rebalances
@@ -108,6 +108,9 @@ class RatemillWorker:
     def lane_of(self, tp: TP) -> Lane | None:
         """The lane that a topic-partition belongs to, while it is assigned."""
         return self._lanes.get(tp)
+
+    def _held(self) -> int:
+        return len(self._lanes)
 
     async def _seek(self, tp: TopicPartition, offset: int) -> None:
         await self.app.consumer.seek(TP(tp.topic, tp.partition), offset)

@@ -185,9 +185,13 @@ class RocksStore:
         if self._reclaiming is not None:
             self._reclaiming.join()
 
-    def close(self) -> None:
-        """Flush to disk and release the folder; restoring then starts from here."""
+    def flush(self) -> None:
+        """Bring to disk what is only in memory so far."""
         self._wait()
         self._scanning = None
         self._db.flush()
+
+    def close(self) -> None:
+        """Flush to disk and release the folder; restoring then starts from here."""
+        self.flush()
         self._db.close()

@@ -13,12 +13,12 @@ from ...schemas.errors import RatemillError, Unavailable
 from ...streams.config import load_config
 from ...streams.topics import Topics
 from ..broker import Broker, Say, kafka, work_dir
-from ..fill import PARTITIONS, ensure_filled, expected_of
+from ..fill import ensure_filled, expected_of
 from ..kafka_io import read_all
 from ..oracle import Expected
 from ..report import keep
 from ..run import run_once
-from ..shape import Shape
+from ..shape import PARTITIONS, Shape
 from .programs import PEERS, Peer
 from .results import COLUMNS, PeerResult, markdown, rows
 from .running import clear, run_peer

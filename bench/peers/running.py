@@ -17,11 +17,11 @@ from ...local.processes import FOREIGN_JAVA_OPTIONS
 from ...schemas.errors import Unavailable
 from ..broker import Broker, Say, pin
 from ..calibrate import calibrate
-from ..fill import PARTITIONS, PREFIX
+from ..fill import PREFIX
 from ..kafka_io import consumer_of, create, delete
 from ..oracle import Expected
 from ..run import SETTLE_S, worker_and_other_cores
-from ..shape import PRICES
+from ..shape import PARTITIONS, PRICES
 from ..worker import Pinned, Usage
 from .job import Settings
 from .programs import Peer

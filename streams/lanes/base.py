@@ -35,6 +35,7 @@ CUT_S = 0.5  # how long a lane that did not end in time has to close its store
 OR_END_S = 2.0  # how long a lane that is to end still waits for what may take for ever
 FINISH_S = 5.0  # how long a stopped lane may still work on its commit; less than `stop` waits
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+SOONEST_S = 0.1  # between two commits of a lane that has nothing else to do
 T = TypeVar("T")
 
 
@@ -48,6 +49,7 @@ class Context(NamedTuple):
     metrics: Metrics
     seek: Callable[[TopicPartition, int], Awaitable[None]]
     clock_ns: Callable[[], int] = time.time_ns
+    held: Callable[[], int] | None = None  # how many partitions this worker holds; None: never commit sooner than it must
 
 
 class Batch(NamedTuple):
@@ -98,6 +100,7 @@ class Lane:
         self._taken_bytes = 0
         self._oldest_ms = 0  # when the first of them arrived in Kafka
         self._pending_since = 0.0
+        self._commit_s = context.config.rating.commit_interval_s  # how long the last commit took; none yet: as if it took long
 
     # -- what subclasses do ------------------------------------------------------------------------------------------
 
@@ -270,7 +273,7 @@ class Lane:
         rating = self.context.config.rating
         await self.idle()
         while self._task is asyncio.current_task():  # a library may swallow our cancellation
-            batch = None if self.ending else await self._next(rating.commit_interval_s)
+            batch = None if self.ending else await self._next(self._interval() if self.pending else rating.commit_interval_s)
             if batch is not None and batch.incarnation < 0:
                 raise Unsettled(f"{self.name}: a fetched batch was lost; reading again from the last commit")
             if batch is not None and (batch := self.admit(batch)).records:
@@ -298,11 +301,18 @@ class Lane:
         return time.monotonic() - self._pending_since >= self._interval()
 
     def _interval(self) -> float:
-        """Seconds between commits: while far behind, longer ones, because each restates the windows that are still filling."""
+        """Seconds between commits: while far behind, longer ones, because each restates the windows that are still filling.
+
+        Shorter ones while nothing else is there to do, so that usage shows sooner; but so that on average no more than one commit of the worker is
+        under way. Commits take longer on a busy machine, so it soon leaves them alone again.
+        """
         rating = self.context.config.rating
         # A record of usage.events holds many events; how many, the last ones tell.
-        behind = self.lag * self.pending >= BEHIND_EVENTS * max(1, self._taken)
-        return max(rating.commit_interval_s, rating.catch_up_interval_s) if behind else rating.commit_interval_s
+        if self.lag * self.pending >= BEHIND_EVENTS * max(1, self._taken):
+            return max(rating.commit_interval_s, rating.catch_up_interval_s)
+        if self._queue or self.context.held is None:
+            return rating.commit_interval_s
+        return min(rating.commit_interval_s, max(SOONEST_S, self.context.held() * self._commit_s))
 
     async def _next(self, interval_s: float) -> Batch | None:
         if not self._queue:
@@ -327,8 +337,9 @@ class Lane:
         began = time.monotonic()
         await self.finish(self.commit())
         self.pending = self._taken = self._taken_bytes = 0
+        self._commit_s = time.monotonic() - began
         metrics, agent = self.context.metrics, self.name.split("-")[0]
-        metrics.commit_seconds.labels(agent).observe(time.monotonic() - began)
+        metrics.commit_seconds.labels(agent).observe(self._commit_s)
         metrics.stage_seconds.labels(agent).observe(max(0.0, self.context.clock_ns() / 1e9 - self._oldest_ms / 1e3))
 
     async def finish(self, commit: Coroutine[Any, Any, T]) -> T:

@@ -14,10 +14,12 @@ from ...sinks.elasticsearch import ElasticsearchSink
 from ..ledger import Out
 from ..progress import Progress, encode_progress
 from ..restore import read_progress
-from .base import Batch, Context, Lane
+from .base import QUEUED_RECORDS, Batch, Context, Lane
 from .letters import dead_letter
 
-__all__ = ["IndexLane"]
+__all__ = ["FLUSH_RECORDS", "IndexLane"]
+
+FLUSH_RECORDS = 8_000  # written at once: as many as are queued when it begins, and one fetch more than this at most
 
 
 class IndexLane(Lane):
@@ -30,18 +32,43 @@ class IndexLane(Lane):
         self._progress_at = source.partition % context.partitions[context.topics.progress]
         self._progress = Progress(self.name)
         self._dead: list[DeadLetter] = []
+        self._writing = 0  # records that wait for Elasticsearch no longer in the queue
 
     async def own(self) -> dict[TopicPartition, int]:
         """Fence, then read how far this lane had come."""
         await self.ledger.fence()
         self._progress = await read_progress(self.context.config.kafka, self.context.topics.progress, self._progress_at, self.name)
-        self._dead = []
+        self._dead, self._writing = [], 0
         return {self._source: self._progress.next_offsets.get(self._source.topic, 0)}
+
+    def room(self) -> bool:
+        """May more be fetched? What is being written counts too: while Elasticsearch is away it stays."""
+        return super().room() and self._queued + self._writing < QUEUED_RECORDS
+
+    def _interval(self) -> float:
+        # What Elasticsearch has is visible whether or not its offsets are committed.
+        return self.context.config.rating.commit_interval_s
+
+    async def _next(self, interval_s: float) -> Batch | None:
+        """All that waits, up to a bound: of a line item that was restated meanwhile only the newest revision is then sent.
+
+        So the more it falls behind, the less it sends.
+        """
+        batch = await super()._next(interval_s)
+        if batch is None or batch.incarnation < 0:
+            return batch
+        records = list(batch.records)
+        while len(records) < FLUSH_RECORDS and self._queue and self._queue[0][0].incarnation == batch.incarnation:
+            more = await super()._next(interval_s)
+            records += more.records if more is not None else ()
+        self._writing = len(records)
+        return batch._replace(records=records)
 
     async def take(self, batch: Batch) -> int:
         """Write a batch and wait until Elasticsearch has it, however long that takes. Raises Ended."""
         items = [record.value for record in batch.records if record.value is not None]
         refused = await self.or_end(self._sink.write(items))
+        self._writing = 0
         now = self.context.clock_ns()
         if refused:
             records = {id(record.value): record for record in batch.records}  # not by value: two may be alike

@@ -156,7 +156,8 @@ class Worker(RatemillWorker):
 
     def __init__(self, config: Config, partitions: dict[str, int], world: World) -> None:
         super().__init__(config, partitions)
-        self.context = self.context._replace(clock_ns=lambda: START_NS + int(world.scheduler.now * 1_000_000_000))
+        # Without `held` the plan alone says when commits come.
+        self.context = self.context._replace(clock_ns=lambda: START_NS + int(world.scheduler.now * 1_000_000_000), held=None)
         self.app.consumer = self.consumer = Consumer(self, world)
         self.stream = _Stream(self)
         for follower in (self.books, self.controls):
