@@ -3,13 +3,14 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS = $(basename $(notdir $(wildcard bench/peers/*.in)))
 FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test nightly fuzz guided lint chaos bench soak audit sbom contract lock clean
+.PHONY: help setup native demo test nightly fuzz guided lint chaos bench bench-peers soak audit sbom contract lock clean
 
 help: ## Show this list.
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
 
 setup: $(VENV)/.installed ## Make .venv with Ratemill and everything it needs, exactly as locked.
 
@@ -27,13 +28,21 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 demo: setup ## Start Kafka and Elasticsearch, rate real usage, show the live costs.
 	$(BIN)/ratemill demo
 
+native: setup ## Compile the hottest loops (needs a C compiler); everything works without, and gives the same bytes.
+	@RATEMILL_NATIVE=1 $(BIN)/python setup.py --quiet build_ext --inplace --build-temp build/native
+	@$(BIN)/python -c 'from ratemill.schemas.usage_event import hot; print("compiled loops are in use" if hot else "compiled loops are NOT in use")'
+
 lint: setup ## Check style and types.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 # Files in the order of the folders: the slow ones of tests/integration first, and many quick ones last, so that no process waits long for another.
-test: lint ## Check style and types, then run every test on a real Kafka and Elasticsearch: JOBS=2 processes beside each other.
-	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
+# Many tests wait for a server, so a third process on two cores takes what the others leave; types are checked beside them, and said last.
+test: setup ## Check style and types, and run every test on a real Kafka and Elasticsearch: JOBS=3 processes beside each other.
+	$(BIN)/ruff check .
+	@mkdir -p build; $(BIN)/mypy > build/mypy.txt 2>&1 & types=$$!; \
+	  $(BIN)/python -m pytest -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder; tests=$$?; \
+	  wait $$types; types=$$?; echo "$(BIN)/mypy"; cat build/mypy.txt; [ $$tests = 0 ] && [ $$types = 0 ]
 
 # Other cases every night; a failure says its seed.
 nightly: setup ## Confluence and exact sums over 50,000 generated tariffs and histories: about half an hour.
@@ -60,7 +69,12 @@ chaos: setup ## Faults from a seed on real servers, then an oracle: make chaos S
 	  --brokers $(or $(BROKERS),0) --runs $(or $(RUNS),1) $(foreach one,$(BREAK),--break $(one))
 
 bench: setup ## Measure events per CPU-second.
+	@$(MAKE) --no-print-directory native || echo "no compiler here: measured without the compiled loops" >&2
 	$(BIN)/python -m ratemill.bench
+
+# Each peer has an environment of its own under build/peers.
+bench-peers: setup ## Other systems on the same job, in the same run, checked by the same oracle: ROUNDS=n EVENTS=n ONLY=quix,bytewax.
+	$(BIN)/python -m ratemill.bench.peers --rounds $(or $(ROUNDS),3) --events $(or $(EVENTS),1000000) $(if $(ONLY),--only $(ONLY))
 
 # Others like it, for what happens at a limit: python -m ratemill.bench.overload, .outage, .restore (docs/limits.md).
 soak: setup ## Half an hour of steady load: memory, file handles and RocksDB stay flat, nothing is lost.
@@ -102,6 +116,12 @@ lock: ## Choose the newest versions that pyproject.toml allows, and write requir
 	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate \
 	  --no-emit-index-url -o build/lock/body tools/contract.in
 	@cat build/lock/header build/lock/body > tools/contract.lock
+	@for peer in $(PEERS); do \
+	  sed '/^[^#]/,$$d' bench/peers/$$peer.lock > build/lock/header && \
+	  build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate \
+	    --no-emit-index-url -o build/lock/body bench/peers/$$peer.in && \
+	  cat build/lock/header build/lock/body > bench/peers/$$peer.lock || exit 1; \
+	done
 
 clean: ## Remove what setup and builds made.
 	rm -rf $(VENV) .typecheck build *.egg-info

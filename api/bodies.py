@@ -46,12 +46,14 @@ async def read_body(
 
 
 def unpack(body: bytes, encoding: str, most: int) -> bytes:
-    """A body without its content encoding: "", identity, gzip or zstd. Never holds more than `most` bytes of it.
+    """A body without its content encoding: "", identity, gzip or zstd. Never makes or returns more than `most` bytes.
 
     Raises Problem: 413 beyond them, 415 for another encoding, 400 for bytes that are not in it.
     """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
+        if len(body) > most:
+            raise _too_large(f"{len(body):,} bytes", most)
         return body
     if encoding == "gzip":
         return _gunzip(body, most)

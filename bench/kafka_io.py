@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from ..schemas.errors import Unavailable
 
-__all__ = ["create", "delete", "read_all", "records_in"]
+__all__ = ["consumer_of", "create", "delete", "read_all", "records_in"]
 
 DELETED_WITHIN_S = 30.0
 
@@ -49,7 +49,8 @@ async def create(bootstrap: str, topic: str, partitions: int) -> None:
         await admin.close()
 
 
-def _consumer(bootstrap: str) -> AIOKafkaConsumer:
+def consumer_of(bootstrap: str) -> AIOKafkaConsumer:
+    """A consumer without a group that sees what is committed, and fetches much at once. Not started."""
     return AIOKafkaConsumer(
         bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest", isolation_level="read_committed",
         max_partition_fetch_bytes=4 << 20, fetch_max_wait_ms=50,
@@ -64,7 +65,7 @@ async def records_in(bootstrap: str, topic: str, partitions: int) -> tuple[int, 
             return 0, 0.0
     finally:
         await admin.close()
-    consumer = _consumer(bootstrap)
+    consumer = consumer_of(bootstrap)
     await consumer.start()
     try:
         tps = [TopicPartition(topic, p) for p in range(partitions)]
@@ -81,7 +82,7 @@ async def records_in(bootstrap: str, topic: str, partitions: int) -> tuple[int, 
 
 async def read_all(bootstrap: str, topic: str, partitions: int) -> AsyncIterator[Sequence[Any]]:
     """Committed records of a topic to its present end, in batches."""
-    consumer = _consumer(bootstrap)
+    consumer = consumer_of(bootstrap)
     await consumer.start()
     try:
         tps = [TopicPartition(topic, p) for p in range(partitions)]

@@ -6,14 +6,17 @@ prices the sum. Since the line items of an (account, SKU, month) must cost what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Context, Decimal, Inexact, localcontext
 from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 
-__all__ = ["Expected", "Item", "SkuVariance", "Tiers", "Truth", "Variance", "compare", "compare_variances", "cost_of", "expect", "latest"]
+__all__ = [
+    "Expected", "Item", "SkuVariance", "Tiers", "Truth", "Variance", "compare", "compare_variances", "cost_of", "differences", "expect", "latest",
+    "shortened",
+]  # fmt: skip
 
 # Enough digits for any sum here; if it ever were not, the trap says so instead of rounding.
 EXACT = Context(prec=60, traps=[Inexact])
@@ -162,13 +165,26 @@ def compare(expected: Expected, prices: Mapping[str, Tiers], items: Iterable[Ite
             sums[0] += quantity
             sums[1] += cost
             windows.setdefault(group, set()).add(item.start)
+    return shortened(wrong + differences(expected, prices, found, windows))
+
+
+def differences(
+    expected: Expected, prices: Mapping[str, Tiers], found: Mapping[str, Sequence[Decimal]], windows: Mapping[str, Collection[str]]
+) -> list[str]:
+    """Groups whose (quantity, cost) or number of windows is not the expected one, in words."""
+    wrong = []
     for group in expected.groups.keys() | found.keys():
         quantity, count = expected.groups.get(group, (Decimal(0), 0))
         cost = cost_of(prices[group.split(" ")[1]], quantity)
-        got = found.get(group, [Decimal(0), Decimal(0)])
-        if got != [quantity, cost] or len(windows.get(group, ())) != count:
+        got = found.get(group, (Decimal(0), Decimal(0)))
+        if list(got) != [quantity, cost] or len(windows.get(group, ())) != count:
             what = f"quantity {got[0]} cost {got[1]} in {len(windows.get(group, ()))} windows"
             wrong.append(f"{group}: {what}, expected quantity {quantity} cost {cost} in {count}")
+    return wrong
+
+
+def shortened(wrong: list[str]) -> list[str]:
+    """The first few, and how many more there are."""
     return wrong[:SHOWN] + ([f"and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else [])
 
 
@@ -182,4 +198,4 @@ def compare_variances(expected: Expected, live: Mapping[str, Tiers], draft: Mapp
         wanted = cost_of(live[sku], quantity), cost_of(draft[sku], quantity)
         if got.get(group) != wanted:
             wrong.append(f"shadow of {group}: {got.get(group)}, expected {wanted}")
-    return wrong[:SHOWN] + ([f"and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else [])
+    return shortened(wrong)

@@ -29,7 +29,7 @@ from .worker import Usage, Worker
 
 __all__ = [
     "AGENTS", "SETTLE_S", "Result", "Watch", "all_committed", "configure", "copied", "newest_rated", "owned",
-    "run_once", "verify", "verify_shadow",
+    "run_once", "verify", "verify_shadow", "worker_and_other_cores",
 ]  # fmt: skip
 
 # events: the second half of the hop alone; usage.events is filled before, in the packed form that normalize writes.
@@ -256,7 +256,7 @@ async def run_once(
     await publish_book(config, price_book(), "bench.yaml", "bench", "bench")
     if path == "shadow":
         await publish_book(config, price_book(DRAFT), "draft.yaml", "bench", "bench", draft=True)
-    cores = _cores()
+    cores = worker_and_other_cores()
     if cores is not None and broker.pid is not None:
         pin(broker.pid, cores[1])
     if path == "events":
@@ -289,7 +289,7 @@ async def run_once(
     )  # fmt: skip
 
 
-def _cores() -> tuple[set[int], set[int]] | None:
+def worker_and_other_cores() -> tuple[set[int], set[int]] | None:
     """(the worker's core, the others); None where processes cannot be pinned."""
     if not hasattr(os, "sched_getaffinity"):
         return None

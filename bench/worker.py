@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ import psutil
 
 from ..schemas.errors import Unavailable
 
-__all__ = ["Usage", "Worker"]
+__all__ = ["Pinned", "Usage", "Worker"]
 
 STOP_WITHIN_S = 40.0
 OWNED = b'"partition_owned"'
@@ -30,43 +30,29 @@ class Usage(NamedTuple):
     threads: dict[int, float]  # CPU seconds by thread id
 
 
-class Worker:
-    """A `ratemill worker` process with a configuration file of its own in `folder`."""
+class Pinned:
+    """A process kept on given cores, with what it says on standard error in a file."""
 
-    def __init__(self, folder: Path, agents: Sequence[str], cores: set[int] | None, profile: Path | None = None) -> None:
-        self.folder = folder
-        command = [sys.executable, "-m", "ratemill.cli.main"]
-        if profile is not None:
-            command = [sys.executable, "-m", "ratemill.bench.profiled", str(profile)]
-        command += ["worker", "--config", str(folder / "ratemill.toml"), "--agents", ",".join(agents), "--log-format", "json"]
-        # What is set for another Ratemill of this user must not change the bench.
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("RATEMILL_") or k == "RATEMILL_CACHE_DIR"}
+    def __init__(self, name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str], cores: set[int] | None) -> None:
+        self.folder, self._name = folder, name
         self._popen = subprocess.Popen(
             command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             preexec_fn=None if cores is None or not hasattr(os, "sched_setaffinity") else lambda: os.sched_setaffinity(0, cores),
         )  # fmt: skip
         self._process = psutil.Process(self._popen.pid)
-        self.log = folder / "worker.log"
-        self.first_owned: Usage | None = None
-        self.owned = 0
-        self.restarts = 0
-        self.why_again = ""  # what the log says of the first
-        self._reader = threading.Thread(target=self._read, name="worker-log", daemon=True)
+        self.log = folder / f"{name}.log"
+        self._reader = threading.Thread(target=self._read, name=f"{name}-log", daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        """Copy the log to a file; note the CPU used when the first lane owned its partition."""
         with self.log.open("wb") as log:
             for line in self._popen.stderr or ():
-                if OWNED in line:
-                    if self.first_owned is None:
-                        self.first_owned = self.usage()
-                    self.owned += 1
-                if b'"partition_starts_again"' in line or b'"fenced"' in line:
-                    self.restarts += 1
-                    self.why_again = self.why_again or line.decode(errors="replace").strip()[:400]
+                self._said(line)
                 log.write(line)
                 log.flush()
+
+    def _said(self, line: bytes) -> None:
+        """Take in a line of the log; called in a thread of its own."""
 
     @property
     def pid(self) -> int:
@@ -107,7 +93,7 @@ class Worker:
         """Raise Unavailable when the worker has ended."""
         status = self._popen.poll()
         if status is not None:
-            raise Unavailable(f"the worker ended with status {status}; the end of its log:\n{self.log_end()}")
+            raise Unavailable(f"the {self._name} ended with status {status}; the end of its log:\n{self.log_end()}")
 
     def log_end(self) -> str:
         """What it said last."""
@@ -128,3 +114,30 @@ class Worker:
             self._popen.kill()
             self._popen.wait()
         self._reader.join(5)
+
+
+class Worker(Pinned):
+    """A `ratemill worker` process with a configuration file of its own in `folder`."""
+
+    def __init__(self, folder: Path, agents: Sequence[str], cores: set[int] | None, profile: Path | None = None) -> None:
+        command = [sys.executable, "-m", "ratemill.cli.main"]
+        if profile is not None:
+            command = [sys.executable, "-m", "ratemill.bench.profiled", str(profile)]
+        command += ["worker", "--config", str(folder / "ratemill.toml"), "--agents", ",".join(agents), "--log-format", "json"]
+        # What is set for another Ratemill of this user must not change the bench.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RATEMILL_") or k == "RATEMILL_CACHE_DIR"}
+        self.first_owned: Usage | None = None
+        self.owned = 0
+        self.restarts = 0
+        self.why_again = ""  # what the log says of the first
+        super().__init__("worker", command, folder, environment, cores)
+
+    def _said(self, line: bytes) -> None:
+        """Note the CPU used when the first lane owned its partition."""
+        if OWNED in line:
+            if self.first_owned is None:
+                self.first_owned = self.usage()
+            self.owned += 1
+        if b'"partition_starts_again"' in line or b'"fenced"' in line:
+            self.restarts += 1
+            self.why_again = self.why_again or line.decode(errors="replace").strip()[:400]

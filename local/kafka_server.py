@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 
 from ..schemas.errors import Unavailable
 from .ports import HOST, accepts
+from .processes import java_environment
 
 __all__ = ["Listener", "answers", "command", "prepare"]
 
@@ -123,7 +124,7 @@ def _format(home: Path, jars: list[Path]) -> None:
     cluster = cluster.replace("-", "_")
     arguments = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(home / "server.properties")]
     tool = [*_java("-Xmx128m", "-XX:TieredStopAtLevel=1"), "-cp", _class_path(jars)]
-    done = subprocess.run([*tool, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([*tool, *arguments], env=java_environment("kafka"), capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise Unavailable(f"cannot format the Kafka storage in {home}: {' '.join(last)}")

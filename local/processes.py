@@ -15,7 +15,7 @@ import psutil
 
 from ..schemas.errors import Unavailable
 
-__all__ = ["Process", "find", "spawn", "tail", "terminate"]
+__all__ = ["Process", "find", "java_environment", "spawn", "tail", "terminate"]
 
 # psutil derives the start time from the boot time, which moves when the clock is set. The marker in the command line
 # makes a process ours; the time only has to tell apart processes of the same stack.
@@ -42,6 +42,14 @@ class Process:
     marker: str  # a path in its command line which no other stack's process has
 
 
+def java_environment(name: str) -> dict[str, str]:
+    """The environment of a service's Java: with the options that were chosen for it, and no others."""
+    environment = {k: v for k, v in os.environ.items() if k not in FOREIGN_JAVA_OPTIONS}
+    if chosen := os.environ.get(OWN_JAVA_OPTIONS):
+        environment["JAVA_TOOL_OPTIONS"] = chosen.replace("{server}", name.partition("-")[0])  # kafka-2 is a kafka
+    return environment
+
+
 def spawn(name: str, command: list[str], log: Path, marker: Path, max_lifetime: float) -> Process:
     """Start a detached process with its output in `log`; with a bound, it ends by itself after that many seconds."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -49,14 +57,12 @@ def spawn(name: str, command: list[str], log: Path, marker: Path, max_lifetime: 
         log.replace(log.with_name(log.name + ".1"))  # the run before this one stays readable
     if max_lifetime > 0:
         command = [sys.executable, "-P", "-m", f"{__package__}.lifetime", str(max_lifetime), *command]
-    environment = {k: v for k, v in os.environ.items() if k not in FOREIGN_JAVA_OPTIONS}
-    if chosen := os.environ.get(OWN_JAVA_OPTIONS):
-        environment["JAVA_TOOL_OPTIONS"] = chosen
     try:
         with log.open("wb") as output:
             child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, cwd=log.parent, env=environment
-            )
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+                cwd=log.parent, env=java_environment(name),
+            )  # fmt: skip
     except OSError as error:
         raise Unavailable(f"cannot start {name}: {error}") from error
     _children[child.pid] = child

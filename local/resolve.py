@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,9 +26,10 @@ from ..schemas.errors import RatemillError, Unavailable
 from . import versions
 from .artifacts import Progress
 
-__all__ = ["fetch"]
+__all__ = ["fetch", "fetch_parts", "write_checksums"]
 
 CHECKSUMS = Path(__file__).with_name("artifacts.json")
+PARTS = {"kafka": versions.KAFKA_ARTIFACTS, "elasticsearch": (versions.ELASTICSEARCH_ARTIFACT,), "netty": (versions.NETTY_ARTIFACT,)}
 TRIES = 3
 TIMEOUT = 30.0
 PARALLEL = 8  # most jars are small: one connection at a time spends its time on round trips
@@ -85,24 +87,28 @@ class CheckedResolver(PythonResolver):
             self.bytes += len(content)
             if time.monotonic() > self._told + 1.0:  # often enough to see it move, seldom enough for a log
                 self._told = time.monotonic()
-                self.progress(f"first start: downloading Kafka and Elasticsearch, {self.files} files, {self.bytes / 1e6:.0f} MB")
+                self.progress(f"first start: downloading jars, {self.files} files, {self.bytes / 1e6:.0f} MB")
         return content
 
 
-def fetch(repository: Path, progress: Progress, checksums: dict[str, str] | None = None) -> dict[str, list[Path]]:
-    """Resolve and download everything into `repository`; paths by part: kafka, elasticsearch, netty."""
+def fetch(repository: Path, progress: Progress) -> dict[str, list[Path]]:
+    """Resolve and download the embedded stack into `repository`; paths by part: kafka, elasticsearch, netty."""
+    progress(f"first start: downloading Kafka {versions.KAFKA} and Elasticsearch {versions.ELASTICSEARCH} (about 90 MB, once)")
+    return fetch_parts(repository, PARTS, json.loads(CHECKSUMS.read_text()), progress)
+
+
+def fetch_parts(repository: Path, parts: Mapping[str, Sequence[str]], expected: Mapping[str, str], progress: Progress) -> dict[str, list[Path]]:
+    """Resolve coordinates, and all that they need to run, into `repository`; the jars of each part in class path order.
+
+    `expected` has the SHA-256 of each jar by its path in the repository; empty: nothing is compared, for writing such a file.
+    Raises Unavailable when something cannot be had, or is not what was expected.
+    """
     logging.getLogger("jgo").addHandler(logging.NullHandler())  # its warnings about foreign POMs are not ours to show
     url = os.environ.get("RATEMILL_MAVEN_URL") or versions.MAVEN_CENTRAL
-    progress(f"first start: downloading Kafka {versions.KAFKA} and Elasticsearch {versions.ELASTICSEARCH} (about 90 MB, once)")
-    expected = json.loads(CHECKSUMS.read_text()) if checksums is None else checksums
     try:
         resolver = CheckedResolver(url, progress)
         context = MavenContext(resolver=resolver, repo_cache=repository, remote_repos={"central": url})
-        wanted = {
-            "kafka": [a for c in versions.KAFKA_ARTIFACTS for a in _closure(context, c)],
-            "elasticsearch": _closure(context, versions.ELASTICSEARCH_ARTIFACT),
-            "netty": _closure(context, versions.NETTY_ARTIFACT),
-        }
+        wanted = {part: [a for c in coordinates for a in _closure(context, c)] for part, coordinates in parts.items()}
         with ThreadPoolExecutor(PARALLEL) as pool:
             unique = {str(a): a for artifacts in wanted.values() for a in artifacts}
             fetched = pool.map(lambda artifact: _checked(artifact, repository, expected), unique.values())
@@ -111,8 +117,9 @@ def fetch(repository: Path, progress: Progress, checksums: dict[str, str] | None
         raise
     except (OSError, RuntimeError, ValueError, AssertionError, requests.RequestException) as error:
         # jgo reports what it cannot resolve with these; for a person all of them mean the same
-        raise Unavailable(f"cannot resolve the jars of Kafka and Elasticsearch from {url}: {error}") from error
-    progress(f"downloaded {resolver.files} files, {resolver.bytes / 1e6:.0f} MB")
+        raise Unavailable(f"cannot resolve the jars of {', '.join(parts)} from {url}: {error}") from error
+    if resolver.files:
+        progress(f"downloaded {resolver.files} files, {resolver.bytes / 1e6:.0f} MB")
     # the same jar may come in by two ways; the class path names it once, where it came first
     return {part: list(dict.fromkeys(paths[str(a)] for a in artifacts)) for part, artifacts in wanted.items()}
 
@@ -123,7 +130,7 @@ def _closure(context: MavenContext, coordinate: str) -> list[Artifact]:
     return [d.artifact for d in [*inputs, *(d for d in transitive if d.scope in ("compile", "runtime"))]]
 
 
-def _checked(artifact: Artifact, repository: Path, expected: dict[str, str]) -> Path:
+def _checked(artifact: Artifact, repository: Path, expected: Mapping[str, str]) -> Path:
     """Download one jar unless the cache has it, and compare its checksum; a bad one is removed and fetched once more."""
     path = artifact.resolve()
     name = path.relative_to(repository).as_posix()
@@ -139,15 +146,15 @@ def _checked(artifact: Artifact, repository: Path, expected: dict[str, str]) -> 
     raise Unavailable(f"{name} has the SHA-256 {digest}, expected {expected.get(name, 'no such file')}; it was removed and will not be run")
 
 
-def main() -> None:
-    """Write the checksums of the pinned versions, from a fresh download."""
+def write_checksums(file: Path, parts: Mapping[str, Sequence[str]]) -> None:
+    """Write the checksums of coordinates and all that they need, from a fresh download."""
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder)
-        found = fetch(repository, lambda line: print(line, file=sys.stderr), checksums={})
+        found = fetch_parts(repository, parts, {}, lambda line: print(line, file=sys.stderr))
         paths = sorted({path for part in found.values() for path in part})
         sums = {p.relative_to(repository).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
-    CHECKSUMS.write_text(json.dumps(sums, indent=1) + "\n")
+    file.write_text(json.dumps(sums, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    write_checksums(CHECKSUMS, PARTS)

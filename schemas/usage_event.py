@@ -5,12 +5,15 @@ Identity is the tuple (account, source, id), never a joined string: ("a-b", "c")
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 import msgspec
 import xxhash
 
-__all__ = ["UsageEvent", "canonical_map", "identify"]
+from ..native import load
+
+__all__ = ["UsageEvent", "canonical_map", "hot", "identify", "identify_many"]
 
 
 class UsageEvent(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -66,3 +69,18 @@ def identify(event: UsageEvent) -> tuple[bytes, bytes]:
 
 _hash = xxhash.xxh3_128_digest
 _print = xxhash.xxh3_64_digest
+
+
+def _identify_many(events: Sequence[UsageEvent]) -> tuple[list[bytes], list[bytes]]:
+    """(identity hashes, fingerprints) of events, one of each for each."""
+    hashes: list[bytes] = []
+    prints: list[bytes] = []
+    for event in events:
+        identity, print_ = identify(event)
+        hashes.append(identity)
+        prints.append(print_)
+    return hashes, prints
+
+
+hot = load(UsageEvent, identify)  # compiled loops over events, or None: whoever has a loop that is in there asks for it here
+identify_many = _identify_many if hot is None else hot.identify_many

@@ -24,7 +24,7 @@ from ..sinks.elasticsearch import ElasticsearchSink
 from ..sinks.periods import ClosedPeriods, write_closed
 from .config import Config
 from .control_topic import Controls
-from .lanes.base import CUT_S, Batch, Context, Lane
+from .lanes.base import CUT_S, QUEUED_BYTES, Batch, Context, Lane
 from .lanes.index import IndexLane
 from .lanes.normalize import NormalizeLane
 from .lanes.rate import RateLane
@@ -126,12 +126,14 @@ class RatemillWorker:
             await self._stop_lanes()
             if self._leaving:
                 return
-            for name, (kind, number, tps) in self._plan(assigned).items():
+            plan = self._plan(assigned)
+            for name, (kind, number, tps) in plan.items():
                 lane = self._kept.get(name)
                 if lane is None or set(lane.sources) != set(tps):
                     lane = self._kept[name] = self._new_lane(kind, number, tps)
                 for tp in tps:
                     self._lanes[TP(tp.topic, tp.partition)] = lane
+                lane.share = QUEUED_BYTES // len(plan)
                 lane.start()
         self.log.info("assigned", partitions=len(assigned), lanes=sorted(lane.name for lane in set(self._lanes.values())))
 

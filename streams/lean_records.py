@@ -7,7 +7,9 @@ The parser refuses a header whose name is not UTF-8, which some producers can wr
 at that record for ever, and its worker with it. Such a fetch is read once more, by aiokafka's parser in Python, with the bytes in
 question escaped.
 
-Both are changes to insides of aiokafka. Should a version of it no longer look as expected, it stays as it is.
+And what is handed out at once is bounded in bytes too, not only in records: a fetch of a megabyte may be fifty, unpacked.
+
+All are changes to insides of aiokafka. Should a version of it no longer look as expected, it stays as it is.
 """
 
 from __future__ import annotations
@@ -20,21 +22,27 @@ from aiokafka.record import default_records, memory_records
 
 __all__ = ["use_lean_records"]
 
+BYTES_AT_ONCE = 1 << 20  # of values, and one record more: as a batch of 4,000 records usually has
 _NEEDED = ("_consumer_record", "_unpack_records", "__next__")
+_ASKED = ("check_assignment", "getall")
 
 
 def use_lean_records() -> bool:
     """Switch it on for all consumers of this process; False when this aiokafka does not fit."""
     records: Any = getattr(fetcher, "PartitionRecords", None)
     memory: Any = getattr(fetcher, "MemoryRecords", None)
+    result: Any = getattr(fetcher, "FetchResult", None)
     lenient = _lenient_records()
     if records is None or memory is None or lenient is None or not all(hasattr(records, name) for name in _NEEDED):
+        return False
+    if result is None or not all(hasattr(result, name) for name in _ASKED):
         return False
 
     class KeptRecords(memory):  # type: ignore[misc]
         def __init__(self, data: bytes) -> None:
             super().__init__(data)
             self.data = data
+            self.grows = _compressed(data)
 
     class LeanRecords(records):  # type: ignore[misc]
         def _consumer_record(self, tp: Any, record: Any) -> Any:
@@ -48,9 +56,46 @@ def use_lean_records() -> bool:
                 self._records_iterator = self._unpack_records()
                 return super().__next__()
 
+    fetcher.FetchResult = _bounded(result)
     fetcher.MemoryRecords = KeptRecords
     fetcher.PartitionRecords = LeanRecords
     return True
+
+
+def _bounded(result: Any) -> Any:
+    """Fetched records that are handed out by number and by bytes; what is left comes next time."""
+
+    class BoundedResult(result):  # type: ignore[misc]
+        def getall(self, max_records: int | None = None) -> list[Any]:
+            records = self._partition_records
+            # Without the note these are records that were read once more: they are counted.
+            if records is None or not getattr(records._records, "grows", True):
+                found: list[Any] = super().getall(max_records)  # no more than was fetched, and no time is spent on adding it up
+                return found
+            if not self.check_assignment(self._topic_partition):
+                return []
+            taken, size = list[Any](), 0
+            for record in records:
+                taken.append(record)
+                size += len(record.value or b"")
+                if len(taken) == max_records or size >= BYTES_AT_ONCE:
+                    break
+            else:
+                self._partition_records: Any = None
+            self._assignment.state_value(self._topic_partition).consumed_to(records.next_fetch_offset)  # as _update_position does
+            return taken
+
+    return BoundedResult
+
+
+def _compressed(data: bytes) -> bool:
+    """Whether any of the record batches of a fetch is."""
+    at = 0
+    while at + 23 <= len(data):
+        if data[at + 22] & 7:
+            return True
+        at += 12 + int.from_bytes(data[at + 8 : at + 12], "big")
+    return False
 
 
 def _from(data: bytes, offset: int) -> bytes:

@@ -248,6 +248,7 @@ async def _abandon(producer: AIOKafkaProducer) -> None:
         task.cancel()
         await asyncio.wait([task], timeout=5)
     try:
-        await asyncio.wait_for(producer.client.close(), 5)
+        async with asyncio.timeout(5):
+            await producer.client.close()
     except (TimeoutError, KafkaError, OSError):
         pass

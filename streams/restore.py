@@ -17,21 +17,25 @@ from .reach import client_settings, denied
 
 __all__ = ["Span", "bounds", "place", "read_progress", "read_to_end", "spans"]
 
+Bounds = tuple[dict[TopicPartition, int], dict[TopicPartition, int]]  # first offsets, high watermarks
+
 STALLED_S = 90.0  # longer than a transaction of a stopped worker can stay open (ledger.TRANSACTION_TIMEOUT_S, and the broker looks every 10 s)
 
 NEWEST = 2_000  # offsets of the progress topic that are searched first
 
 
-async def read_to_end(kafka: KafkaConfig, starts: Mapping[TopicPartition, int]) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
+async def read_to_end(
+    kafka: KafkaConfig, starts: Mapping[TopicPartition, int], known: Bounds | None = None
+) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
     """Committed records of several partitions from the given offsets to the end as of this call, batch by batch.
 
     The end is the high watermark, not the last stable offset. The caller has fenced its own writers, but lanes share the
     partitions of the progress topic, and an open transaction of another lane (a worker that was stopped in it, or died) hides
     what our own lane committed behind it. So this waits until such a transaction is settled: by its own lane's next fence, or
     by its timeout. Partitions may start behind what retention has kept; reading then begins at what is there. Raises Unsettled
-    when Kafka does not deliver, AccessDenied when it will not.
+    when Kafka does not deliver, AccessDenied when it will not. `known`: the bounds, when they were asked for just now.
     """
-    begins, ends = await bounds(kafka, list(starts))
+    begins, ends = known or await bounds(kafka, list(starts))
     begins = {tp: max(start, begins[tp]) for tp, start in starts.items()}
     open_ = {tp for tp in starts if begins[tp] < ends[tp]}
     if not open_:
@@ -72,7 +76,7 @@ async def read_to_end(kafka: KafkaConfig, starts: Mapping[TopicPartition, int]) 
         await consumer.stop()
 
 
-async def bounds(kafka: KafkaConfig, tps: list[TopicPartition]) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+async def bounds(kafka: KafkaConfig, tps: list[TopicPartition]) -> Bounds:
     """First offsets and high watermarks: a consumer that reads committed records is told last stable offsets instead."""
     try:
         async with _asking(kafka, tps) as consumer:
@@ -141,13 +145,13 @@ async def read_progress(kafka: KafkaConfig, topic: str, partition: int, lane: st
     compaction has not come to. Raises Unsettled; NewerSchema, when a newer Ratemill wrote it.
     """
     tp = TopicPartition(topic, partition)
-    begins, ends = await bounds(kafka, [tp])
+    known = begins, ends = await bounds(kafka, [tp])
     reach = NEWEST
     while True:
         start = max(begins[tp], ends[tp] - reach)
         last: bytes | None = None
         where = ""
-        async for _, records in read_to_end(kafka, {tp: start}):
+        async for _, records in read_to_end(kafka, {tp: start}, known):
             for record in records:
                 if record.key == lane.encode() and record.value is not None:
                     last, where = record.value, place(lane, topic, partition, record.offset)

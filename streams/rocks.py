@@ -17,10 +17,11 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, Writ
 
 from .core.store import ENTRY, Effects
 
-__all__ = ["CACHE_BYTES", "RocksStore"]
+__all__ = ["CACHE_BYTES", "MEMTABLE_BYTES", "RocksStore"]
 
 # Per partition. Duplicates are looked up all over the files, so a larger one would only take longer to fill; RocksDB's own is 32 MB.
 CACHE_BYTES = 8 << 20
+MEMTABLE_BYTES = 32 << 20  # one is filled while another is written to disk
 
 _ID = b"d"  # identity: bucket (4 bytes) + hash -> fingerprint
 _POSITION = b"p"  # changelog topic -> next offset to read
@@ -31,7 +32,7 @@ SCHEMA = 1  # also of a store that says nothing
 class RocksStore:
     """A `Store` on disk. One process, one partition; `close` it before another opens it."""
 
-    def __init__(self, folder: Path, *, write_buffer_bytes: int = 32 << 20) -> None:
+    def __init__(self, folder: Path, *, write_buffer_bytes: int = MEMTABLE_BYTES) -> None:
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_write_buffer_size(write_buffer_bytes)
@@ -62,6 +63,7 @@ class RocksStore:
         self._db.put(_SCHEMA, b"%d" % SCHEMA, self._no_wal)
         self._buckets = self._find_buckets()
         self._reclaiming: Thread | None = None
+        self._scanning: Any = None  # an iterator over what was last written; making one costs more than looking a group up with it
 
     def _find_buckets(self) -> list[bytes]:
         buckets: list[bytes] = []
@@ -88,7 +90,9 @@ class RocksStore:
     def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
         """Entries under a prefix, in order."""
         result: list[tuple[bytes, bytes]] = []
-        iterator = self._db.iter()
+        iterator = self._scanning
+        if iterator is None:
+            iterator = self._scanning = self._db.iter()
         iterator.seek(prefix)
         cut = len(prefix)
         while iterator.valid() and (key := iterator.key()).startswith(prefix):
@@ -151,6 +155,7 @@ class RocksStore:
                 self._buckets = sorted([*self._buckets, bucket])
         for topic, offset in positions.items():
             put(_POSITION + topic.encode(), offset.to_bytes(8, "big"))
+        self._scanning = None  # it still shows what was there before
         self._db.write(batch, self._no_wal)
 
     def position(self, topic: str) -> int:
@@ -183,6 +188,7 @@ class RocksStore:
     def flush(self) -> None:
         """Bring to disk what is only in memory so far."""
         self._wait()
+        self._scanning = None
         self._db.flush()
 
     def close(self) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Iterator
 from decimal import DefaultContext, localcontext
+from pathlib import Path
 
 import pytest
+from archives import OPTIONS, ensure_archives
+from costs import Costs
 from hypothesis import HealthCheck, settings
 from ratemill.local.stack import Stack
 
@@ -14,8 +17,14 @@ from ratemill.local.stack import Stack
 settings.register_profile("ratemill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ratemill")
 
-# Servers live for seconds here: with the first compiler alone they start in half of the CPU time (measured: 12 s, not 21 s, for both).
-os.environ.setdefault("RATEMILL_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+
+def pytest_configure(config: pytest.Config) -> None:
+    """RATEMILL_TEST_COST=FILE: what each file of tests costs (costs.py)."""
+    if file := os.environ.get("RATEMILL_TEST_COST"):
+        config.pluginmanager.register(Costs(Path(file)))
+
+
+os.environ.setdefault("RATEMILL_JAVA_OPTIONS", OPTIONS)
 
 # Whatever happens to pytest, no server outlives this.
 MAX_LIFETIME = 5_000.0
@@ -50,6 +59,7 @@ def callers_context() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A running stack on free ports; mark the test with `pytest.mark.integration`, and choose names nobody else uses."""
+    ensure_archives()
     running = Stack(tmp_path_factory.mktemp("stack"), max_lifetime=MAX_LIFETIME)
     running.up()
     yield running

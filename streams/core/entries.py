@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from ...pricing.money import money, plain
 from ...schemas.errors import Damaged
+from ...schemas.usage_event import hot
 
-__all__ = ["Change", "Delta", "Set", "Usage", "changed", "changes_since", "decode_usage", "encode_usage", "one_provider", "quantities"]
+__all__ = [
+    "Change", "Delta", "Set", "Usage", "Window", "changed", "changes_since", "decode_usage", "deltas_of", "encode_usage",
+    "one_provider", "quantities",
+]  # fmt: skip
 
+Window = tuple[int, str, str, str]  # number of the window, region, resource, dimensions
 Usage = tuple[Decimal, str]  # quantity, provider
 Delta = tuple[bytes, Decimal, str]  # entry key, quantity to add, provider
 Set = tuple[bytes, Decimal | None, str]  # entry key, quantity it has now (None: there is no such entry any more), provider
@@ -73,3 +79,26 @@ def changes_since(before: Mapping[bytes, Decimal | None], entries: Mapping[bytes
         now = entries.get(key)
         found.append((key, old, None if now is None else now[0]))
     return found
+
+
+def _deltas_of(
+    windows: dict[Window, list[Any]], keys: dict[Window, bytes], months: dict[int, int],
+    key_of: Callable[[Window], bytes], month_of: Callable[[int], int],
+) -> dict[int, list[Delta]]:  # fmt: skip
+    """What was counted in windows ([quantity, provider] each), by month.
+
+    keys, months: what key_of (window -> entry key) and month_of (number of a window -> month) have said before; both are added to.
+    """
+    by_month: dict[int, list[Delta]] = {}
+    for window, (quantity, provider) in windows.items():
+        key = keys.get(window)
+        if key is None:
+            key = keys[window] = key_of(window)
+        month = months.get(window[0])
+        if month is None:
+            month = months[window[0]] = month_of(window[0])
+        by_month.setdefault(month, []).append((key, quantity, provider))
+    return by_month
+
+
+deltas_of = _deltas_of if hot is None else hot.deltas_of

@@ -17,6 +17,7 @@ from ...pricing.chronology import Mark, mark_of_all, move_mark, portions, walk
 from ...pricing.money import ZERO, plain
 from ...pricing.price import Component, Price
 from ...schemas.line_item import RatedLineItem, encode_json
+from ...schemas.usage_event import hot
 from .entries import Delta, Set, Usage, changed, decode_usage, encode_usage, one_provider
 from .items import GroupKey, WindowWriter, changes_between, group_prefix, period_item, window_item, withdraw
 from .segments import Rates, Segment
@@ -166,6 +167,14 @@ class Group:
         head = ENTRY + prefix
         written, put = out.written, out.puts.append
         known = len(written)
+        if hot is not None:
+            hot.append_entries(
+                deltas, entries, order, head, prefix, quoted, sku, unit, price is not None, forms,
+                lambda key, provider: writer.form(group, key, price, tier, provider), revision, written, out.puts,
+            )  # fmt: skip
+            if price is None:
+                out.unpriced.append(len(written) - known)
+            return True
         for key, quantity, provider in deltas:
             old = entries.get(key)
             if old is None:

@@ -17,6 +17,7 @@ from ...pricing.statement import Charge
 from ...pricing.statement.terms import month_between
 from ...schemas.line_item import RatedLineItem, encode_json, encode_line_item
 from ...schemas.times import NS, parse_time
+from ...schemas.usage_event import hot
 from .periods import text
 
 __all__ = [
@@ -257,6 +258,9 @@ class WindowWriter:
         form = self.forms(price, tier_index).get((key, usage_provider, group.sku, group.unit))
         if form is None:
             form = self.form(group, key, price, tier_index, usage_provider)
+        if hot is not None:
+            written: tuple[bytes, bytes] = hot.write_entry(form, prefix, key, encode_json(group.account), price is not None, quantity, self.revision)
+            return written
         text, unit_price, component = form
         identity = blake2b(b"%b\0%b\0%b" % (prefix, key, component), digest_size=16).hexdigest().encode()
         cost = b"0" if price is None else plain(quantity * unit_price).encode()

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 from ...pricing.money import EXACT
 from ...schemas.errors import Rejection
 from ...schemas.line_item import RatedLineItem, decode_line_item, encode_line_item
-from ...schemas.usage_event import UsageEvent, identify
+from ...schemas.usage_event import UsageEvent, hot, identify, identify_many
 from .accounts import Account
 from .amendments import Amendments, Backfills, Mark
 from .corrections import Closed, corrections
-from .entries import Change, Delta, Set, changed, changes_since, one_provider, quantities
+from .entries import Change, Delta, Set, Window, changed, changes_since, deltas_of, one_provider, quantities
 from .groups import Group, Out
 from .items import GroupKey, changes_between, entry_key, group_prefix
 from .metered import Metered
@@ -63,6 +63,18 @@ class Added(NamedTuple):
     unmetered: int = 0  # counted, and no meter reads them: their filters leave them out
 
 
+class _Adding:
+    """A batch on its way in."""
+
+    __slots__ = ("conflicts", "counted", "duplicates", "events", "hashes", "prints", "rejected", "stored", "unmetered")
+
+    def __init__(self, events: Sequence[UsageEvent], hashes: list[bytes], prints: list[bytes], stored: list[bytes | None] | None) -> None:
+        self.events, self.hashes, self.prints, self.stored = events, hashes, prints, stored
+        self.counted = self.duplicates = self.unmetered = 0
+        self.conflicts: list[int] = []
+        self.rejected: list[tuple[int, Rejection]] = []
+
+
 class PartitionState:
     """State of one partition: what was counted, what each window holds, what it costs."""
 
@@ -73,7 +85,7 @@ class PartitionState:
         self.closed = closed or Closed()
         self._fresh: dict[bytes, bytes] = {}  # identities counted since the last commit
         # What was counted since the last commit: (account, sku, unit) -> (window, region, resource, dimensions) -> [quantity, provider]
-        self._usage: dict[tuple[str, str, str], dict[tuple[int, str, str, str], list[Any]]] = {}
+        self._usage: dict[tuple[str, str, str], dict[Window, list[Any]]] = {}
         self._metered = Metered(store)
         self.amendments = Amendments(store)
         self.backfills = Backfills(store)
@@ -93,56 +105,71 @@ class PartitionState:
 
     def add(self, events: Sequence[UsageEvent]) -> Added:
         """Count the events that were not counted before. A second payload under a counted identity is a conflict."""
-        hashes: list[bytes] = []
-        prints: list[bytes] = []
-        for e in events:
-            identity, print_ = identify(e)
-            hashes.append(identity)
-            prints.append(print_)
+        hashes, prints = identify_many(events)
         stored = self.store.seen(hashes) if self._settings.deduplicate else None
+        events = events if type(events) is list else list(events)
+        added = _Adding(events, hashes, prints, stored)
+        with localcontext(EXACT):
+            if hot is None or stored is None or self.amendments.awaited or self.backfills.freed:
+                self._count(added, 0, len(events))
+            else:
+                window_ns, claimed, at = self._settings.window_s * _NS, self._rates.meters.claimed, 0
+                while at < len(events):
+                    at, counted, duplicates = hot.count_plain(
+                        events, hashes, prints, stored, self._fresh, self._usage, claimed, window_ns, at, added.conflicts
+                    )
+                    added.counted += counted
+                    added.duplicates += duplicates
+                    if at < len(events):  # one that is not so plain
+                        self._count(added, at, at + 1)
+                        at += 1
+        return Added(added.counted, added.duplicates, added.conflicts, added.rejected, added.unmetered)
+
+    def _count(self, added: _Adding, since: int, past: int) -> None:
+        """Count the events at positions since <= at < past."""
+        hashes, prints, stored = added.hashes, added.prints, added.stored
         fresh = self._fresh
         usage = self._usage
         claimed, awaited, freed = self._rates.meters.claimed, self.amendments.awaited, self.backfills.freed
         window_ns = self._settings.window_s * _NS
-        counted = duplicates = unmetered = 0
-        conflicts: list[int] = []
-        rejected: list[tuple[int, Rejection]] = []
-        with localcontext(EXACT):
-            for at, e in enumerate(events):
-                if stored is not None:
-                    print_, identity = prints[at], hashes[at]
-                    # Of a reverted event only a new count matters.
-                    known = (None if freed and identity in freed else stored[at]) or fresh.setdefault(identity, print_)
-                    if known is not print_:
-                        if known == print_:
-                            duplicates += 1
-                        else:
-                            conflicts.append(at)
-                        continue
-                if e.sku in claimed or e.backfill or (awaited and hashes[at] in awaited) or (freed and hashes[at] in freed):
-                    read = self._count_special(e, hashes[at])
-                    if isinstance(read, Rejection):
-                        fresh.pop(hashes[at], None)
-                        rejected.append((at, read))
-                        continue
-                    counted += 1
-                    unmetered += not read
+        counted = duplicates = 0
+        for at in range(since, past):
+            e = added.events[at]
+            if stored is not None:
+                print_, identity = prints[at], hashes[at]
+                # Of a reverted event only a new count matters.
+                known = (None if freed and identity in freed else stored[at]) or fresh.setdefault(identity, print_)
+                if known is not print_:
+                    if known == print_:
+                        duplicates += 1
+                    else:
+                        added.conflicts.append(at)
+                    continue
+            if e.sku in claimed or e.backfill or (awaited and hashes[at] in awaited) or (freed and hashes[at] in freed):
+                read = self._count_special(e, hashes[at])
+                if isinstance(read, Rejection):
+                    fresh.pop(hashes[at], None)
+                    added.rejected.append((at, read))
                     continue
                 counted += 1
-                series = (e.account, e.sku, e.unit)
-                window = (e.time // window_ns, e.region, e.resource, e.dimensions)
-                windows = usage.get(series)
-                if windows is None:
-                    usage[series] = {window: [e.quantity, e.provider]}
-                    continue
-                cell = windows.get(window)
-                if cell is None:
-                    windows[window] = [e.quantity, e.provider]
-                else:
-                    cell[0] += e.quantity
-                    if cell[1] != e.provider:
-                        cell[1] = one_provider(cell[1], e.provider)
-        return Added(counted, duplicates, conflicts, rejected, unmetered)
+                added.unmetered += not read
+                continue
+            counted += 1
+            series = (e.account, e.sku, e.unit)
+            window = (e.time // window_ns, e.region, e.resource, e.dimensions)
+            windows = usage.get(series)
+            if windows is None:
+                usage[series] = {window: [e.quantity, e.provider]}
+                continue
+            cell = windows.get(window)
+            if cell is None:
+                windows[window] = [e.quantity, e.provider]
+            else:
+                cell[0] += e.quantity
+                if cell[1] != e.provider:
+                    cell[1] = one_provider(cell[1], e.provider)
+        added.counted += counted
+        added.duplicates += duplicates
 
     def _count_special(self, event: UsageEvent, identity: bytes) -> bool | Rejection:
         """Count an event that meters read, that came with a backfill, or that was amended before it came."""
@@ -256,13 +283,18 @@ class PartitionState:
     def _touched(self) -> Iterator[Pending]:
         """What was counted since the last commit, by group; each group once."""
         window_s = self._settings.window_s
-        month_of = self._rates.default.month_of
+        default = self._rates.default
+        keys: dict[Window, bytes] = {}
+        months: dict[int, int] = {}
+
+        def key_of(window: Window) -> bytes:
+            return entry_key(window[0] * window_s, *window[1:])
+
+        def month_of(number: int) -> int:
+            return default.month_of(number * window_s)
+
         for series, windows in self._usage.items():
-            by_month: dict[int, list[Delta]] = {}
-            for (window, region, resource, dimensions), (quantity, provider) in windows.items():
-                start = window * window_s
-                by_month.setdefault(month_of(start), []).append((entry_key(start, region, resource, dimensions), quantity, provider))
-            for month, deltas in by_month.items():
+            for month, deltas in deltas_of(windows, keys, months, key_of, month_of).items():
                 yield GroupKey(*series, month), deltas, []
         # A meter's SKUs are fed by meters only (Meters.claimed), so none of these groups was in the loop above.
         with localcontext(EXACT):

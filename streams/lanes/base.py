@@ -27,7 +27,8 @@ from ..topics import Topics
 __all__ = ["Batch", "Context", "Lane", "size_of"]
 
 QUEUED_RECORDS = 20_000  # per lane; beyond it no more is fetched for it
-QUEUED_BYTES = 32 << 20
+QUEUED_BYTES = 96 << 20  # of a worker; each of its lanes has an equal share
+RECORD_BYTES = 250  # of the objects that a record is made of, beside what they hold
 TAKEN_BYTES = 64 << 20  # per lane: a commit is due when what was taken since the last one holds so much
 BEHIND_EVENTS = 20_000  # so many wait in the topics: the lane is catching up
 CUT_S = 0.5  # how long a lane that did not end in time has to close its store
@@ -65,9 +66,10 @@ class Ended(RatemillError):
 
 
 def size_of(batch: Batch) -> int:
-    """Bytes that a batch's records hold."""
+    """Bytes that a batch's records take: what they hold, and the objects that hold it."""
     values = sum([len(r.value) for r in batch.records if r.value is not None]) + sum([len(r.key) for r in batch.records if r.key is not None])
-    return values + sum([len(name) + len(text or b"") for r in batch.records if r.headers for name, text in r.headers])
+    values += sum([len(name) + len(text or b"") for r in batch.records if r.headers for name, text in r.headers])
+    return RECORD_BYTES * len(batch.records) + values
 
 
 class Lane:
@@ -88,6 +90,7 @@ class Lane:
         self._queue: deque[tuple[Batch, int]] = deque()  # with the bytes each holds
         self._queued = 0
         self._queued_bytes = 0
+        self.share = QUEUED_BYTES  # bytes that may be queued; less when the worker has other lanes
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._last: asyncio.Task[None] | None = None  # also after `stop`, which may give up on it
@@ -168,7 +171,7 @@ class Lane:
 
     def room(self) -> bool:
         """May more be fetched for this lane?"""
-        return self._ready and not self.ending and self._queued < QUEUED_RECORDS and self._queued_bytes < QUEUED_BYTES
+        return self._ready and not self.ending and self._queued < QUEUED_RECORDS and self._queued_bytes < self.share
 
     def serial(self, tp: TopicPartition) -> int:
         """Number of the next batch handed out for a source; `put` checks that none is missing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiokafka.structs import ConsumerRecord
 
@@ -12,7 +12,7 @@ from ...schemas.dead_letter import DeadLetter
 from ...schemas.decoders.cloudevents import decode_plain_many
 from ...schemas.decoders.registry import decode_record
 from ...schemas.errors import Reason, Rejection
-from ...schemas.usage_event import UsageEvent
+from ...schemas.usage_event import UsageEvent, hot
 from .base import Batch, Context
 from .letters import dead_letter
 from .partitions import account_partition, known_partitions
@@ -43,7 +43,7 @@ class Decoded(NamedTuple):
 class _Letters(Sequence[Callable[[Rejection], DeadLetter]]):
     """Dead-letter makers, made on demand: almost no event needs one."""
 
-    def __init__(self, batch: Batch, origins: list[int | tuple[int, int]], now: int) -> None:
+    def __init__(self, batch: Batch, origins: Sequence[int | tuple[int, int]], now: int) -> None:
         self._batch, self._origins, self._now = batch, origins, now
 
     def __len__(self) -> int:
@@ -72,10 +72,12 @@ def decode_batch(context: Context, batch: Batch, own_partition: int | None) -> D
     origins: list[int | tuple[int, int]] = []
     dead: list[DeadLetter] = []
     records = batch.records
-    simple: Sequence[UsageEvent | None] = ()
+    simple: Any = ()  # events, and None for those that are not so simple
     if provider == "cloudevents":
         # The common case, all at once: structured CloudEvents in the plain form, in time, in their own partition.
         simple = decode_plain_many([None if record.headers else record.value for record in records], limits)
+        if hot is not None and hot.in_place(simple, oldest, newest, known_partitions, partitions, -1 if own_partition is None else own_partition):
+            return Decoded(simple, _Letters(batch, range(len(simple)), now), [], range(len(simple)))
     known = known_partitions
     for position, event in enumerate(simple or [None] * len(records)):
         if (

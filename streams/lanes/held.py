@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from .base import QUEUED_BYTES, QUEUED_RECORDS, Batch, size_of
+from .base import QUEUED_RECORDS, Batch, size_of
 
 __all__ = ["Held"]
 
+HELD_BYTES = 32 << 20
+
 
 class Held:
-    """Batches, or ends of batches, in the order in which they came. Beyond the bounds of a lane's queue nothing is kept."""
+    """Batches, or ends of batches, in the order in which they came. Beyond the records of a lane's queue, or 32 MB, nothing is kept."""
 
     def __init__(self) -> None:
         self.lost = False  # something was not kept: the log has to be read again from the last commit
@@ -20,7 +22,7 @@ class Held:
         """Keep a batch, if it fits."""
         self._records += len(batch.records)
         self._bytes += size_of(batch)
-        if self.lost or self._records > QUEUED_RECORDS or self._bytes > QUEUED_BYTES:
+        if self.lost or self._records > QUEUED_RECORDS or self._bytes > HELD_BYTES:
             self.lost = True
             self._batches = []
         else:

@@ -31,13 +31,14 @@ class NormalizeLane(Lane):
         self._progress_at = source.partition % context.partitions[context.topics.progress]
         self._progress = Progress(self.name)
         self._out: dict[int, tuple[list[int], list[int], list[UsageEvent]]] = {}
+        self._packed: dict[int, list[Record]] = {}  # an event takes 600 bytes decoded, and 100 packed
         self._dead: list[DeadLetter] = []
 
     async def own(self) -> dict[TopicPartition, int]:
         """Fence, then read how far this lane had come."""
         await self.ledger.fence()
         self._progress = await read_progress(self.context.config.kafka, self.context.topics.progress, self._progress_at, self.name)
-        self._out, self._dead = {}, []
+        self._out, self._packed, self._dead = {}, {}, []
         return {self._source: self._progress.next_offsets.get(self._source.topic, 0)}
 
     async def take(self, batch: Batch) -> int:
@@ -53,6 +54,7 @@ class NormalizeLane(Lane):
             out[0].append(records[position].offset)
             out[1].append(index)
             out[2].append(event)
+        self._pack(EVENTS_PER_RECORD)
         self._dead += held_once(decoded.dead)
         counters = self._progress.of(batch.tp.topic)
         counters.received += len(decoded.events) + len(decoded.dead)
@@ -69,18 +71,24 @@ class NormalizeLane(Lane):
         topics, source = self.context.topics, self._source
         self._progress.revision += 1
         self._progress.next_offsets = {tp.topic: offset for tp, offset in self.next_offsets.items()}
-        outs: list[Out] = [(topics.events, target, self._packed(*out)) for target, out in sorted(self._out.items())]
+        self._pack(1)
+        outs: list[Out] = [(topics.events, target, records) for target, records in sorted(self._packed.items())]
         outs.append((topics.progress, self._progress_at, [(self.name.encode(), encode_progress(self._progress), [])]))
         if self._dead:
             at = source.partition % self.context.partitions[topics.dead_letter]
             outs.append((topics.dead_letter, at, [to_kafka(letter) for letter in self._dead]))
         await self.ledger.commit(outs, self.next_offsets)
         self.count_dead("normalize", self._dead)
-        self._out, self._dead = {}, []
+        self._out, self._packed, self._dead = {}, {}, []
 
-    def _packed(self, offsets: list[int], indexes: list[int], events: list[UsageEvent]) -> Iterable[Record]:
-        for at in range(0, len(events), EVENTS_PER_RECORD):
-            yield from self._within(offsets[at : at + EVENTS_PER_RECORD], indexes[at : at + EVENTS_PER_RECORD], events[at : at + EVENTS_PER_RECORD])
+    def _pack(self, multiple: int) -> None:
+        """Pack what waits for each target; multiple: only so many events or a multiple of it, the others wait for more."""
+        for target, (offsets, indexes, events) in self._out.items():
+            end = len(events) - len(events) % multiple
+            for at in range(0, end, EVENTS_PER_RECORD):
+                its = slice(at, min(end, at + EVENTS_PER_RECORD))
+                self._packed.setdefault(target, []).extend(self._within(offsets[its], indexes[its], events[its]))
+            del offsets[:end], indexes[:end], events[:end]
 
     def _within(self, offsets: list[int], indexes: list[int], events: list[UsageEvent]) -> Iterable[Record]:
         """One record, or several where the events are large."""

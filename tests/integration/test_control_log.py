@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from harness.zygote import RATEMILL, run
 from ratemill.local.stack import Stack
 from ratemill.schemas.control import Amend, Close, Origin, Receipt, Request, encode_control
 from ratemill.schemas.dead_letter import DeadLetter, to_kafka
@@ -228,12 +228,8 @@ class Terminal:
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("RATEMILL_")} | {"USER": "Ada"}
 
     async def type(self, *arguments: str, typed: str = "") -> tuple[int, str, str]:
-        pipe = asyncio.subprocess.PIPE
-        command = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ratemill.cli.main", *arguments, cwd=self.folder, env=self._environment, stdin=pipe, stdout=pipe, stderr=pipe
-        )
-        out, err = await asyncio.wait_for(command.communicate(typed.encode()), 60)
-        return command.returncode or 0, out.decode(), err.decode()
+        said = await asyncio.to_thread(run, *RATEMILL, *arguments, cwd=self.folder, env=self._environment, timeout=60, typed=typed.encode())
+        return said.returncode, said.stdout, said.stderr
 
     async def json(self, *arguments: str) -> Any:
         status, out, err = await self.type(*arguments, "--json")

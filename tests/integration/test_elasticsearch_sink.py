@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
-import sys
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from decimal import Context, Decimal, localcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from elasticsearch import BadRequestError
+from harness.zygote import RATEMILL, run
 from ratemill.local.stack import Stack
 from ratemill.schemas.errors import RatemillError
 from ratemill.schemas.line_item import RatedLineItem, encode_line_item
@@ -332,14 +334,17 @@ async def test_an_older_template_and_its_indices_get_the_new_fields(sink: Elasti
     assert found["index_templates"][0]["index_template"]["version"] == TEMPLATE_VERSION
 
 
+async def command(*arguments: str) -> Any:
+    """What `ratemill …` answers."""
+    said = await asyncio.to_thread(run, *RATEMILL, *arguments, "--json", cwd=Path.cwd(), env=os.environ)
+    assert said.returncode == 0, said.stderr
+    return orjson.loads(said.stdout)
+
+
 async def test_the_costs_command_shows_what_was_written(sink: ElasticsearchSink, stack: Stack) -> None:
     await sink.write([line_item(n, billed="0.000000000000000000001") for n in range(10)])
     await sink.client.indices.refresh(index=sink.names.alias)
-    command = [sys.executable, "-m", "ratemill.cli.main", "costs", "--elasticsearch", stack.elasticsearch, "--prefix", sink.names.prefix]
-    process = await asyncio.create_subprocess_exec(*command, "--by", "sku", "--json", stdout=asyncio.subprocess.PIPE)
-    output, _ = await process.communicate()
-    assert process.returncode == 0
-    answer = orjson.loads(output)
+    answer = await command("costs", "--by", "sku", "--elasticsearch", stack.elasticsearch, "--prefix", sink.names.prefix)
     assert [total["billed_cost"] for total in answer["totals"]] == ["0.00000000000000000001"]
     assert [(row["group"]["sku"], row["line_items"]) for row in answer["rows"]] == [("sku-0", 4), ("sku-1", 3), ("sku-2", 3)]
 
@@ -372,15 +377,9 @@ async def test_an_invoice_comes_to_what_costs_says(sink: ElasticsearchSink, stac
     october = {"billing_period_start": "2026-10-01T00:00:00Z", "billing_period_end": "2026-11-01T00:00:00Z"}
     await sink.write([*items, *others, line_item(92, billed="9", billing_account_id="acct", **october)])
     await sink.client.indices.refresh(index=sink.names.alias)
-    command = [sys.executable, "-m", "ratemill.cli.main"]
-    where = ["--elasticsearch", stack.elasticsearch, "--prefix", sink.names.prefix, "--json"]
-    answers = []
-    for asked in (["invoice", "acct", "2026-09"], ["costs", "--account", "acct", "--period", "2026-09"]):
-        process = await asyncio.create_subprocess_exec(*command, *asked, *where, stdout=asyncio.subprocess.PIPE)
-        output, _ = await process.communicate()
-        assert process.returncode == 0
-        answers.append(orjson.loads(output))
-    invoice, of_costs = answers
+    where = ["--elasticsearch", stack.elasticsearch, "--prefix", sink.names.prefix]
+    invoice = await command("invoice", "acct", "2026-09", *where)
+    of_costs = await command("costs", "--account", "acct", "--period", "2026-09", *where)
     assert invoice["status"] == "estimate"
     assert [(each["currency"], each["total"], each["line_items"]) for each in invoice["invoices"]] == [
         (total["currency"], total["billed_cost"], total["line_items"]) for total in of_costs["totals"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 from harness.traffic import DIRECT, HOPPED, Message
 from harness.verdict import read_documents
 from harness.workers import Bed, bed
+from harness.zygote import RATEMILL, run
 from ratemill.local.stack import Stack
 from ratemill.streams.prices_topic import publish_book
 from ratemill.streams.topics import partition_of
@@ -66,9 +65,8 @@ def traffic() -> list[Message]:
 
 async def explain(b: Bed, *arguments: str, **environment: str) -> tuple[int, Any, str]:
     """(exit status, JSON document or text, standard error)."""
-    command = [sys.executable, "-m", "ratemill.cli.main", "explain", *arguments]
     settings = {"RATEMILL_CONFIG": str(b.folder / "ratemill.toml"), "PATH": "/usr/bin:/bin", **environment}
-    said = await asyncio.to_thread(subprocess.run, command, cwd=b.folder, env=settings, capture_output=True, text=True, timeout=120, check=False)
+    said = await asyncio.to_thread(run, *RATEMILL, "explain", *arguments, cwd=b.folder, env=settings)
     answer = json.loads(said.stdout) if "--json" in arguments and said.stdout else said.stdout
     return said.returncode, answer, said.stderr
 

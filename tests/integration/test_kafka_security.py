@@ -66,15 +66,9 @@ def line_items(kafka: KafkaConfig) -> int:
     return asyncio.run(read())
 
 
-def children(worker: Worker) -> psutil.Process:
-    """The worker itself, below the bound on its life."""
-    (found,) = psutil.Process(worker.process.pid).children()
-    return found
-
-
 def sockets(worker: Worker) -> tuple[set[int], set[int]]:
     """Ports that a worker listens on, and those that it is connected to."""
-    found = children(worker).net_connections(kind="inet")
+    found = worker.running.net_connections(kind="inet")
     return {c.laddr.port for c in found if c.status == psutil.CONN_LISTEN}, {c.raddr.port for c in found if c.raddr}
 
 

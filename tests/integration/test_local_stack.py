@@ -261,9 +261,9 @@ def test_java_gets_the_options_that_were_chosen_for_it_and_no_others(own: Stack,
     program = [sys.executable, "-c", "import os, sys; sys.exit(f'java got {os.environ.get(\"JAVA_TOOL_OPTIONS\")}')"]
     monkeypatch.setattr("ratemill.local.kafka_server.command", lambda home, jars: [*program, str(home)])
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xmx1m")
-    for chosen in ("-XX:+UseSerialGC", ""):
+    for chosen, got in (("-XX:+UseSerialGC", "-XX:+UseSerialGC"), ("-XX:AOTCache=/{server}.aot", "-XX:AOTCache=/kafka.aot"), ("", "None")):
         monkeypatch.setenv("RATEMILL_JAVA_OPTIONS", chosen)
-        with pytest.raises(Unavailable, match=re.escape(f"java got {chosen or None}")):
+        with pytest.raises(Unavailable, match=re.escape(f"java got {got}")):
             own.up()
 
 

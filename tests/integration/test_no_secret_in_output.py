@@ -9,10 +9,9 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 import trustme
-from harness.commands import Commands, leaks
+from harness.commands import COMMAND, Commands, leaks
 from harness.documented import elasticsearch_rights
 from harness.jobs import do_a_job, write_job
 from harness.secure_elasticsearch import SecureElasticsearch, api_key, basic
@@ -53,11 +52,11 @@ def test_a_job_at_level_debug_prints_no_secret(commands: Callable[..., Commands]
     roles[basic("me", PASSWORD)] = next(iter(roles.values()))
     with SecureElasticsearch(stack.elasticsearch, authority.issue_cert("127.0.0.1"), roles) as es:
         c = commands(es.url, ELASTICSEARCH__CA_FILE=str(tmp_path / "ca.pem"), WORKER__METRICS_PORT=str(port))
-        with c.worker() as worker:
+        with c.worker(command=(*COMMAND, "worker")) as worker:  # one with a command line of its own
             do_a_job(c, worker)
             for line in ("doctor", "doctor --json", "control list", "prices history"):
                 assert c.run(*line.split()).status == 0
-            (running,) = psutil.Process(worker.process.pid).children()
+            running = worker.running
             command_line = Path(f"/proc/{running.pid}/cmdline").read_text()
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
                 metrics = answer.read().decode()

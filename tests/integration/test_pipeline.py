@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,7 +15,8 @@ from typing import Any
 import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
-from harness.api import COMMAND, Api, post
+from harness.api import Api, post
+from harness.zygote import Forked
 from prometheus_client.parser import text_string_to_metric_families
 from ratemill.local.stack import Stack
 from ratemill.streams.config import load_config
@@ -51,17 +51,14 @@ class Job:
         self.sender = self.api.client(self.api.token("events:write"))
         self.operator = self.api.client(self.api.token("pipeline:read"))
         self.own = self.api.client(self.api.token("pipeline:read", account="acme"))
-        self.worker: subprocess.Popen[bytes] | None = None
+        self.worker: Forked | None = None
         self.start_worker()
         (folder / "prices.yaml").write_text(BOOK)
         said = self.api.run("prices", "publish", "prices.yaml", "--author", "me", "--reason", "test")
         assert said.returncode == 0, said.stderr
 
     def start_worker(self) -> None:
-        with (self.folder / "worker.log").open("ab") as log:
-            self.worker = subprocess.Popen(
-                [*COMMAND, "worker"], cwd=self.folder, env=self.api.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+        self.worker = self.api.beside("worker", self.folder / "worker.log")
 
     def stop_worker(self) -> None:
         worker, self.worker = self.worker, None

@@ -35,9 +35,9 @@ async def test_the_last_progress_is_found_from_the_end(stack: Stack, monkeypatch
     begun: list[int] = []
     whole = restore.read_to_end
 
-    def noted(config: KafkaConfig, starts: Mapping[TopicPartition, int]) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
+    def noted(config: KafkaConfig, starts: Mapping[TopicPartition, int], *known: Any) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
         begun.extend(starts.values())
-        return whole(config, starts)
+        return whole(config, starts, *known)
 
     monkeypatch.setattr(restore, "read_to_end", noted)
     monkeypatch.setattr(restore, "NEWEST", 10)

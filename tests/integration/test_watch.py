@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 import time
 import urllib.request
 import uuid
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.api import COMMAND, Api, post
+from harness.api import Api, post
 from harness.receiver import Receiver
+from harness.zygote import Forked
 from ratemill.local.ports import free_ports
 from ratemill.local.stack import Stack
 
@@ -46,12 +46,8 @@ class Job:
         scopes = ("events:write", "alerts:read", "alerts:write")
         self.own, self.operator = self.api.client(self.api.token(*scopes, account="acme")), self.api.client(self.api.token("admin"))
 
-    def start(self, command: str) -> subprocess.Popen[bytes]:
-        level = {"RATEMILL_WORKER__LOG_LEVEL": "debug" if command == "watch" else "info"}
-        with (self.folder / f"{command}.log").open("ab") as log:
-            return subprocess.Popen(
-                [*COMMAND, command], cwd=self.folder, env=self.api.environment | level, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )  # fmt: skip
+    def start(self, command: str) -> Forked:
+        return self.api.beside(command, self.folder / f"{command}.log", RATEMILL_WORKER__LOG_LEVEL="debug" if command == "watch" else "info")
 
     def use(self, quantity: str, source: str = "collector-7") -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 from harness.api import environment_of
 from harness.receiver import Receiver
+from harness.zygote import Forked, start
 from ratemill.api.alerting.evaluation import periods_of
 from ratemill.api.alerting.rules import Definition
 from ratemill.api.alerting.store import Alerts
@@ -48,19 +47,17 @@ class World:
         })  # fmt: skip
 
     @contextmanager
-    def watcher(self, **spec: Any) -> Iterator[subprocess.Popen[bytes]]:
+    def watcher(self, **spec: Any) -> Iterator[Forked]:
         words = json.dumps({"costs": str(self.folder / "costs.json"), "evaluated": str(self.folder / "evaluated"), **spec})
         with (self.folder / "watch.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, str(MAIN), words, "watch"], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            process = start(str(MAIN), words, "watch", cwd=self.folder, env=self.environment, output=log)
         try:
             yield process
         finally:
             process.terminate()
             process.wait(30)
 
-    def until(self, what: Callable[[], Any], process: subprocess.Popen[bytes] | None = None, within_s: float = 60) -> None:
+    def until(self, what: Callable[[], Any], process: Forked | None = None, within_s: float = 60) -> None:
         deadline = time.monotonic() + within_s
         while not what():
             assert time.monotonic() < deadline, (self.receiver, (self.folder / "watch.log").read_text()[-3_000:])

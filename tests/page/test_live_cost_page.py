@@ -6,7 +6,6 @@ import asyncio
 import random
 import re
 import signal
-import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from harness.api import COMMAND, Api, post
+from harness.api import Api, post
 from playwright.sync_api import Page, Route, expect
 from ratemill.cli.publish import publish_file
 from ratemill.demo.derive import derive
@@ -56,9 +55,7 @@ class Job:
         (folder / "prices.yaml").write_text(text)
         said = self.api.run("prices", "publish", "prices.yaml", "--author", "me", "--reason", "test")
         assert said.returncode == 0, said.stderr
-        with (folder / "worker.log").open("wb") as log:
-            command = [*COMMAND, "worker"]
-            self._worker = subprocess.Popen(command, cwd=folder, env=self.api.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._worker = self.api.beside("worker", folder / "worker.log")
         self.operator = self.api.token("costs:read", "events:write", "pipeline:read")
         self.reader = self.api.client(self.operator)
 

@@ -7,7 +7,7 @@ epoch and sequence, for as long as the producer lives; an answer that says "fenc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
@@ -86,8 +86,8 @@ class _Client:
         self._world = world
         self._process = process
 
-    async def send(self, what: str, serve: Callable[[], Any]) -> Any:
-        return await self._world.kafka.request(self._process, what, serve)
+    def send(self, what: str, serve: Callable[[], Any]) -> asyncio.Future[Any]:
+        return self._world.kafka.request(self._process, what, serve)
 
     async def close(self) -> None:
         await moment()
@@ -308,8 +308,8 @@ class SimulatedConsumer:
 
         return await self._ask("ListOffsets", serve)  # type: ignore[no-any-return]
 
-    async def getmany(self, *tps: TopicPartition, timeout_ms: int = 0, max_records: int = 500) -> dict[TopicPartition, list[Any]]:
-        return await poll(self._world, self._process, self._positions, tps, self._committed, timeout_ms / 1_000, max_records)
+    def getmany(self, *tps: TopicPartition, timeout_ms: int = 0, max_records: int = 500) -> Awaitable[dict[TopicPartition, list[Any]]]:
+        return poll(self._world, self._process, self._positions, tps, self._committed, timeout_ms / 1_000, max_records)
 
 
 async def poll(

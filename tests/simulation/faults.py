@@ -184,7 +184,7 @@ class Faults:
         for host in self.hosts:
             host.deaf_until = 0.0
             if host.process is not None:
-                host.process.doomed_at = -1
+                host.process.doomed_in = 0
                 self._revive(host, host.process)
             # One who is just leaving is not waited for.
             host.start()

@@ -13,39 +13,35 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from heapq import heappop, heappush
 from random import Random
+from types import CoroutineType
 from typing import Any
 
-__all__ = ["START_NS", "Handle", "Process", "Scheduler", "forget_tasks", "moment", "quiet_burials"]
+__all__ = ["START_NS", "Handle", "Process", "Scheduler", "forget_tasks", "moment", "quick_tasks", "quiet_burials"]
 
 START_NS = 1_794_139_200_000_000_000  # 2026-11-08T12:00:00Z: in the middle of a month, every time
 STEP_S = 1e-6
+MOST_STEPS = 100_000  # more than any world takes
 _set_running_loop = asyncio._set_running_loop
+_Future, _Task = asyncio.Future, asyncio.Task
 
 
-class Handle:
-    """A callback to come; asyncio cancels it."""
+class Handle(list[Any]):
+    """A callback to come and its arguments, where asyncio may want to cancel it."""
 
-    __slots__ = ("args", "callback", "process", "when_")
-
-    def __init__(self, process: Process, callback: Callable[..., Any] | None, args: tuple[Any, ...], when: float) -> None:
-        self.process = process
-        self.callback = callback
-        self.args = args
-        self.when_ = when
+    __slots__ = ("process", "when_")
 
     def cancel(self) -> None:
-        self.callback = None
-        self.args = ()
+        self[:] = None, ()
 
     def cancelled(self) -> bool:
-        return self.callback is None
+        return self[0] is None
 
     def when(self) -> float:
-        return self.when_
+        return self.when_  # type: ignore[no-any-return]
 
 
 class Scheduler:
@@ -56,15 +52,14 @@ class Scheduler:
         self.draw = random.random
         self.now = 0.0  # seconds since the start
         self.steps = 0
-        self.most_steps = 100_000  # more than any world takes
         self.done = False
         self.ready: list[Process] = []
         self._timers: list[tuple[float, int, Any, tuple[Any, ...]]] = []  # when, number, what to do or a handle, arguments
         self._number = 0
         self.broken: list[str] = []  # callbacks that raised: a mistake of the simulation itself
 
-    def at(self, when: float, action: Callable[..., Any], *args: Any) -> None:
-        """Let the world act at a time."""
+    def at(self, when: float, action: Any, *args: Any) -> None:
+        """Let the world act at a time; or a handle, whose process then acts."""
         self._number += 1
         heappush(self._timers, (when, self._number, action, args))
 
@@ -73,10 +68,6 @@ class Scheduler:
         self._number += 1
         heappush(self._timers, (self.now + delay, self._number, action, args))
 
-    def timer(self, handle: Handle) -> None:
-        self._number += 1
-        heappush(self._timers, (handle.when_, self._number, handle, ()))
-
     def forget(self) -> None:
         """Drop what was still to come: it holds on to everything else."""
         self._timers.clear()
@@ -84,32 +75,32 @@ class Scheduler:
 
     def run(self) -> None:
         """Until `done`, or until nothing is left that could happen."""
-        ready, timers, draw, running = self.ready, self._timers, self.draw, None
+        ready, timers, draw, running, steps = self.ready, self._timers, self.draw, None, 0
         try:
             while not self.done:
                 if ready:
                     process = ready[int(draw() * len(ready))] if len(ready) > 1 else ready[0]
                     queue = process.queue
-                    handle = queue.popleft()
+                    callback, args = queue.popleft()
                     if not queue:
                         ready.remove(process)
-                    callback = handle.callback
                     if callback is None:
                         continue
-                    self.steps += 1
+                    steps += 1
                     self.now += STEP_S
-                    process.steps += 1
                     if running is not process:
                         running = process
                         _set_running_loop(process)
                     try:
-                        callback(*handle.args)
+                        callback(*args)
                     except Exception as error:  # tasks keep theirs
                         self.broken.append(f"a callback raised {error!r}")
-                    if process.steps == process.doomed_at:
-                        process.on_doom()
-                    if self.steps >= self.most_steps:
-                        self.broken.append(f"no end after {self.steps} steps: something spins")
+                    if process.doomed_in:
+                        process.doomed_in -= 1
+                        if not process.doomed_in:
+                            process.on_doom()
+                    if steps >= MOST_STEPS:
+                        self.broken.append(f"no end after {steps} steps: something spins")
                         self.done = True
                 elif timers:
                     when, _, what, args = heappop(timers)
@@ -117,13 +108,14 @@ class Scheduler:
                         if when > self.now:
                             self.now = when
                         what(*args)
-                    elif what.callback is not None:
+                    elif what[0] is not None:
                         if when > self.now:
                             self.now = when
                         what.process.enqueue(what)
                 else:
                     return
         finally:
+            self.steps = steps
             _set_running_loop(None)
 
 
@@ -134,18 +126,17 @@ class Process(asyncio.AbstractEventLoop):
         self.scheduler = scheduler
         self.name = name
         self.began = scheduler.now
-        self.queue: deque[Handle] = deque()
+        self.queue: deque[Sequence[Any]] = deque()  # (callback, arguments)
         self.alive = True
         self.stalled = False
-        self.steps = 0
-        self.doomed_at = -1  # the step behind which it dies
+        self.doomed_in = 0  # steps, behind the last of which it dies; 0: it does not
         self.on_doom: Callable[[], None] = self.kill
         self.tasks: list[asyncio.Task[Any]] = []
         self.complaints: list[dict[str, Any]] = []
 
     # -- what happens to a process -----------------------------------------------------------------------------------
 
-    def enqueue(self, handle: Handle) -> None:
+    def enqueue(self, handle: Sequence[Any]) -> None:
         if self.alive:
             if not self.queue and not self.stalled:
                 self.scheduler.ready.append(self)
@@ -157,7 +148,7 @@ class Process(asyncio.AbstractEventLoop):
             self.scheduler.ready.remove(self)
         self.alive = False
         self.queue.clear()
-        self.doomed_at = -1
+        self.doomed_in = 0
 
     def stall(self) -> None:
         """SIGSTOP."""
@@ -175,7 +166,7 @@ class Process(asyncio.AbstractEventLoop):
 
     def doom(self, steps: int) -> None:
         """Let it die behind so many of its steps."""
-        self.doomed_at = self.steps + steps
+        self.doomed_in = steps
 
     def bury(self) -> None:
         """Free what a dead process still holds. The world is over by then: what `finally` blocks do now reaches nobody."""
@@ -197,9 +188,10 @@ class Process(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self.scheduler.now
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
         # Everything runs in one context: a process sets no context variable that another one reads.
-        handle = Handle(self, callback, args, 0.0)
+        # Futures and tasks name their context, and cancel nothing of what they ask for.
+        handle: Sequence[Any] = (callback, args) if context is not None else Handle((callback, args))
         if self.alive:
             queue = self.queue
             if not queue and not self.stalled:
@@ -208,19 +200,20 @@ class Process(asyncio.AbstractEventLoop):
         return handle
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
-        return self.call_at(self.scheduler.now + delay, callback, *args, context=context)
+        return self.call_at(self.scheduler.now + delay, callback, *args)
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
-        handle = Handle(self, callback, args, when)
+        handle = Handle((callback, args))
+        handle.process, handle.when_ = self, when
         if self.alive:
-            self.scheduler.timer(handle)
+            self.scheduler.at(when, handle)
         return handle
 
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
+        return _Future(loop=self)
 
     def create_task(self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None) -> asyncio.Task[Any]:  # type: ignore[override]
-        task = asyncio.Task(coro, loop=self, name=name or self.name, context=context)
+        task = _Task(coro, loop=self, name=name or self.name, context=context)
         self.tasks.append(task)
         return task
 
@@ -237,7 +230,7 @@ class Process(asyncio.AbstractEventLoop):
 
 async def moment() -> None:
     """An await that takes no time. Only who is about to die stops there: for all others it would be one step more."""
-    if asyncio.get_running_loop().doomed_at > 0:  # type: ignore[attr-defined]
+    if asyncio.get_running_loop().doomed_in:  # type: ignore[attr-defined]
         await asyncio.sleep(0)
 
 
@@ -254,6 +247,18 @@ def _close(coro: Any) -> None:
 def quiet_burials() -> None:
     """Coroutines of killed processes end by being closed: Python's remarks about that are of no interest."""
     sys.unraisablehook = lambda _: None
+
+
+def quick_tasks() -> None:
+    """Most of what is to become a task is a coroutine: asyncio asks for everything else first."""
+    whole, running = asyncio.ensure_future, asyncio.get_running_loop
+
+    def ensure_future(awaitable: Any, *, loop: Any = None) -> Any:
+        if type(awaitable) is CoroutineType and loop is None:
+            return running().create_task(awaitable)
+        return whole(awaitable, loop=loop)
+
+    asyncio.ensure_future = asyncio.tasks.ensure_future = ensure_future
 
 
 def forget_tasks() -> None:

@@ -18,6 +18,9 @@ NEEDS = {
     "no versions of documents": {"unanswered", "noise"},
 }
 
+# Where the search begins: near a seed that noticed once. It goes on through all others, so it costs only time when that is another world by now.
+BEGINS = {"no versions of documents": 3_280, "a producer goes on after a lost answer": 1_160}
+
 SAYS = {
     "no deduplication": "usage.rated: .* rows are missing, .* are not expected",
     "offsets before line items": "usage.rated: .* rows are missing, 0 of|requests without a receipt",  # usage is lost, or a request
@@ -39,10 +42,11 @@ SAYS = {
 @pytest.mark.parametrize("breach", list(BREACHES))
 def test_it_is_noticed(breach: str) -> None:
     needs = NEEDS.get(breach)
-    seeds = [seed for seed in range(SEEDS) if needs is None or any(fault.kind in needs for fault in plan_of(seed).faults)]
+    begin = BEGINS.get(breach, 0)
+    seeds = [seed for seed in (*range(begin, SEEDS), *range(begin)) if needs is None or any(fault.kind in needs for fault in plan_of(seed).faults)]
     report = run_seeds(seeds, breach=breach, enough=1, chunk=10)
     assert report.failures, f"{len(seeds)} worlds do without it"
-    seed, found = min(report.failures.items())
+    seed, found = next(iter(report.failures.items()))
     print(f"{breach}: seed {seed} says: {found[0]}")
     assert re.search(SAYS[breach], "\n".join(found)), found
     assert not run_seeds([seed]).failures  # and it is the breach that it noticed

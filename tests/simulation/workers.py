@@ -24,6 +24,7 @@ from ratemill.streams.app import RatemillWorker, _feed
 from ratemill.streams.assignor import spread
 from ratemill.streams.config import Config
 from ratemill.streams.lanes.base import Batch, Lane
+from ratemill.streams.lanes.rate import RateLane
 from ratemill.streams.stopping import Stop
 from ratemill.streams.topics import Topics
 
@@ -32,7 +33,10 @@ from .scheduler import START_NS, Process
 from .sites import sites_of
 from .world import TIMES, World
 
-__all__ = ["Group", "Host", "config_of", "topics_of"]
+__all__ = ["Group", "Host", "config_of", "seldom_idle", "topics_of"]
+
+PATIENCE = 10.0  # as Plan.idle_stretch, for who is woken by all that he waits for
+IDLE_S = 10.0  # between two looks of a lane with nothing pending
 
 
 @lru_cache(maxsize=200)
@@ -113,7 +117,17 @@ class Consumer(transport.Consumer):  # type: ignore[misc]
         self._interrupt: Callable[[], None] = lambda: None
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds * self.world.plan.idle_stretch)
+        """Until a lane has room, which has sought before: until then there is nothing to fetch for."""
+        loop = asyncio.get_running_loop()
+        sought: asyncio.Future[None] = loop.create_future()
+        self._interrupted(sought)
+        timer = loop.call_later(seconds * self.world.plan.idle_stretch * PATIENCE, self._interrupt)
+        await sought
+        timer.cancel()
+
+    def _interrupted(self, future: asyncio.Future[Any]) -> None:
+        """The next seek or assignment ends what waits for this."""
+        self._interrupt = lambda: future.done() or future.set_result(None)  # type: ignore[func-returns-value,assignment,return-value]
 
     async def seek(self, tp: TP, offset: int) -> None:
         if tp not in self.positions:
@@ -128,15 +142,13 @@ class Consumer(transport.Consumer):  # type: ignore[misc]
     async def fetched(self, active: set[TP], timeout_s: float) -> dict[TP, list[Any]]:
         """What Faust's own `_getmany` does."""
 
-        def interrupted(future: asyncio.Future[Any]) -> None:
-            self._interrupt = lambda: future.done() or future.set_result(None)  # type: ignore[func-returns-value,assignment,return-value]
-
-        tps = sorted(TopicPartition(*tp) for tp in active if tp in self.positions)
+        tps = sorted(tp for tp in active if tp in self.positions)  # as good as TopicPartitions: equal, and of equal hashes
         if not tps:
             await asyncio.sleep(0.1)
             return {}
         process: Process = asyncio.get_running_loop()  # type: ignore[assignment]
-        return await poll(self.world, process, self.positions, tps, True, timeout_s, transport.RECORDS_PER_FETCH, interrupted)  # type: ignore[return-value]
+        limit = transport.RECORDS_PER_FETCH
+        return await poll(self.world, process, self.positions, tps, True, timeout_s * PATIENCE, limit, self._interrupted)  # type: ignore[return-value]
 
 
 class Worker(RatemillWorker):
@@ -148,6 +160,8 @@ class Worker(RatemillWorker):
         self.context = self.context._replace(clock_ns=lambda: START_NS + int(world.scheduler.now * 1_000_000_000), held=None)
         self.app.consumer = self.consumer = Consumer(self, world)
         self.stream = _Stream(self)
+        for follower in (self.books, self.controls):
+            follower.record = self._telling(follower.record, world.scheduler.draw)  # type: ignore[method-assign]
         self._sink = self.sink = ElasticsearchSink(
             "http://simulated:9200",
             sleep=asyncio.sleep,
@@ -158,10 +172,32 @@ class Worker(RatemillWorker):
     def _faust_app(self) -> Any:
         return _App(self)
 
+    def _telling(self, take: Callable[[Any], None], draw: Callable[[], float]) -> Callable[[Any], None]:
+        """What a lane with nothing pending looks for now and then, it is told within the time in which it would have looked (`seldom_idle`)."""
+
+        def taken(record: Any) -> None:
+            take(record)
+            for lane in self.lanes:
+                if isinstance(lane, RateLane):
+                    asyncio.get_running_loop().call_later(draw() * self.config.rating.commit_interval_s, _look_up, lane)
+
+        return taken
+
     @property
     def lanes(self) -> list[Lane]:
         """Lanes of the partitions that it believes it holds."""
         return list(dict.fromkeys(self._lanes.values()))
+
+
+def _look_up(lane: Lane) -> None:
+    if not lane.pending:
+        lane._arrived.set()
+
+
+def seldom_idle() -> None:
+    """Let lanes with nothing pending look seldom for what there is to do besides: price books and requests, of which they are told."""
+    wait = Lane._next
+    Lane._next = lambda self, interval_s: wait(self, interval_s if self.pending else IDLE_S)  # type: ignore[method-assign]
 
 
 class Host:
@@ -209,7 +245,8 @@ class Host:
         worker.app.group = self.group
         worker.books.start()
         worker.controls.start()
-        worker._starting_sink = asyncio.ensure_future(worker.sink.start())
+        # Indexes are made with all that the template says: nothing else depends on it.
+        worker._starting_sink = asyncio.ensure_future(worker.sink.start()) if plan.prepares else process.create_future()
         self.guard(process, _feed(worker.stream))
         self.guard(process, self._fetch(worker))
         self.group.join(Member(self, process, worker))
@@ -270,6 +307,20 @@ class Member:
         return self.process.alive and not self.process.stalled and host.deaf_until <= now and host.world.kafka.cut_until.get(host.name, 0.0) <= now
 
 
+@lru_cache(maxsize=100)
+def _shares(partitions: int, names: tuple[str, ...]) -> list[tuple[int, list[TopicPartition]]]:
+    """Who of some members, by place and name of its worker, gets what."""
+    topics, ids = Topics.of(config_of(partitions, 1.0, 0).kafka), [str(at) for at in range(len(names))]
+    sources = [*topics.hopped, *topics.rate_sources, topics.rated]
+    shares = spread(
+        dict.fromkeys(sources, range(partitions)),
+        dict.fromkeys(ids, sources),
+        {id_: name.encode() for id_, name in zip(ids, names, strict=True)},
+        frozenset(topics.rate_sources),
+    )
+    return [(int(id_), [TopicPartition(topic, number) for topic in share for number in share[topic]]) for id_, share in shares.items()]
+
+
 class Group:
     """The coordinator of the consumer group."""
 
@@ -279,9 +330,7 @@ class Group:
         self.generation = 0
         self.balancing = False
         self.assigned: dict[TopicPartition, str] = {}
-        self._topics = Topics.of(config_of(world.plan.partitions, 1.0, 0).kafka)
-        self._sources = [*self._topics.hopped, *self._topics.rate_sources, self._topics.rated]
-        world.every(TIMES.HEARTBEAT, self._look)
+        world.every(TIMES.SESSION / 2, self._look)
 
     def join(self, member: Member) -> None:
         self.members.append(member)
@@ -298,7 +347,7 @@ class Group:
                 member.silent_since = None
             elif member.silent_since is None:
                 member.silent_since = now
-            elif now - member.silent_since > TIMES.SESSION:
+            elif now - member.silent_since > 0.9 * TIMES.SESSION:  # the second look after the one that noticed
                 out.append(member)
         if out:
             self._put_out(out)
@@ -375,17 +424,9 @@ class Group:
         self.balancing = False
         if not self.members:
             return
-        ids = {f"{at}": member for at, member in enumerate(self.members)}
-        numbers = range(self.world.plan.partitions)
-        shares = spread(
-            dict.fromkeys(self._sources, numbers),
-            dict.fromkeys(ids, self._sources),
-            {id_: member.host.name.encode() for id_, member in ids.items()},
-            frozenset(self._topics.rate_sources),
-        )
-        for id_, topics in shares.items():
-            tps = [TopicPartition(topic, number) for topic, numbers in topics.items() for number in numbers]
-            member = ids[id_]
+        shares = _shares(self.world.plan.partitions, tuple(member.host.name for member in self.members))
+        for at, tps in shares:
+            member = self.members[at]
             self._after(member, 0.2, lambda member=member, tps=tps: member.host.guard(member.process, self._give(member, generation, tps)))  # type: ignore[misc]
 
     async def _give(self, member: Member, generation: int, tps: list[TopicPartition]) -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import itertools
 import random
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import orjson
+import psutil
 import pytest
 from ratemill.bench.flatness import FEWEST, Tolerance, judge, theil_sen
 from ratemill.bench.limits import compare_documents
 from ratemill.bench.many import Many
+from ratemill.bench.memory import overloaded, without_elasticsearch
 from ratemill.bench.oracle import Item, Truth, compare, latest
 from ratemill.bench.probe import folder_mb
 from ratemill.bench.shape import PRICES
+from ratemill.bench.share import share_of
+from ratemill.streams.config import Config
 from ratemill.streams.core.store import Effects
 from ratemill.streams.rocks import RocksStore
 
@@ -137,3 +144,38 @@ def test_a_store_that_drops_buckets_is_flat_and_one_that_does_not_is_caught(tmp_
     store.close()
     verdict = judge("RocksDB", list(range(90)), sizes, 30, Tolerance(0.1, 0.3))
     assert verdict.flat == forgets, str(verdict)
+
+
+# -- a share of a processor, and the memory that is allowed ------------------------------------------------------------------
+
+
+def test_a_process_uses_no_more_than_its_share_and_runs_on_afterwards() -> None:
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        process, seen = psutil.Process(busy.pid), set[str]()
+        with share_of(busy.pid, 0.1):
+            before, begin = sum(process.cpu_times()[:2]), time.monotonic()
+            while process.cpu_times().user < before + 0.1 or psutil.STATUS_STOPPED not in seen:
+                seen.add(process.status())
+            used, passed = sum(process.cpu_times()[:2]) - before, time.monotonic() - begin
+        assert used <= 0.1 * passed + 0.06  # a slice, and two ticks of the clock that says what was used
+        assert process.status() != psutil.STATUS_STOPPED
+    finally:
+        busy.kill()
+        busy.wait()
+
+
+def test_a_process_that_ends_meanwhile_disturbs_nobody() -> None:
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    with share_of(busy.pid, 0.1):
+        busy.kill()
+        busy.wait()
+
+
+def test_the_memory_that_is_allowed_follows_the_limits_and_is_less_than_what_once_was_too_much() -> None:
+    config = Config()
+    calm, allowed = 150, sum(overloaded(config, 3).values())
+    assert calm + allowed < 1_654  # a worker under overload that kept 32 MiB a lane and decoded events until its commits
+    fewer = config.model_copy(update={"rating": config.rating.model_copy(update={"commit_events": 15_000})})
+    assert allowed - sum(overloaded(fewer, 3).values()) == pytest.approx(135_000 * config.kafka.partitions * 310 / 1e6)
+    assert sum(without_elasticsearch(config, 3, 840_000).values()) < 178  # 20,000 line items for each of four lanes

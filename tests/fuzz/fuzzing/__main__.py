@@ -54,10 +54,10 @@ def main(names: tuple[str, ...], inputs: int, seed: str, jobs: int, replay: str 
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=inputs, rate="")
-        said = [began]
+        said, reached = [began], [0]
 
         def told(done: int) -> None:
-            now = time.monotonic()
+            now, reached[0] = time.monotonic(), done
             rate = f"{done / max(now - began, 0.1):,.0f}/s"
             bar.update(task, completed=done, rate=rate)
             if not console.is_terminal and now - said[0] > 30:
@@ -72,8 +72,9 @@ def main(names: tuple[str, ...], inputs: int, seed: str, jobs: int, replay: str 
         failures = in_processes(names or tuple(TARGETS), inputs, seed, jobs or len(os.sched_getaffinity(0)), told, found)
     seconds = time.monotonic() - began
     targets = len(names or TARGETS)
+    done = reached[0]
     click.echo(
-        f"fuzz seed={seed} inputs={inputs} targets={targets} failures={len(failures)} seconds={seconds:.0f} inputs_per_s={inputs / seconds:.0f}"
+        f"fuzz seed={seed} inputs={done} targets={targets} failures={len(failures)} seconds={seconds:.0f} inputs_per_s={done / seconds:.0f}"
     )
     sys.exit(1 if failures else 0)
 

@@ -37,7 +37,7 @@ from .wire import wire_targets
 __all__ = ["SECONDS", "TARGETS", "Failure", "Hang", "attempt", "in_processes", "made", "run", "save"]
 
 SECONDS = 5.0  # CPU time of one input, which goes through several readers; the largest ones take half a second
-STUCK_S = 60.0  # CPU code that never comes back to Python is ended by the parent after so long without a next input
+STUCK_S = 600.0  # by the clock: code that never comes back to Python is ended by the parent; at the lowest priority a second of CPU may take a minute
 DISTINCT = 25  # different failures, after which a run ends
 _PLACE = struct.Struct("<qqd")  # inputs done, number of the input at work, when it began (time.monotonic)
 

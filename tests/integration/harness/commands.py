@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import psutil
+
+from .zygote import RATEMILL, Forked, run, start
+
 __all__ = ["Commands", "Said", "Worker", "leaks"]
 
 COMMAND = (sys.executable, "-m", "ratemill.cli.main")
@@ -52,13 +56,19 @@ def _forms(secret: str) -> set[str]:
 class Worker:
     """A running `ratemill worker`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, process: Forked | subprocess.Popen[bytes], log: Path) -> None:
         self.process, self.log = process, log
 
     @property
     def text(self) -> str:
         """Everything it printed so far."""
         return self.log.read_text(errors="replace")
+
+    @property
+    def running(self) -> psutil.Process:
+        """The worker itself: what bounds the life of another program stands above it."""
+        process = psutil.Process(self.process.pid)
+        return next(iter(process.children()), process)
 
     def wait_for(self, text: str, within_s: float = 60, times: int = 1) -> None:
         """Until it has printed something so often."""
@@ -87,20 +97,22 @@ class Commands:
 
     def run(self, *arguments: str, within_s: float = 90, **changes: str | None) -> Said:
         """Run a command to its end."""
-        done = subprocess.run(
-            [*COMMAND, *arguments], cwd=self.folder, env=self.environment(changes), capture_output=True, text=True, timeout=within_s, check=False
-        )
+        done = run(*RATEMILL, *arguments, cwd=self.folder, env=self.environment(changes), timeout=within_s)
         self._search(done.stdout + done.stderr)
         return Said(done.returncode, done.stdout, done.stderr)
 
     @contextmanager
-    def worker(self, name: str = "w", command: Sequence[str] = (*COMMAND, "worker"), **changes: str | None) -> Iterator[Worker]:
-        """Run a worker beside the test."""
+    def worker(self, name: str = "w", command: Sequence[str] = (), **changes: str | None) -> Iterator[Worker]:
+        """Run a worker beside the test. command: another program than `ratemill worker`."""
         data = {"WORKER__NAME": name, "WORKER__DATA_DIR": str(self.folder / name), "WORKER__LOG_FORMAT": "json"}
         log = self.folder / f"{name}.log"
+        environment, limited = self.environment({**data, **changes}), ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_S), *command]
+        process: Forked | subprocess.Popen[bytes]
         with log.open("wb") as output:
-            limited = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_S), *command]
-            process = subprocess.Popen(limited, cwd=self.folder, env=self.environment({**data, **changes}), stdout=output, stderr=output)
+            if command:
+                process = subprocess.Popen(limited, cwd=self.folder, env=environment, stdout=output, stderr=output)
+            else:
+                process = start(*RATEMILL, "worker", cwd=self.folder, env=environment, output=output)
         worker = Worker(process, log)
         try:
             yield worker

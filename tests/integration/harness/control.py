@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -32,6 +31,7 @@ from ratemill.streams.restore import read_to_end
 from .traffic import DIRECT, HOPPED
 from .verdict import latest, read_documents, revisions
 from .workers import Bed
+from .zygote import RATEMILL, run
 
 __all__ = [
     "BECAUSE", "Month", "Operator", "control_records", "cost", "differing", "event", "line_items", "mistakes", "publish", "rated", "standing",
@@ -100,12 +100,8 @@ class Operator:
 
     async def type(self, *arguments: str) -> tuple[int, str, str]:
         """Run `ratemill …`: (exit status, output, errors)."""
-        pipe = asyncio.subprocess.PIPE
-        command = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ratemill.cli.main", *arguments, cwd=self._folder, env=self._environment, stdout=pipe, stderr=pipe
-        )
-        out, err = await asyncio.wait_for(command.communicate(), 150)
-        return command.returncode or 0, out.decode(), err.decode()
+        said = await asyncio.to_thread(run, *RATEMILL, *arguments, cwd=self._folder, env=self._environment, timeout=150)
+        return said.returncode, said.stdout, said.stderr
 
     async def ask(self, *arguments: str, status: int = 0) -> dict[str, Any]:
         """Make a request and wait for what comes of it; as `--json` prints it. status: the exit status that must come."""

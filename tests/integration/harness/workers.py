@@ -25,12 +25,13 @@ from ratemill.streams.prices_topic import publish_book
 from ratemill.streams.topics import ensure_topics
 
 from .traffic import DIRECT, HOPPED, PARTITIONS, PRICES, Message, make_traffic
-from .zygote import fork_worker
+from .zygote import start
 
 __all__ = ["Bed", "Worker", "bed"]
 
 Record = ConsumerRecord[bytes | None, bytes | None]
 FULL_SPEED = 5_000.0  # records per second
+MAIN = Path(__file__).with_name("worker_main.py")
 ALL_AGENTS = ("normalize", "rate", "index")
 # What a Ratemill writes and only it reads again, by the fields of streams.topics.Topics; everything else is the log.
 OWN_TOPICS = {
@@ -79,8 +80,8 @@ class Worker:
             "RATEMILL_WORKER__AGENTS": ",".join(agents),
             **settings,
         }
-        log.touch()
-        self._process = fork_worker(spec, environment, log)
+        with log.open("ab") as output:
+            self._process = start(str(MAIN), json.dumps(spec), cwd=log.parent, env=environment, output=output)
         self.pid = self._process.pid
 
     def signal(self, number: int) -> None:
@@ -156,6 +157,8 @@ class Bed:
         self.workers: list[Worker] = []
         self.settings: dict[str, str] = {}  # more of the workers' environment
         self._others: list[Bed] = []
+        self._progress: dict[str, bytes] = {}  # of each lane, as of what was read of it
+        self._read_to: dict[tuple[str, int], int] = {}
         self.traffic = make_traffic(seed, count, time.time())
         self.published = 0
         self._per_second = FULL_SPEED
@@ -179,8 +182,7 @@ class Bed:
         """Another Ratemill over the same log (raw topics, usage.events, prices, requests), with its own state, results, group and indexes."""
         other = copy(self)
         other.beside = f"{name}."
-        other.workers = []
-        other._others = []
+        other.workers, other._others, other._progress, other._read_to = [], [], {}, {}
         self._others.append(other)
         return other
 
@@ -307,8 +309,11 @@ class Bed:
 
     async def progress(self) -> dict[str, dict[str, Any]]:
         """Last committed progress of every lane."""
-        records = await self.read("ratemill.state.progress")
-        return {(r.key or b"").decode(): json.loads(r.value or b"{}") for r in records}
+        topic = "ratemill.state.progress"
+        for r in await self.read(topic, since=self._read_to):  # tests ask often: what was read before is remembered
+            self._progress[(r.key or b"").decode()] = r.value or b"{}"
+            self._read_to[topic, r.partition] = r.offset + 1
+        return {lane: json.loads(value) for lane, value in self._progress.items()}
 
     async def rated(self) -> int:
         """Events that rating has taken, as of its commits."""

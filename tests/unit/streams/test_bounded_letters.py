@@ -71,9 +71,10 @@ def test_an_event_of_a_small_record_is_refused_with_its_record() -> None:
 def test_packed_events_are_cut_to_what_a_topic_takes() -> None:
     dimensions = canonical_map({f"{n:03d}": "v" * 1_000 for n in range(60)})
     events = [UsageEvent("a", "s", str(n), "k", NOW, 1, "u", dimensions=dimensions) for n in range(1_203)]  # type: ignore[arg-type]
-    lane = SimpleNamespace(_source=TopicPartition("raw", 0))
+    lane = SimpleNamespace(_source=TopicPartition("raw", 0), _out={1: (list(range(1_203)), [0] * 1_203, events[:])}, _packed={})
     lane._within = partial(NormalizeLane._within, lane)  # type: ignore[arg-type]
-    records = list(NormalizeLane._packed(lane, list(range(1_203)), [0] * 1_203, events))  # type: ignore[arg-type]
+    NormalizeLane._pack(lane, 1)  # type: ignore[arg-type]
+    records = lane._packed[1]
     assert all(len(value or b"") <= BYTES_PER_RECORD for _, value, _ in records)
     packed = [unpack(value or b"") for _, value, _ in records]
     assert [event.id for each in packed for event in each.events] == [str(n) for n in range(1_203)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from ratemill.streams.config import Config
-from ratemill.streams.lanes.base import BEHIND_EVENTS, QUEUED_BYTES, QUEUED_RECORDS, SOONEST_S, TAKEN_BYTES, Batch, Lane, size_of
+from ratemill.streams.lanes.base import BEHIND_EVENTS, QUEUED_RECORDS, RECORD_BYTES, SOONEST_S, TAKEN_BYTES, Batch, Lane, size_of
 from ratemill.streams.lanes.index import FLUSH_RECORDS, IndexLane
 
 TP = TopicPartition("t", 0)
@@ -46,10 +46,19 @@ async def test_no_more_is_fetched_beyond_a_number_of_bytes(part: str) -> None:
     content = b"x" * (1 << 20)
     large = record(**{part: [("h", content)] if part == "headers" else content})
     its, put_ = lane(), 0
+    its.share = 7 << 20
     while its.room():
         put(its, large)
         put_ += 1
-    assert put_ == QUEUED_BYTES >> 20
+    assert put_ == 7
+
+
+async def test_small_records_are_bounded_by_the_memory_that_they_take() -> None:
+    """20,000 records of one byte hold 20 KB, and take 5 MB."""
+    its = lane()
+    its.share = 1 << 20
+    put(its, *[record()] * ((1 << 20) // RECORD_BYTES))
+    assert not its.room()
 
 
 async def test_a_lane_that_is_to_end_is_fetched_for_no_more() -> None:
@@ -144,4 +153,4 @@ async def test_a_lost_batch_is_not_written_with_those_before_it() -> None:
 
 
 def test_null_headers_have_no_size() -> None:
-    assert size_of(Batch(1, 1, TP, [record(None, None, [("name", None)])])) == len("name")
+    assert size_of(Batch(1, 1, TP, [record(None, None, [("name", None)])])) == len("name") + RECORD_BYTES

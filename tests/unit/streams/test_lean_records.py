@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
+from ratemill.streams import lean_records
 from ratemill.streams.lean_records import _from, use_lean_records
 
 STAND_IN = "\ue000\ue001"
@@ -19,9 +20,9 @@ GZIP = 1
 
 @pytest.fixture(autouse=True)
 def aiokafka_as_it_was() -> Iterator[None]:
-    before = fetcher.MemoryRecords, fetcher.PartitionRecords
+    before = fetcher.MemoryRecords, fetcher.PartitionRecords, fetcher.FetchResult
     yield
-    fetcher.MemoryRecords, fetcher.PartitionRecords = before
+    fetcher.MemoryRecords, fetcher.PartitionRecords, fetcher.FetchResult = before
 
 
 def batch(first: int, names: list[str], compression: int = 0) -> bytes:
@@ -60,3 +61,55 @@ def test_every_record_once_from_any_offset(offset: int) -> None:
     names = ["a", "b", "c", escaped, "d", "e", escaped]
     wanted = [(at, b"v%d" % at, [(names[at - 10], b"h"), ("n", None)]) for at in range(offset, 17)]
     assert read(_from(FETCH, offset), offset) == wanted  # a broker begins with the batch that holds the offset
+
+
+class Assigned:
+    """A partition that stays assigned; `at` is where its consumer has come to."""
+
+    active, paused = True, False
+
+    def __init__(self, at: int) -> None:
+        self.position = at
+
+    def state_value(self, _: TopicPartition) -> Assigned:
+        return self
+
+    def consumed_to(self, offset: int) -> None:
+        self.position = offset
+
+
+def handed_out(count: int, size: int, most: int, compression: int = GZIP) -> list[int]:
+    """How many records each `getall` gives of one fetch, until it is used up; each record once, in order."""
+    builder = DefaultRecordBatchBuilder(2, compression, 0, -1, -1, -1, 1 << 30)
+    for at in range(count):
+        builder.append(at, 1_000, None, bytes(size), [])
+    return calls_for(bytes(builder.build()), 0, count, most)
+
+
+def calls_for(data: bytes, first: int, end: int, most: int) -> list[int]:
+    tp, assigned = TopicPartition("t", 0), Assigned(first)
+    records = fetcher.PartitionRecords(tp, fetcher.MemoryRecords(data), [], first, None, None, True, fetcher.READ_COMMITTED)
+    result = fetcher.FetchResult(tp, assignment=assigned, partition_records=records, backoff=0)
+    calls, offsets = [], list[int]()
+    while result.has_more():
+        given = [record.offset for record in result.getall(most)]
+        calls.append(len(given))
+        offsets += given
+        assert assigned.position == first + len(offsets)
+    assert offsets == list(range(first, end))
+    return calls
+
+
+def test_a_fetch_that_grows_when_it_is_unpacked_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert handed_out(50, 1_000, 30) == [30, 20]  # as aiokafka does it
+    monkeypatch.setattr(lean_records, "BYTES_AT_ONCE", 10_000)
+    assert use_lean_records()
+    assert handed_out(50, 1_000, 30) == [10, 10, 10, 10, 10, 0]
+    assert handed_out(5, 20_000, 30) == [1, 1, 1, 1, 1, 0]
+    assert handed_out(50, 10, 30) == [30, 20]
+    assert handed_out(50, 1_000, 30, 0) == [30, 20]  # as large as it was fetched: that is bounded already
+
+
+def test_names_that_are_no_utf_8_come_in_pieces_too() -> None:
+    assert use_lean_records()
+    assert calls_for(FETCH, 10, 17, 2) == [2, 2, 2, 1]

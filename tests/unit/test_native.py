@@ -1,0 +1,74 @@
+"""The compiled loops give what the loops in Python give: the tests of those, run with a fresh build of them.
+
+The checks are those of Python's own loops: against the definition, the encoder, and the oracle of the generated cases.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+UNIT = ("schemas/test_plain_many.py", "schemas/test_decode_plain_form.py", "test_identity.py", "test_window_writer.py")
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler here")
+
+
+def build(folder: Path, change: tuple[str, str] = ("", "")) -> Path:
+    """The compiled module, with a change in its source."""
+    old, new = change
+    source = (ROOT / "native" / "_hot.pyx").read_text(encoding="utf-8")
+    assert old in source
+    (folder / "native").mkdir(parents=True)
+    (folder / "native" / "_hot.pyx").write_text(source.replace(old, new, 1), encoding="utf-8")
+    shutil.copy(ROOT / "setup.py", folder)
+    command = [sys.executable, "setup.py", "--quiet", "build_ext", "--build-lib", "lib", "--build-temp", "objects"]
+    subprocess.run(command, cwd=folder, env=os.environ | {"RATEMILL_NATIVE": "1"}, check=True, capture_output=True, timeout=600)
+    (found,) = (folder / "lib").rglob("_hot*")
+    return found
+
+
+def pytest_with(native: Path, *arguments: str, cases: int = 0) -> subprocess.CompletedProcess[str]:
+    """A run of tests in a process of their own, with this build."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment |= {"RATEMILL_NATIVE": str(native), "RATEMILL_CASES": str(cases)}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("native"))
+
+
+def test_the_build_is_what_runs(native: Path) -> None:
+    told = "from ratemill.schemas.usage_event import hot, identify_many as i; print(hot.__file__, i.__module__)"
+    ran = subprocess.run([sys.executable, "-c", told], env=os.environ | {"RATEMILL_NATIVE": str(native)}, capture_output=True, text=True, timeout=60)
+    assert ran.stdout.split() == [str(native), "ratemill.native._hot"]
+
+
+def test_zero_leaves_it_out() -> None:
+    told = "from ratemill.schemas.usage_event import hot; print(hot)"
+    ran = subprocess.run([sys.executable, "-c", told], env=os.environ | {"RATEMILL_NATIVE": "0"}, capture_output=True, text=True, timeout=60)
+    assert ran.stdout.split() == ["None"]
+
+
+def test_decoding_identities_and_line_items_are_those_of_python(native: Path) -> None:
+    ran = pytest_with(native, *(f"tests/unit/{name}" for name in UNIT))
+    assert ran.returncode == 0, ran.stdout[-3_000:]
+
+
+def test_generated_histories_end_where_the_definition_says(native: Path) -> None:
+    ran = pytest_with(native, "tests/property/generated/test_generated_cases.py", cases=150)
+    assert ran.returncode == 0, ran.stdout[-3_000:]
+
+
+def test_a_loop_that_forgets_what_was_there_is_noticed(tmp_path: Path) -> None:
+    """Negative control: usage is not added to what a window already holds."""
+    broken = build(tmp_path, ("its[0] = its[0] + quantity", "its[0] = quantity"))
+    ran = pytest_with(broken, "tests/property/generated/test_generated_cases.py", cases=150)
+    assert ran.returncode == 1, ran.stdout[-3_000:]  # 1: tests failed; anything else: they did not run
