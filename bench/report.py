@@ -86,9 +86,9 @@ def _show_throughput(results: Sequence[Result]) -> None:
             print(f"{r.path}, round {r.round}: {r.restarts} times a partition started again; the figure includes that")
 
 
-def save(results: Sequence[Result], latency: LatencyResult | None) -> None:
+def save(results: Sequence[Result], latency: LatencyResult | None, beside: Sequence[Any] = ()) -> None:
     """Keep what was measured as JSON, one file per bench."""
-    keep("", {"runs": results, "latency": latency})
+    keep("", {"runs": results, "latency": latency, "beside": beside})
 
 
 def keep(name: str, figures: Mapping[str, Any]) -> Path:
