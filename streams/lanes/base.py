@@ -35,7 +35,7 @@ CUT_S = 0.5  # how long a lane that did not end in time has to close its store
 OR_END_S = 2.0  # how long a lane that is to end still waits for what may take for ever
 FINISH_S = 5.0  # how long a stopped lane may still work on its commit; less than `stop` waits
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
-SOONEST_S = 0.1  # between two commits of a lane that has nothing else to do
+SOONEST_S = 0.25  # between two commits of a lane that has nothing else to do: each may restate the windows that are still filling
 T = TypeVar("T")
 
 

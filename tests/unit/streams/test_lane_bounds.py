@@ -89,8 +89,8 @@ async def test_an_idle_lane_commits_sooner_as_far_as_commits_leave_time() -> Non
     its.pending = its._taken = 1
     its.context.held = lambda: 12  # type: ignore[misc,assignment]
     assert its._interval() == rating.commit_interval_s  # nothing is known of how long a commit takes
-    its._commit_s = 0.02
-    assert its._interval() == pytest.approx(0.24)
+    its._commit_s = 0.05
+    assert its._interval() == pytest.approx(0.6)
     its._commit_s = 0.001
     assert its._interval() == SOONEST_S
     its._commit_s = 5.0
