@@ -10,12 +10,11 @@ import asyncio
 import json
 import sys
 import time
-from typing import Any
 
 import numpy as np
 from aiokafka import AIOKafkaProducer
 
-from ..schemas.errors import Unavailable
+from .apart import Apart
 from .shape import ACCOUNTS, PRICES, tail_event
 
 __all__ = ["TICKS_PER_S", "Pacing", "marker_prefix"]
@@ -56,36 +55,11 @@ async def _produce(bootstrap: str, topic: str, rate: int, seconds: int, first: i
     return {"events": number - first, "seconds": time.monotonic() - begin, "latest_tick_s": latest}
 
 
-class Pacing:
-    """The producer's process: `async with` starts it, and ends it at the latest with the block."""
+class Pacing(Apart):
+    """This program, started from another one."""
 
     def __init__(self, bootstrap: str, topic: str, rate: int, seconds: int, first: int = 0) -> None:
-        self._arguments = ["-m", f"{__package__}.paced", bootstrap, topic, str(rate), str(seconds), str(first)]
-        self._process: Any = None
-
-    async def __aenter__(self) -> Pacing:
-        self._process = await asyncio.create_subprocess_exec(sys.executable, *self._arguments, stdout=asyncio.subprocess.PIPE)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self.running:
-            self._process.kill()
-            await self._process.wait()
-
-    @property
-    def running(self) -> bool:
-        """Whether it has not ended yet. Raises Unavailable when it failed."""
-        if self._process.returncode:
-            raise Unavailable(f"the producer ended with status {self._process.returncode}")
-        return self._process.returncode is None
-
-    async def sent(self) -> dict[str, float]:
-        """Wait for its end: events, seconds, and how far it was behind its schedule at most (latest_tick_s)."""
-        printed, _ = await self._process.communicate()
-        if self.running or not printed:
-            raise Unavailable("the producer said nothing")
-        found: dict[str, float] = json.loads(printed)
-        return found
+        super().__init__("paced", bootstrap, topic, rate, seconds, first)
 
 
 if __name__ == "__main__":

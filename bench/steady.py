@@ -13,12 +13,11 @@ import signal
 import sys
 import time
 from collections import deque
-from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 
-from ..schemas.errors import Unavailable
+from .apart import Apart
 from .shape import PARTITIONS, PRICES, tail_event
 
 __all__ = ["DELAY_S", "Producing"]
@@ -68,36 +67,11 @@ async def _produce(bootstrap: str, topic: str, rate: int, seconds: float) -> dic
     return {"events": number, "seconds": round(time.monotonic() - begin, 1), "latest_tick_s": round(late, 3)}
 
 
-class Producing:
-    """The producer's process: `async with` starts it, and ends it at the latest with the block."""
+class Producing(Apart):
+    """This program, started from another one; `end` ends it early."""
 
     def __init__(self, bootstrap: str, topic: str, rate: int, seconds: float) -> None:
-        self._arguments = ["-m", "ratemill.bench.steady", bootstrap, topic, str(rate), str(seconds)]
-        self._process: Any = None
-
-    async def __aenter__(self) -> Producing:
-        self._process = await asyncio.create_subprocess_exec(sys.executable, *self._arguments, stdout=asyncio.subprocess.PIPE)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self.running:
-            self._process.kill()
-            await self._process.wait()
-
-    @property
-    def running(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._process.returncode is None
-
-    async def end(self) -> dict[str, float]:
-        """End it if it still runs. Returns what it sent: events, seconds, and how far it was behind its schedule at most."""
-        if self.running:
-            self._process.terminate()
-        printed, _ = await self._process.communicate()
-        if self._process.returncode:
-            raise Unavailable(f"the producer ended with status {self._process.returncode}")
-        sent: dict[str, float] = json.loads(printed)
-        return sent
+        super().__init__("steady", bootstrap, topic, rate, seconds)
 
 
 if __name__ == "__main__":
