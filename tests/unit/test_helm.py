@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 import yaml
+from ratemill.api.pipeline import gauges_of
 from ratemill.schemas.errors import BadConfig
+from ratemill.schemas.pipeline import PipelineHealth
 from ratemill.streams.assignor import spread
 from ratemill.streams.config import Config, load_config
 
@@ -435,6 +437,7 @@ def test_the_rules_are_whole_and_record_what_the_autoscaler_asks_for(made: dict[
     assert trigger["metadata"]["query"] == record["expr"] == (
         'max(ratemill_lag_seconds{lane=~"normalize|rate",namespace="billing",pod=~"shop-ratemill-api-.*"})'
     )  # fmt: skip
+    assert "ratemill_lag_seconds" in {family.name for family in gauges_of(PipelineHealth(status="ok", freshness_s=0))}
     assert (metric["external"]["target"], trigger["metadata"]["threshold"]) == ({"type": "Value", "value": "60"}, "90")
 
 
