@@ -216,6 +216,8 @@ def breach(component: str, path: str, value: Any) -> Callable[[Objects], None]:
         breach("worker", "spec.podManagementPolicy", "OrderedReady"), breach("worker", "spec.updateStrategy", {"type": "OnDelete"}),
         breach("worker", "spec.volumeClaimTemplates.0.metadata.name", "other"), breach("worker", "spec.replicas", None),
         breach("worker", "spec.ordinals", None),
+        breach("api", "containers.0.volumeMounts.2.mountPath", "/data"), breach("index", "containers.0.volumeMounts.1.readOnly", False),
+        breach("worker", "containers.0.env.0", {"name": "RATEMILL_API__DATABASE_FILE", "value": "elsewhere"}),
         breach("index", "spec.template.metadata.annotations", {}), breach("api", "spec.selector.matchLabels.more", "x"),
         lambda objects: objects.append({"kind": "Secret"}),
         lambda objects: of_kind(objects, "NetworkPolicy")[0]["spec"]["ingress"].append({"from": []}),
