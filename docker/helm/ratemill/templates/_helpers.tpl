@@ -30,11 +30,10 @@ labels:
 {{- get .root.Values.logins $who | toJson }}
 {{- end }}
 
-{{/* The pod of a component. command: its arguments; port: of its metrics; state: what holds /var/lib/ratemill, a volume or nothing. */}}
+{{/* The pod of a component. command: its arguments; port: of its metrics; probes: as text. The state of a worker is a claim of its StatefulSet. */}}
 {{- define "ratemill.pod" -}}
 {{- $root := .root }}
 {{- $values := get .root.Values .component }}
-{{- $database := has .component (list "api" "watch") }}
 metadata:
   labels:
     {{- include "ratemill.labels" . | nindent 4 }}
