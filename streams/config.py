@@ -306,7 +306,7 @@ def _from_environment(environment: Mapping[str, str], mistakes: list[str]) -> di
         if not name.startswith(ENVIRONMENT) or name[len(ENVIRONMENT) :] in NOT_SETTINGS:
             continue
         key = name[len(ENVIRONMENT) :]
-        if key.endswith("_FILE") and not key.lower().endswith(("ca_file", "cert_file", "key_file")):
+        if key.endswith("_FILE") and not key.lower().endswith(("__ca_file", "__cert_file", "__key_file")):
             try:
                 value = Path(value).read_text(encoding="utf-8").strip()
             except OSError as error:

@@ -76,6 +76,8 @@ def test_a_secret_can_stand_in_a_file_which_beats_the_plain_variable(tmp_path: P
     secret.write_text(f"{CANARY}\n", encoding="utf-8")
     config = load_config(environment={**SASL, "RATEMILL_KAFKA__PASSWORD_FILE": str(secret), "RATEMILL_KAFKA__PASSWORD": "other"})
     assert config.kafka.password.get_secret_value() == CANARY
+    config = load_config(environment={"RATEMILL_ELASTICSEARCH__API_KEY_FILE": str(secret)})  # a secret, though it ends like kafka.key_file
+    assert config.elasticsearch.api_key.get_secret_value() == CANARY
 
 
 def test_names_that_end_in_file_by_themselves_are_settings() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 import yaml
 from ratemill.streams.config import load_config
 
-DOCKER = Path(__file__).parents[2] / "docker"
+ROOT = Path(__file__).parents[2]
+DOCKER = ROOT / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))
 DATA = "/var/lib/ratemill"
@@ -50,6 +52,19 @@ def mistakes(dockerfile: str, compose: dict[str, Any]) -> list[str]:
         if service["image"] != "ratemill" and not re.search(r":v?\d+\.\d+\.\d+$", service["image"]):
             found.append(f"{name}: {service['image']} is not one version")
     return found
+
+
+def left_out(ignored: str) -> set[str]:
+    """What the wheel is built from and does not reach the build, by .dockerignore."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    needed = {"pyproject.toml", "setup.py", "requirements.lock", "README.md", "LICENSE", *project["tool"]["setuptools"]["package-dir"].values()}
+    return needed - set(re.findall(r"^!(\S+)$", ignored, re.MULTILINE))
+
+
+def test_the_image_is_built_from_all_that_the_wheel_is() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8")
+    assert left_out(ignored) == set()
+    assert left_out(ignored.replace("!metering\n", "")) == {"metering"}
 
 
 def test_the_container_is_locked_down() -> None:
