@@ -83,6 +83,7 @@ class Watcher:
         self._lease, self._metrics = parts.lease, parts.metrics
         self._deliveries, self._sources = Deliveries(parts.engine, parts.lease), Sources(parts.engine)
         self._under_way: dict[str, Due] = {}
+        self._told: set[str] = set()  # sources that the gauge of silence has
         # Not the loop's own threads: there the names of receivers are looked up, which can take longer than the lease lasts.
         self._threads = ThreadPoolExecutor(8, "watch")
 
@@ -222,8 +223,11 @@ class Watcher:
         seen |= await self._ask(self._sources.last_seen, now)
         self._metrics.oldest.set(0 if oldest is None else now - oldest)
         self._metrics.counted.set(through)
-        self._metrics.silent.clear()
-        for source in list(seen)[:_MOST_LABELS]:  # those that were declared come first
+        told = list(seen)[:_MOST_LABELS]  # those that were declared come first
+        for source in self._told - set(told):  # not all at once: whoever reads meanwhile must find the others
+            self._metrics.silent.remove(source)
+        self._told = set(told)
+        for source in told:
             self._metrics.silent.labels(source).set(is_silent(seen[source], through))
 
     async def _sweep(self) -> None:

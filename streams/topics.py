@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, NodeNotReadyError, TopicAlreadyExistsError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -136,22 +136,38 @@ async def ensure_topics(config: Config, names: Collection[str] = ()) -> dict[str
     """
     topics, kafka = Topics.of(config.kafka), config.kafka
     wanted = [topic for topic in wanted_topics(config, topics) if not names or topic.name in names]
-    try:
-        async with admin_client(kafka) as admin:
-            existing = await look(admin, [t.name for t in wanted])
-            missing = [t for t in wanted if t.name not in existing]
-            if missing:
-                try:
-                    response = await admin.create_topics(missing)
-                    failed = [e for e in response.topic_errors if e[1] not in (0, TopicAlreadyExistsError.errno)]
-                    if failed:
-                        raise _not_created(*failed[0][:3])
-                except TopicAlreadyExistsError:
-                    pass
-            counts = await _counts(admin, [t.name for t in wanted])
-    except KafkaError as error:
-        raise await denied(kafka, error) or Unavailable(f"Kafka at {kafka.bootstrap}: {error!r}; try again, or see `ratemill doctor`") from error
-    return _checked(counts, topics, config)
+    deadline = time.monotonic() + _TOLD_WITHIN_S
+    while True:
+        try:
+            counts = await _made(kafka, wanted)
+            return _checked(counts, topics, config)
+        except NodeNotReadyError as error:
+            # A broker answers that knows of no controller: it has just started, or was stopped for a while.
+            if time.monotonic() > deadline:
+                raise _no_answer(kafka, error) from error
+        except KafkaError as error:
+            raise await denied(kafka, error) or _no_answer(kafka, error) from error
+        await asyncio.sleep(0.2)
+
+
+def _no_answer(kafka: KafkaConfig, error: KafkaError) -> Unavailable:
+    return Unavailable(f"Kafka at {kafka.bootstrap}: {error!r}; try again, or see `ratemill doctor`")
+
+
+async def _made(kafka: KafkaConfig, wanted: list[NewTopic]) -> dict[str, int]:
+    """Create what is missing: {topic: partitions}, of all."""
+    async with admin_client(kafka) as admin:
+        existing = await look(admin, [t.name for t in wanted])
+        missing = [t for t in wanted if t.name not in existing]
+        if missing:
+            try:
+                response = await admin.create_topics(missing)
+                failed = [e for e in response.topic_errors if e[1] not in (0, TopicAlreadyExistsError.errno)]
+                if failed:
+                    raise _not_created(*failed[0][:3])
+            except TopicAlreadyExistsError:
+                pass
+        return await _counts(admin, [t.name for t in wanted])
 
 
 async def _counts(admin: Any, names: list[str]) -> dict[str, int]:

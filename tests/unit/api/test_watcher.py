@@ -146,3 +146,25 @@ def test_kafka_that_goes_away_is_read_again_from_where_the_counts_are(world: Ale
     watch(world, lambda: len(began) >= 3, arrivals)
     assert began[:3] == [{}, {("raw", 0): 1}, {("raw", 0): 2}]
     assert Sources(world._engine).positions()[("raw", 0)] >= 2
+
+
+def test_whoever_reads_the_gauge_while_it_is_set_finds_every_source(world: Alerts, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def looks() -> list[set[str]]:
+        client: Any = None
+        async with Sender(5, allow_private=True) as sender:
+            lease = Lease(world._engine, "watch", "me", 30)
+            its = Watcher(WatchParts(world._engine, lease, sender, client, "x", nothing, 0.1, expected=("a", "b", "c")))
+            gauge = its._metrics.silent
+            found: list[set[str]] = []
+            await its._look()
+            real = watcher.is_silent
+
+            def judged(*arguments: Any) -> bool:
+                found.append({sample.labels["source"] for metric in gauge.collect() for sample in metric.samples})
+                return real(*arguments)
+
+            monkeypatch.setattr(watcher, "is_silent", judged)
+            await its._look()
+            return found
+
+    assert asyncio.run(looks()) == [{"a", "b", "c"}] * 3

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ratemill.schemas.errors import BadInput
+from aiokafka.errors import NodeNotReadyError
+from ratemill.schemas.errors import BadInput, Unavailable
 from ratemill.streams import reach, topics
 from ratemill.streams.config import load_config
 
@@ -45,4 +46,29 @@ def test_a_topic_made_just_now_is_waited_for(monkeypatch: pytest.MonkeyPatch) ->
 def test_another_count_is_still_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach, "AIOKafkaAdminClient", type("Other", (_SlowBroker,), {"partitions": 3}))
     with pytest.raises(BadInput, match=r"has 3 partitions, kafka\.partitions says 4"):
+        asyncio.run(topics.ensure_topics(load_config(environment={})))
+
+
+class _NoController(_SlowBroker):
+    """It knows of no controller when it is first asked to make topics."""
+
+    refused = 0
+
+    async def create_topics(self, wanted: list[Any]) -> Any:
+        if type(self).refused:
+            type(self).refused -= 1
+            raise NodeNotReadyError("Attempt to send a request to node which is not ready (node id None).")
+        return await super().create_topics(wanted)
+
+
+def test_a_broker_that_has_just_started_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "AIOKafkaAdminClient", type("Starting", (_NoController,), {"refused": 2}))
+    counts = asyncio.run(topics.ensure_topics(load_config(environment={})))
+    assert set(counts.values()) == {4}
+
+
+def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "AIOKafkaAdminClient", type("Broken", (_NoController,), {"refused": 1_000}))
+    monkeypatch.setattr(topics, "_TOLD_WITHIN_S", 0.5)
+    with pytest.raises(Unavailable, match="try again"):
         asyncio.run(topics.ensure_topics(load_config(environment={})))
