@@ -125,7 +125,7 @@ class Worker(Pinned):
             command = [sys.executable, "-m", "ratemill.bench.profiled", str(profile)]
         command += ["worker", "--config", str(folder / "ratemill.toml"), "--agents", ",".join(agents), "--log-format", "json"]
         # What is set for another Ratemill of this user must not change the bench.
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("RATEMILL_") or k == "RATEMILL_CACHE_DIR"}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RATEMILL_") or k in ("RATEMILL_CACHE_DIR", "RATEMILL_NATIVE")}
         self.first_owned: Usage | None = None
         self.owned = 0
         self.restarts = 0

@@ -21,7 +21,7 @@ __all__ = ["ApiConfig", "Config", "ElasticsearchConfig", "KafkaConfig", "RatingC
 
 ENVIRONMENT = "RATEMILL_"
 # Set in the environment but not in the file: the file itself, and where the embedded stack has its downloads from and keeps them.
-NOT_SETTINGS = frozenset({"CONFIG", "CACHE_DIR", "JAVA_OPTIONS", "MAVEN_URL"})
+NOT_SETTINGS = frozenset({"CONFIG", "CACHE_DIR", "JAVA_OPTIONS", "MAVEN_URL", "NATIVE"})
 _LISTS = ("agents", "expected_sources")  # in the environment with commas between
 
 

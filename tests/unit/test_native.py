@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ratemill.streams.config import load_config
 
 ROOT = Path(__file__).parents[2]
 UNIT = ("schemas/test_plain_many.py", "schemas/test_decode_plain_form.py", "test_identity.py", "test_window_writer.py")
@@ -55,6 +56,11 @@ def test_zero_leaves_it_out() -> None:
     told = "from ratemill.schemas.usage_event import hot; print(hot)"
     ran = subprocess.run([sys.executable, "-c", told], env=os.environ | {"RATEMILL_NATIVE": "0"}, capture_output=True, text=True, timeout=60)
     assert ran.stdout.split() == ["None"]
+
+
+@pytest.mark.parametrize("asked", ["0", "1"])
+def test_the_choice_is_no_setting_that_the_configuration_refuses(asked: str) -> None:
+    assert load_config(environment={"RATEMILL_NATIVE": asked}).kafka.bootstrap
 
 
 def test_decoding_identities_and_line_items_are_those_of_python(native: Path) -> None:
