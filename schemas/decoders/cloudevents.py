@@ -263,17 +263,18 @@ def decode_cloudevents(value: bytes | None, headers: Headers, limits: Limits) ->
 
 def _decode_batch(value: bytes, limits: Limits) -> list[UsageEvent | Rejection]:
     elements: list[Any]
+    decode_one: Any
     try:
-        elements = as_list(_split(value), "the batch", limits)
-        decode_one: Any = lambda raw, limits: decode_plain(bytes(raw), limits)  # noqa: E731
+        elements = [bytes(raw) for raw in as_list(_split(value), "the batch", limits)]
+        decode_one, plain = decode_plain, decode_plain_many(elements, limits)
     except UNREADABLE:
         # Not JSON, or NaN in one element: the tolerant reader either says where, or saves the siblings.
         elements = as_list(parse_json(value, limits), "the batch", limits)
-        decode_one = event_from_cloudevent
+        decode_one, plain = event_from_cloudevent, [None] * len(elements)
     events: list[UsageEvent | Rejection] = []
-    for element in elements:
+    for element, event in zip(elements, plain, strict=True):
         try:
-            events.append(decode_one(element, limits))
+            events.append(event or decode_one(element, limits))
         except Rejection as rejection:
             events.append(rejection)
     if not events:
