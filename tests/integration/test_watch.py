@@ -200,6 +200,7 @@ def test_sources_hour_by_hour(job: Job) -> None:
 
     began = datetime.now(UTC)
     job.use("0.001", source="collector-7")
+    job.use("0.001", source="collector-7")
     job.use("0.001", source="collector-8")
     assert job.own.post("/v1/heartbeats", json={"source": "idle"}).status_code == 204
     wanted = {"collector-7", "collector-8", "collector-9", "idle"}
