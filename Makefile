@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-PEERS = $(basename $(notdir $(wildcard bench/peers/*.in)))
+LISTS = $(basename $(wildcard tools/*.in bench/peers/*.in))
 FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .DEFAULT_GOAL := help
@@ -108,19 +108,11 @@ lock: ## Choose the newest versions that pyproject.toml allows, and write requir
 	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate \
 	  --no-emit-index-url --extra test -o build/lock/body pyproject.toml build/lock/build.in
 	@cat build/lock/header build/lock/body > requirements.lock
-	@sed '/^[^#]/,$$d' tools/audit.lock > build/lock/header
-	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate \
-	  --no-emit-index-url -o build/lock/body tools/audit.in
-	@cat build/lock/header build/lock/body > tools/audit.lock
-	@sed '/^[^#]/,$$d' tools/contract.lock > build/lock/header
-	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate \
-	  --no-emit-index-url -o build/lock/body tools/contract.in
-	@cat build/lock/header build/lock/body > tools/contract.lock
-	@for peer in $(PEERS); do \
-	  sed '/^[^#]/,$$d' bench/peers/$$peer.lock > build/lock/header && \
+	@for list in $(LISTS); do \
+	  sed '/^[^#]/,$$d' $$list.lock > build/lock/header && \
 	  build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate \
-	    --no-emit-index-url -o build/lock/body bench/peers/$$peer.in && \
-	  cat build/lock/header build/lock/body > bench/peers/$$peer.lock || exit 1; \
+	    --no-emit-index-url -o build/lock/body $$list.in && \
+	  cat build/lock/header build/lock/body > $$list.lock || exit 1; \
 	done
 
 clean: ## Remove what setup and builds made.

@@ -7,13 +7,13 @@ import asyncio
 import signal
 import statistics
 import sys
-import time
 from pathlib import Path
 
 from ..schemas.errors import RatemillError
 from .broker import kafka, work_dir
 from .fill import ensure_filled, expected_of
 from .latency import LatencyResult, run_latency
+from .limits import say
 from .peers.programs import PEERS
 from .peers.results import PeerResult
 from .peers.running import run_peer
@@ -50,36 +50,32 @@ def _arguments() -> argparse.Namespace:
     return given
 
 
-def _say(line: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
-
-
 def _throughput(given: argparse.Namespace, folder: Path) -> tuple[list[Result], list[PeerResult]]:
     # What a draft costs is told beside a run without one, on the same machine in the same minutes.
     paths = ["direct", "shadow"] if given.only == "shadow" else [given.only] if given.only else ["direct", "hop"]
     shape = Shape(given.events, given.seed, given.partitions, given.packed)
     results: list[Result] = []
     beside: list[PeerResult] = []
-    with kafka(folder, given.kafka, _say) as broker:
-        topic = asyncio.run(ensure_filled(broker.bootstrap, shape, _say))
-        expected = asyncio.run(expected_of(broker.bootstrap, topic, shape, folder, _say))
+    with kafka(folder, given.kafka, say) as broker:
+        topic = asyncio.run(ensure_filled(broker.bootstrap, shape, say))
+        expected = asyncio.run(expected_of(broker.bootstrap, topic, shape, folder, say))
         counts = f"{expected.received:,} received, {expected.duplicates:,} duplicates, {expected.windows:,} windows"
-        _say(f"oracle: {counts}, {shape.partitions} partitions")
+        say(f"oracle: {counts}, {shape.partitions} partitions")
         for round_ in range(1, given.rounds + 1):
             for path in paths:
                 profile = folder / f"profile-{path}" if given.profile else None
                 for old in folder.glob(f"profile-{path}.*.prof"):
                     old.unlink()
-                result = asyncio.run(run_once(broker, folder / "run", path, round_, shape, expected, _say, profile))
-                _say(f"{path}, round {round_}: {result.events_per_cpu_s:,} events per CPU-second")
+                result = asyncio.run(run_once(broker, folder / "run", path, round_, shape, expected, say, profile))
+                say(f"{path}, round {round_}: {result.events_per_cpu_s:,} events per CPU-second")
                 results.append(result)
                 if profile is not None:
                     from .profiled import report
 
                     report(profile, result)
             if given.script:
-                beside.append(asyncio.run(run_peer(broker, folder / "peer", SCRIPT, round_, topic, expected, _say)))
-                _say(f"script, round {round_}: {beside[-1].events_per_cpu_s:,} events per CPU-second")
+                beside.append(asyncio.run(run_peer(broker, folder / "peer", SCRIPT, round_, topic, expected, say)))
+                say(f"script, round {round_}: {beside[-1].events_per_cpu_s:,} events per CPU-second")
     return results, beside
 
 
@@ -104,7 +100,7 @@ def main() -> int:
             results, beside = ([], []) if given.only == "latency" else _throughput(given, folder)
             latency: LatencyResult | None = None
             if given.only in (None, "latency") and given.packed == 1 and not given.profile:
-                latency = run_latency(folder, _say)
+                latency = run_latency(folder, say)
     except RatemillError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

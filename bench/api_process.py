@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import psutil
 
 from ..local.ports import free_ports
 from ..schemas.errors import Unavailable
+from .worker import own_environment
 
 __all__ = ["Api"]
 
@@ -27,7 +27,7 @@ class Api:
         self.file = folder / "ratemill.toml"
         with self.file.open("a") as file:
             file.write(f'[api]\nport = {self._port}\ndatabase = "sqlite:///{folder / "api.db"}"\n')
-        self._environment = {k: v for k, v in os.environ.items() if not k.startswith("RATEMILL_") or k == "RATEMILL_CACHE_DIR"}
+        self._environment = own_environment()
         self._log = folder / "api.log"
         self._process: subprocess.Popen[bytes] | None = None
 

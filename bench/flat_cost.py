@@ -21,19 +21,14 @@ from pathlib import Path
 
 import msgspec
 
-from ..streams.prices_topic import publish_book
-from .broker import kafka
 from .calibrate import calibrate
-from .fill import PREFIX, RAW, producer_of
 from .flatness import FEWEST, Tolerance, judge
 from .in_process import HOURS, Rating, window_event
-from .kafka_io import create
 from .limits import Check, Outcome, command, parser, say
-from .oracle import compare
 from .report import table
-from .restore import Bed, feed
-from .run import Watch, newest_rated
-from .shape import PARTITIONS, PRICES, last_hour, price_book
+from .restore import bed_of, compared, feed
+from .run import Watch
+from .shape import last_hour
 
 __all__ = ["Step", "decades", "groups_of", "main", "touched"]
 
@@ -88,31 +83,22 @@ def touched(windows: int, commit: int) -> list[tuple[int, int]]:
 
 async def _events(folder: Path, count: int) -> tuple[list[Step], list[str]]:
     """The cost of each step of a worker that counts so many events."""
-    with kafka(folder, None, say) as broker:
-        bed = Bed(folder, broker)
-        await create(broker.bootstrap, PREFIX + RAW + "restore", PARTITIONS)
-        await publish_book(bed.config, price_book(), "bench.yaml", "bench", "bench")
-        producer = producer_of(broker.bootstrap)
-        await producer.start()
-        steps: list[Step] = []
-        try:
-            worker, _, _ = await bed.start()
-            async with Watch(bed.config) as watch:
-                used, before = worker.usage().cpu_s, 0
-                # The first steps are small: what the first hundred thousand cost, and what starting up does, can then be told apart.
-                for until, step in ((min(100_000, count), 50_000), (count, STEP)):
-                    async for counted in feed(bed, producer, watch, until, step):
-                        now = worker.usage().cpu_s
-                        steps.append(Step(counted, round((now - used) / (counted - before) * 1e6, 2), round(1e6 / calibrate(), 3)))
-                        used, before = worker.usage().cpu_s, counted
-                        if len(steps) % 5 == 0:
-                            say(f"flat_cost: {counted:,} events, {steps[-1].us:.1f} us each, {steps[-1].times:.1f} bare loops")
-                wrong = watch.mismatches(bed.many.expected(bed.sent, 0))
-        finally:
-            bed.stop()
-            await producer.stop()
-        newest = await newest_rated(bed.config)
-        wrong += compare(bed.many.expected(bed.sent, 0), {sku.name: sku.tiers for sku in PRICES}, newest.items.values())
+    steps: list[Step] = []
+    async with bed_of(folder) as (bed, producer):
+        worker, _, _ = await bed.start()
+        async with Watch(bed.config) as watch:
+            used, before = worker.usage().cpu_s, 0
+            # The first steps are small: what the first hundred thousand cost, and what starting up does, can then be told apart.
+            for until, step in ((min(100_000, count), 50_000), (count, STEP)):
+                async for counted in feed(bed, producer, watch, until, step):
+                    now = worker.usage().cpu_s
+                    steps.append(Step(counted, round((now - used) / (counted - before) * 1e6, 2), round(1e6 / calibrate(), 3)))
+                    used, before = worker.usage().cpu_s, counted
+                    if len(steps) % 5 == 0:
+                        say(f"flat_cost: {counted:,} events, {steps[-1].us:.1f} us each, {steps[-1].times:.1f} bare loops")
+            wrong = watch.mismatches(bed.many.expected(bed.sent, 0))
+        bed.stop()
+        wrong += await compared(bed)
     return steps, wrong
 
 

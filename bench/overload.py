@@ -17,7 +17,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -30,6 +30,7 @@ from ..streams.lanes.base import QUEUED_RECORDS
 from ..streams.prices_topic import publish_book
 from ..streams.topics import Topics
 from ..streams.transport import RECORDS_PER_FETCH
+from .apart import Apart
 from .fill import RAW
 from .limits import AGENTS, Check, Outcome, again, command, drained, own_stack, parser, say, waiting, wrong_with
 from .many import Many
@@ -96,24 +97,14 @@ class _Bed:
 
     async def offer(self, rate: int, seconds: float, metrics_port: int = 0) -> dict[str, float]:
         """Offer a rate for a while, looking at the worker meanwhile if a port is given."""
-        arguments = [self.stack.kafka, next(iter(Topics.of(self.config.kafka).raw)), str(self.sent), str(rate), str(seconds)]
-        process: Any = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ratemill.bench.overload", "--offer", *arguments, stdout=asyncio.subprocess.PIPE
-        )
-        try:
-            ended = asyncio.ensure_future(process.communicate())
+        raw = next(iter(Topics.of(self.config.kafka).raw))
+        async with Apart("overload", "--offer", self.stack.kafka, raw, self.sent, rate, seconds) as producer:
+            ended = asyncio.ensure_future(producer.sent())
             while not ended.done():
                 await asyncio.wait([ended], timeout=EVERY_S)
                 if metrics_port:
                     await self.look(metrics_port)
-            printed, _ = await ended
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode:
-            raise Unavailable(f"the producer ended with status {process.returncode}")
-        offered: dict[str, float] = json.loads(printed)
+            offered = await ended
         self.sent += int(offered["events"])
         return offered
 

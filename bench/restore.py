@@ -21,6 +21,7 @@ import statistics
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -41,7 +42,7 @@ from .run import STALLED_AFTER_S, Watch, configure, newest_rated, owned
 from .shape import PARTITIONS, PRICES, price_book
 from .worker import Worker
 
-__all__ = ["Bed", "feed", "main"]
+__all__ = ["Bed", "bed_of", "compared", "feed", "main"]
 
 PROBES = 2_000  # of each kind
 KILLED_AFTER = 100_000  # events that a killed worker has counted since it started
@@ -121,6 +122,22 @@ class Bed:
                 say(f"restore: counted {done:,} of {self.sent:,} events")
 
 
+@asynccontextmanager
+async def bed_of(folder: Path) -> AsyncIterator[tuple[Bed, AIOKafkaProducer]]:
+    """A bed on a Kafka of its own, its topic made and its prices published, with a producer; all of it is ended afterwards."""
+    with kafka(folder, None, say) as broker:
+        bed = Bed(folder, broker)
+        await create(broker.bootstrap, PREFIX + RAW + "restore", PARTITIONS)
+        await publish_book(bed.config, price_book(), "bench.yaml", "bench", "bench")
+        producer = producer_of(broker.bootstrap)
+        await producer.start()
+        try:
+            yield bed, producer
+        finally:
+            bed.stop()
+            await producer.stop()
+
+
 async def feed(bed: Bed, producer: AIOKafkaProducer, watch: Watch, ids: int, step: int = 250_000) -> AsyncIterator[int]:
     """Let the running worker remember so many identities; yields how many it does after each step."""
     while bed.many.next < ids:
@@ -164,30 +181,23 @@ async def _measured(bed: Bed, producer: AIOKafkaProducer, watch: Watch, ids: int
 async def _restore(folder: Path, sizes: list[int], rounds: int) -> Outcome:
     starts: list[Start] = []
     changelogs: dict[int, float] = {}
-    with kafka(folder, None, say) as broker:
-        bed = Bed(folder, broker)
-        await create(broker.bootstrap, PREFIX + RAW + "restore", PARTITIONS)
-        await publish_book(bed.config, price_book(), "bench.yaml", "bench", "bench")
-        producer = producer_of(broker.bootstrap)
-        await producer.start()
-        try:
-            await bed.start()  # makes the topics
-            async with Watch(bed.config) as watch:
-                for ids in sizes:
-                    await _grow(bed, producer, watch, ids)
-                    changelogs[ids] = round(folder_mb(folder / "kafka" / "data", f"{PREFIX}ratemill.state.*/*.log"), 1)
-                    for _ in range(rounds):
-                        for how in (STOPPED, KILLED, LOST):
-                            starts.append(await _measured(bed, producer, watch, ids, how))
-        finally:
-            bed.stop()
-            await producer.stop()
-        wrong = await _compared(bed)
+    async with bed_of(folder) as (bed, producer):
+        await bed.start()  # makes the topics
+        async with Watch(bed.config) as watch:
+            for ids in sizes:
+                await _grow(bed, producer, watch, ids)
+                changelogs[ids] = round(folder_mb(folder / "kafka" / "data", f"{PREFIX}ratemill.state.*/*.log"), 1)
+                for _ in range(rounds):
+                    for how in (STOPPED, KILLED, LOST):
+                        starts.append(await _measured(bed, producer, watch, ids, how))
+        bed.stop()
+        wrong = await compared(bed)
     return _judged(starts, changelogs, wrong)
 
 
-async def _compared(bed: Bed) -> list[str]:
-    say("restore: comparing with the oracle")
+async def compared(bed: Bed) -> list[str]:
+    """In what `usage.rated` is not what the oracle says of all that was sent."""
+    say("comparing with the oracle")
     newest = await newest_rated(bed.config)
     return compare(bed.many.expected(bed.sent, bed.duplicates), {sku.name: sku.tiers for sku in PRICES}, newest.items.values())
 

@@ -29,16 +29,12 @@ import msgspec
 import numpy as np
 
 from ..schemas.errors import Unavailable
-from ..streams.prices_topic import publish_book
-from .broker import kafka
-from .fill import PREFIX, RAW, producer_of
 from .in_process import HOURS, Memory, Rating, disk_bytes, memory, window_event
-from .kafka_io import create
 from .limits import Check, Outcome, command, parser, say
 from .report import table
-from .restore import Bed, feed
+from .restore import bed_of, feed
 from .run import Watch
-from .shape import PARTITIONS, last_hour, price_book
+from .shape import last_hour
 
 __all__ = ["Size", "main", "per_thing"]
 
@@ -146,23 +142,15 @@ def _measured(what: str, folder: Path, sizes: Sequence[int]) -> list[Size]:
 
 async def _worker(folder: Path, ids: int) -> tuple[Size, list[str]]:
     """Let a real worker count so many events: its memory above that of its start, and its disk."""
-    with kafka(folder, None, say) as broker:
-        bed = Bed(folder, broker)
-        await create(broker.bootstrap, PREFIX + RAW + "restore", PARTITIONS)
-        await publish_book(bed.config, price_book(), "bench.yaml", "bench", "bench")
-        producer = producer_of(broker.bootstrap)
-        await producer.start()
-        try:
-            worker, _, _ = await bed.start()
-            async with Watch(bed.config) as watch:
-                empty, used = worker.resident_bytes(), worker.usage().cpu_s
-                async for _ in feed(bed, producer, watch, ids):
-                    pass
-                rss, cpu = worker.resident_bytes() - empty, worker.usage().cpu_s - used
-                wrong = watch.mismatches(bed.many.expected(bed.sent, 0))
-        finally:
-            bed.stop()
-            await producer.stop()
+    async with bed_of(folder) as (bed, producer):
+        worker, _, _ = await bed.start()
+        async with Watch(bed.config) as watch:
+            empty, used = worker.resident_bytes(), worker.usage().cpu_s
+            async for _ in feed(bed, producer, watch, ids):
+                pass
+            rss, cpu = worker.resident_bytes() - empty, worker.usage().cpu_s - used
+            wrong = watch.mismatches(bed.many.expected(bed.sent, 0))
+        bed.stop()
         disk = disk_bytes(bed.data / "state")
     return Size("a worker's ids", ids, rss, rss, 0, disk, round(cpu / ids * 1e6, 2), 0.0, 0), wrong
 

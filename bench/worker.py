@@ -16,10 +16,15 @@ import psutil
 
 from ..schemas.errors import Unavailable
 
-__all__ = ["Pinned", "Usage", "Worker"]
+__all__ = ["Pinned", "Usage", "Worker", "own_environment"]
 
 STOP_WITHIN_S = 40.0
 OWNED = b'"partition_owned"'
+
+
+def own_environment() -> dict[str, str]:
+    """Ours without what is set for another Ratemill of this user, which must not change the bench; where jars are kept and what is compiled stays."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("RATEMILL_") or k in ("RATEMILL_CACHE_DIR", "RATEMILL_NATIVE")}
 
 
 class Usage(NamedTuple):
@@ -124,13 +129,11 @@ class Worker(Pinned):
         if profile is not None:
             command = [sys.executable, "-m", "ratemill.bench.profiled", str(profile)]
         command += ["worker", "--config", str(folder / "ratemill.toml"), "--agents", ",".join(agents), "--log-format", "json"]
-        # What is set for another Ratemill of this user must not change the bench.
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("RATEMILL_") or k in ("RATEMILL_CACHE_DIR", "RATEMILL_NATIVE")}
         self.first_owned: Usage | None = None
         self.owned = 0
         self.restarts = 0
         self.why_again = ""  # what the log says of the first
-        super().__init__("worker", command, folder, environment, cores)
+        super().__init__("worker", command, folder, own_environment(), cores)
 
     def _said(self, line: bytes) -> None:
         """Note the CPU used when the first lane owned its partition."""

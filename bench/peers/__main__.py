@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import signal
 import sys
-import time
 from pathlib import Path
 
 from ...schemas.errors import RatemillError, Unavailable
@@ -15,6 +14,7 @@ from ...streams.topics import Topics
 from ..broker import Broker, Say, kafka, work_dir
 from ..fill import ensure_filled, expected_of
 from ..kafka_io import read_all
+from ..limits import say
 from ..oracle import Expected
 from ..report import keep
 from ..run import run_once
@@ -49,10 +49,6 @@ def _arguments() -> argparse.Namespace:
     return given
 
 
-def _say(line: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
-
-
 async def _ratemill(broker: Broker, folder: Path, round_: int, shape: Shape, expected: Expected, say: Say) -> PeerResult:
     """The direct path, in the form of the peers' results."""
     result = await run_once(broker, folder, "direct", round_, shape, expected, say)
@@ -72,7 +68,7 @@ def _installed(peers: list[Peer]) -> list[Peer]:
     found, told = [], set()
     for peer in peers:
         try:
-            peer.command(_say)
+            peer.command(say)
             found.append(peer)
         except Unavailable as error:
             if peer.family not in told:
@@ -83,27 +79,27 @@ def _installed(peers: list[Peer]) -> list[Peer]:
 
 def _measure(broker: Broker, folder: Path, given: argparse.Namespace, peers: list[Peer]) -> tuple[list[PeerResult], list[str]]:
     shape = Shape(given.events, given.seed)
-    topic = asyncio.run(ensure_filled(broker.bootstrap, shape, _say))
-    expected = asyncio.run(expected_of(broker.bootstrap, topic, shape, folder, _say))
+    topic = asyncio.run(ensure_filled(broker.bootstrap, shape, say))
+    expected = asyncio.run(expected_of(broker.bootstrap, topic, shape, folder, say))
     results: list[PeerResult] = []
     failed: list[str] = []
 
     def took(result: PeerResult) -> None:
         checks = "MISMATCH" if result.mismatches else "OK"
-        _say(f"{result.row}, round {result.round}: {result.events_per_cpu_s:,} events per CPU-second, {checks}")
+        say(f"{result.row}, round {result.round}: {result.events_per_cpu_s:,} events per CPU-second, {checks}")
         results.append(result)
 
     for round_ in range(1, given.rounds + 1):
-        took(asyncio.run(_ratemill(broker, folder / "run", round_, shape, expected, _say)))
+        took(asyncio.run(_ratemill(broker, folder / "run", round_, shape, expected, say)))
         for peer in peers:
             if round_ > 1 and peer.once:
                 continue
             try:
-                took(asyncio.run(run_peer(broker, folder / "peer", peer, round_, topic, expected, _say)))
+                took(asyncio.run(run_peer(broker, folder / "peer", peer, round_, topic, expected, say)))
             except Unavailable as error:
                 # It may have taken an hour to come here: what the others do is still wanted.
                 failed.append(f"{peer.name}, round {round_}: FAILED {error}")
-                _say(failed[-1])
+                say(failed[-1])
     asyncio.run(clear(broker.bootstrap))
     return results, failed
 
@@ -115,7 +111,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         peers = _installed([peer for peer in PEERS if peer.family in given.families])
-        with work_dir(given.dir) as folder, kafka(folder, given.kafka, _say) as broker:
+        with work_dir(given.dir) as folder, kafka(folder, given.kafka, say) as broker:
             results, failed = _measure(broker, folder, given, peers)
     except RatemillError as error:
         print(f"error: {error}", file=sys.stderr)
