@@ -1,11 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, annotation_typing=False, nonecheck=False
-"""The three hottest loops of a worker, compiled. Each does what a loop in Python beside it does, to the byte, or says that it does not.
+"""The hottest loops of a worker, compiled. Each does what a loop in Python beside it does, to the byte, or says that it does not.
 
     decode_plain_many   schemas/decoders/cloudevents.py: CloudEvents in the plain form, read straight from their bytes
     identify_many       schemas/usage_event.py: identity hashes and fingerprints
     in_place            streams/lanes/decoding.py: whether a whole batch is in time and in its own partition
     count_plain         streams/core/state.py: deduplicate and add to windows
+    deltas_of           streams/core/entries.py: what was counted, by month
     append_entries      streams/core/groups.py: usage that lies in one tier as a whole, with its line items
+    write_entry         streams/core/items.py: the line item of an entry in one tier
 
 Nothing here decides anything that is not decided in Python too: what is unusual is left to the loop in Python.
 """
@@ -236,15 +238,34 @@ cdef struct Parts:
     int data  # members of the data
 
 
+cdef inline const char* _read_key(const char* p, const char* end, Text* key) noexcept nogil:
+    """From the name of a member to its value; NULL when there is none."""
+    p = _read_text(p, end, key)
+    if p == NULL:
+        return NULL
+    p = _skip(p, end)
+    return _skip(p + 1, end) if p < end and p[0] == 58 else NULL
+
+
+cdef inline const char* _behind(const char* p, const char* end, bint* last) noexcept nogil:
+    """From behind a value to the next member, or (last) behind the object; NULL when neither follows."""
+    p = _skip(p, end)
+    if p >= end or (p[0] != 44 and p[0] != 125):
+        return NULL
+    last[0] = p[0] == 125
+    return p + 1 if last[0] else _skip(p + 1, end)
+
+
 cdef const char* _read_data(const char* p, const char* end, Parts* e) noexcept nogil:
     cdef Text key
     cdef Text* target
     cdef int bit
+    cdef bint last = False
     if p >= end or p[0] != 123:
         return NULL
     p = _skip(p + 1, end)
-    while True:
-        p = _read_text(p, end, &key)
+    while not last:
+        p = _read_key(p, end, &key)
         if p == NULL:
             return NULL
         if _is(key, "sku", 3):
@@ -264,36 +285,28 @@ cdef const char* _read_data(const char* p, const char* end, Parts* e) noexcept n
         if e.data & bit:
             return NULL
         e.data |= bit
-        p = _skip(p, end)
-        if p >= end or p[0] != 58:
-            return NULL
-        p = _skip(p + 1, end)
         if bit == 2 and p < end and p[0] != 34:
             p = _read_number(p, end, target)
         else:
             p = _read_text(p, end, target)
+        if p != NULL:
+            p = _behind(p, end, &last)
         if p == NULL:
             return NULL
-        p = _skip(p, end)
-        if p >= end:
-            return NULL
-        if p[0] == 125:
-            return p + 1
-        if p[0] != 44:
-            return NULL
-        p = _skip(p + 1, end)
+    return p
 
 
 cdef bint _read_event(const char* p, const char* end, Parts* e) noexcept nogil:
     cdef Text key
     cdef Text* target
     cdef int bit
+    cdef bint last = False
     p = _skip(p, end)
     if p >= end or p[0] != 123:
         return False
     p = _skip(p + 1, end)
-    while True:
-        p = _read_text(p, end, &key)
+    while not last:
+        p = _read_key(p, end, &key)
         if p == NULL:
             return False
         target = NULL
@@ -318,21 +331,12 @@ cdef bint _read_event(const char* p, const char* end, Parts* e) noexcept nogil:
         if e.seen & bit:
             return False
         e.seen |= bit
-        p = _skip(p, end)
-        if p >= end or p[0] != 58:
-            return False
-        p = _skip(p + 1, end)
         p = _read_data(p, end, e) if target == NULL else _read_text(p, end, target)
+        if p != NULL:
+            p = _behind(p, end, &last)
         if p == NULL:
             return False
-        p = _skip(p, end)
-        if p >= end:
-            return False
-        if p[0] == 125:
-            return _skip(p + 1, end) == end
-        if p[0] != 44:
-            return False
-        p = _skip(p + 1, end)
+    return _skip(p, end) == end
 
 
 cdef object _event(bytes value):
@@ -696,17 +700,28 @@ cdef object _usage(Text number, str provider):
     return found
 
 
+cdef object _line_item(tuple form, bytes prefix, bytes key, bytes account, bint priced, quantity, bytes revision, Text number):
+    """(x_LineItemId, JSON) of an entry in a form; number: the quantity as text."""
+    cdef Text cost
+    cdef PyObject* known = PyDict_GetItemWithError(_pieces, form[0])
+    pieces = <tuple> known if known != NULL else _split(form[0])
+    cost.at, cost.size = b"0", 1
+    if priced:
+        costs = _plain(quantity * form[1], &cost)  # holds the text of the cost
+    identity = _identity(prefix, key, <bytes> form[2])
+    return identity, _filled(pieces, identity, revision, account, cost, number)
+
+
 def append_entries(
     list deltas, dict entries, list order, bytes head, bytes prefix, bytes account, sku, unit, bint priced, dict forms, form_of, revision,
     list written, list puts,
 ):
     """The loop of `Group._append`: form_of(key, provider) makes a form that `forms` does not hold."""
     cdef bytes said = b"%d" % revision
-    cdef Text number, cost
+    cdef Text number
     cdef PyObject* old
     cdef PyObject* known
     cdef bytes key
-    cost.at, cost.size = b"0", 1
     for delta in deltas:
         key = <bytes> PyTuple_GET_ITEM(delta, 0)
         quantity = <object> PyTuple_GET_ITEM(delta, 1)
@@ -726,31 +741,20 @@ def append_entries(
             usage = (quantity, provider)
             same = usage == before
         entries[key] = usage
-        text = _plain(quantity, &number)
+        text = _plain(quantity, &number)  # holds the text of the number
         puts.append((_joined(head, key), _usage(number, provider)))
         if same:
             continue
         known = PyDict_GetItemWithError(forms, (key, provider, sku, unit))
         form = <tuple> known if known != NULL else form_of(key, provider)
-        known = PyDict_GetItemWithError(_pieces, form[0])
-        pieces = <tuple> known if known != NULL else _split(form[0])
-        identity = _identity(prefix, key, <bytes> form[2])
-        if priced:
-            costs = _plain(quantity * form[1], &cost)
-        written.append((identity, _filled(pieces, identity, said, account, cost, number)))
+        written.append(_line_item(form, prefix, key, account, priced, quantity, said, number))
 
 
 def write_entry(tuple form, bytes prefix, bytes key, bytes account, bint priced, quantity, revision):
     """`WindowWriter.write` from the form on: (x_LineItemId, JSON)."""
-    cdef Text number, cost
-    cdef PyObject* known = PyDict_GetItemWithError(_pieces, form[0])
-    pieces = <tuple> known if known != NULL else _split(form[0])
-    cost.at, cost.size = b"0", 1
-    text = _plain(quantity, &number)
-    if priced:
-        costs = _plain(quantity * form[1], &cost)
-    identity = _identity(prefix, key, <bytes> form[2])
-    return identity, _filled(pieces, identity, b"%d" % revision, account, cost, number)
+    cdef Text number
+    text = _plain(quantity, &number)  # holds the text of the number
+    return _line_item(form, prefix, key, account, priced, quantity, b"%d" % revision, number)
 
 
 def deltas_of(dict windows, dict keys, dict months, key_of, month_of):
