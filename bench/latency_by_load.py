@@ -26,15 +26,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ..local.stack import Stack
 from ..streams.config import Config
-from ..streams.prices_topic import publish_book
 from ..streams.topics import Topics
 from .fill import PREFIX, RAW
 from .latency import POLL_S, Machine, Markers, percentile
-from .limits import AGENTS, Check, Outcome, again, command, drained, own_stack, parser, say, truth_of, wrong_with
+from .limits import Check, Outcome, again, command, drained, parser, rating_worker, say, truth_of, wrong_with
 from .paced import TICKS_PER_S, Pacing, marker_prefix
 from .report import table
-from .run import Watch, configure, owned
-from .shape import PARTITIONS, price_book
+from .run import Watch
 from .worker import Worker
 
 __all__ = ["Percentiles", "delays_in", "main", "percentiles"]
@@ -186,24 +184,16 @@ async def _capacity(bed: _Bed) -> tuple[int, dict[int, float]]:
 
 
 async def _levels(folder: Path, capacity: int, shares: Sequence[int], seconds: int) -> Outcome:
-    with own_stack(folder) as stack:
-        raw = RAW + "latency"
-        config = configure(folder / "run", stack.kafka, "hop", raw, stack.elasticsearch)
-        await publish_book(config, price_book(), "bench.yaml", "bench", "bench")
-        worker = Worker(folder / "run", AGENTS, None)
-        try:
-            await owned(worker, PARTITIONS * len(AGENTS))
-            async with Watch(config) as watch:
-                bed = _Bed(stack, config, worker, watch)
-                await bed.offer(RATES[0], WARM_UP_S)  # the index of the month is made, code paths are warm
-                tried = dict[int, float]()
-                if not capacity:
-                    capacity, tried = await _capacity(bed)
-                say(f"latency: the capacity is {capacity:,} events/s")
-                levels = [await bed.level(share, max(TICKS_PER_S, capacity * share // 100), seconds) for share in shares]
-                wrong = await wrong_with(config, watch, await truth_of(stack.kafka, PREFIX + raw))
-        finally:
-            worker.stop()
+    raw = RAW + "latency"
+    async with rating_worker(folder, raw) as (stack, config, worker, watch):
+        bed = _Bed(stack, config, worker, watch)
+        await bed.offer(RATES[0], WARM_UP_S)  # the index of the month is made, code paths are warm
+        tried = dict[int, float]()
+        if not capacity:
+            capacity, tried = await _capacity(bed)
+        say(f"latency: the capacity is {capacity:,} events/s")
+        levels = [await bed.level(share, max(TICKS_PER_S, capacity * share // 100), seconds) for share in shares]
+        wrong = await wrong_with(config, watch, await truth_of(stack.kafka, PREFIX + raw))
     _show(levels)
     checks = [Check(f"{level.share}%: every marker came", math.isfinite(level.visible.longest) and math.isfinite(level.rated.longest),
                     f"{level.markers:,} markers") for level in levels]  # fmt: skip

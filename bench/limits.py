@@ -1,4 +1,4 @@
-"""What the programs that try limits share: `soak`, `overload`, `outage` and `restore`.
+"""What the programs that try limits share: `soak`, `overload`, `outage`, `restore`, and those that measure like them.
 
 Each starts what it needs on free ports in a folder of its own, runs the real worker, prints a table and what was checked, keeps the
 figures as JSON in `bench/results/`, and exits with 0 only when every check holds.
@@ -12,8 +12,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,17 +23,18 @@ from elasticsearch import AsyncElasticsearch
 from ..local.stack import Stack
 from ..schemas.errors import RatemillError, Unavailable
 from ..streams.config import Config
+from ..streams.prices_topic import publish_book
 from .broker import MAX_LIFETIME_S, work_dir
 from .kafka_io import read_all
 from .oracle import Expected, Item, Truth, compare
 from .report import keep
-from .run import Watch, newest_rated
-from .shape import PARTITIONS, PRICES
+from .run import Watch, configure, newest_rated, owned
+from .shape import PARTITIONS, PRICES, price_book
 from .worker import Worker
 
 __all__ = [
-    "AGENTS", "Check", "Outcome", "again", "command", "compare_documents", "drained", "own_stack", "parser", "say", "stored", "truth_of",
-    "waiting", "wrong_with",
+    "AGENTS", "Check", "Outcome", "again", "command", "compare_documents", "drained", "own_stack", "parser",
+    "rating_worker", "say", "stored", "truth_of", "waiting", "wrong_with",
 ]  # fmt: skip
 
 AGENTS = ("normalize", "rate", "index")
@@ -106,6 +107,23 @@ def own_stack(folder: Path) -> Iterator[Stack]:
         yield stack
     finally:
         stack.down(wipe=True)
+
+
+@asynccontextmanager
+async def rating_worker(
+    folder: Path, raw: str, *, rating: Mapping[str, int] | None = None, metrics_port: int = 0
+) -> AsyncIterator[tuple[Stack, Config, Worker, Watch]]:
+    """One real worker with all three agents over a raw topic (named without the prefix), on a stack of its own; it owns its partitions."""
+    with own_stack(folder) as stack:
+        config = configure(folder / "run", stack.kafka, "hop", raw, stack.elasticsearch, rating=rating, metrics_port=metrics_port)
+        await publish_book(config, price_book(), "bench.yaml", "bench", "bench")
+        worker = Worker(folder / "run", AGENTS, None)
+        try:
+            await owned(worker, PARTITIONS * len(AGENTS))
+            async with Watch(config) as watch:
+                yield stack, config, worker, watch
+        finally:
+            worker.stop()
 
 
 async def truth_of(bootstrap: str, topic: str) -> Expected:

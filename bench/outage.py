@@ -21,15 +21,13 @@ from ..local.ports import free_ports
 from ..local.stack import Stack
 from ..schemas.errors import Unavailable
 from ..streams.config import Config
-from ..streams.prices_topic import publish_book
 from ..streams.topics import Topics
 from .fill import PREFIX, RAW
-from .limits import AGENTS, Check, Outcome, again, command, drained, own_stack, parser, say, truth_of, waiting, wrong_with
+from .limits import AGENTS, Check, Outcome, again, command, drained, parser, rating_worker, say, truth_of, waiting, wrong_with
 from .memory import without_elasticsearch
 from .probe import Metrics
 from .report import table
-from .run import Watch, configure, owned
-from .shape import PARTITIONS, price_book
+from .run import Watch
 from .steady import Producing
 from .worker import Worker
 
@@ -112,21 +110,16 @@ async def _scene(stack: Stack, eye: _Eye, minutes: float) -> tuple[float, float]
 
 
 async def _outage(folder: Path, minutes: float, rate: int) -> Outcome:
-    with own_stack(folder) as stack:
-        port, raw = free_ports(1)[0], RAW + "outage"
-        config = configure(folder / "run", stack.kafka, "hop", raw, stack.elasticsearch, metrics_port=port)
-        await publish_book(config, price_book(), "bench.yaml", "bench", "bench")
-        worker = Worker(folder / "run", AGENTS, None)
-        try:
-            await owned(worker, PARTITIONS * len(AGENTS))
-            most = minutes * 60 + WARM_UP_S + DRAIN_WITHIN_S + 300
-            async with Watch(config) as watch, Producing(stack.kafka, PREFIX + raw, rate, most) as producer:
-                eye = _Eye(worker, port, watch, Topics.of(config.kafka).rated)
-                back_s, drain_s = await _scene(stack, eye, minutes)
-                sent = await producer.end()
-                wrong, duplicates = await _compared(config, watch, worker, int(sent["events"]))
-        finally:
-            worker.stop()
+    port, raw = free_ports(1)[0], RAW + "outage"
+    most = minutes * 60 + WARM_UP_S + DRAIN_WITHIN_S + 300
+    async with (
+        rating_worker(folder, raw, metrics_port=port) as (stack, config, worker, watch),
+        Producing(stack.kafka, PREFIX + raw, rate, most) as producer,
+    ):
+        eye = _Eye(worker, port, watch, Topics.of(config.kafka).rated)
+        back_s, drain_s = await _scene(stack, eye, minutes)
+        sent = await producer.end()
+        wrong, duplicates = await _compared(config, watch, worker, int(sent["events"]))
     more = without_elasticsearch(config, len(AGENTS), round((eye.looks[-1].at_s - WARM_UP_S) * rate))
     return _judged(eye.looks, (minutes, rate, back_s, drain_s), sent, wrong, duplicates, (worker.restarts, worker.why_again), more)
 

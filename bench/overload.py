@@ -27,18 +27,16 @@ from ..local.stack import Stack
 from ..schemas.errors import Unavailable
 from ..streams.config import Config
 from ..streams.lanes.base import QUEUED_RECORDS
-from ..streams.prices_topic import publish_book
 from ..streams.topics import Topics
 from ..streams.transport import RECORDS_PER_FETCH
 from .apart import Apart
 from .fill import RAW
-from .limits import AGENTS, Check, Outcome, again, command, drained, own_stack, parser, say, waiting, wrong_with
+from .limits import AGENTS, Check, Outcome, again, command, drained, parser, rating_worker, say, waiting, wrong_with
 from .many import Many
 from .memory import overloaded
 from .probe import Metrics
 from .report import table
-from .run import Watch, configure, owned
-from .shape import PARTITIONS, price_book
+from .run import Watch
 from .share import share_of
 from .worker import Worker
 
@@ -190,22 +188,14 @@ def _used(looks: list[Look]) -> float:
 
 
 async def _overload(folder: Path, minutes: float, times: float, sustained: int, share: float) -> Outcome:
-    with own_stack(folder) as stack:
-        port, raw = free_ports(1)[0], RAW + "overload"
-        config = configure(folder / "run", stack.kafka, "hop", raw, stack.elasticsearch, metrics_port=port)
-        await publish_book(config, price_book(), "bench.yaml", "bench", "bench")
-        worker = Worker(folder / "run", AGENTS, None)
-        try:
-            await owned(worker, PARTITIONS * len(AGENTS))
-            async with Watch(config) as watch:
-                bed = _Bed(stack, config, worker, watch)
-                found = await _scene(bed, port, minutes, times, sustained, share)
-                truth = Many()
-                truth.next = bed.sent
-                wrong = await wrong_with(config, watch, truth.expected(bed.sent, 0))
-            peak = worker.peak_bytes() / 1e6
-        finally:
-            worker.stop()
+    port = free_ports(1)[0]
+    async with rating_worker(folder, RAW + "overload", metrics_port=port) as (stack, config, worker, watch):
+        bed = _Bed(stack, config, worker, watch)
+        found = await _scene(bed, port, minutes, times, sustained, share)
+        truth = Many()
+        truth.next = bed.sent
+        wrong = await wrong_with(config, watch, truth.expected(bed.sent, 0))
+        peak = worker.peak_bytes() / 1e6
     parts = {"before": found.calm_mb, **overloaded(config, len(AGENTS))}
     _show(bed.looks)
     table("Memory that is allowed, MB", tuple(parts), [tuple(f"{part:,.0f}" for part in parts.values())])

@@ -19,15 +19,13 @@ import msgspec
 
 from ..local.stack import Stack
 from ..streams.config import Config
-from ..streams.prices_topic import publish_book
 from ..streams.topics import Topics
 from .fill import PREFIX, RAW
 from .flatness import FEWEST, Tolerance, judge
-from .limits import AGENTS, Check, Outcome, again, command, drained, own_stack, parser, say, truth_of, waiting, wrong_with
+from .limits import AGENTS, Check, Outcome, again, command, drained, parser, rating_worker, say, truth_of, waiting, wrong_with
 from .probe import Probe, Sample
 from .report import table
-from .run import Watch, configure, copied, owned
-from .shape import PARTITIONS, price_book
+from .run import Watch, copied
 from .steady import Producing
 from .worker import Worker
 
@@ -48,24 +46,18 @@ TITLES = {
 
 
 async def _soak(folder: Path, minutes: float, rate: int, rebalance: bool, never_forget: bool) -> Outcome:
-    with own_stack(folder) as stack:
-        raw = RAW + "soak"
-        rating = {"dedupe_window_s": NEVER_S if never_forget else DEDUPE_S}
-        config = configure(folder / "run", stack.kafka, "hop", raw, stack.elasticsearch, rating=rating)
-        await publish_book(config, price_book(), "bench.yaml", "bench", "bench")
-        worker = Worker(folder / "run", AGENTS, None)
+    raw = RAW + "soak"
+    rating = {"dedupe_window_s": NEVER_S if never_forget else DEDUPE_S}
+    async with rating_worker(folder, raw, rating=rating) as (stack, config, worker, watch):
         second = _Second(folder, config) if rebalance else None
         try:
-            await owned(worker, PARTITIONS * len(AGENTS))
             say(f"soak: {rate:,} events/s for {minutes:g} minutes")
-            async with Watch(config) as watch:
-                samples, sent = await _run(stack, config, worker, watch, (minutes * 60, rate), second)
-                await drained(watch, worker, int(sent["events"]))
-                expected = await truth_of(stack.kafka, PREFIX + raw)
-                wrong = await wrong_with(config, watch, expected)
+            samples, sent = await _run(stack, config, worker, watch, (minutes * 60, rate), second)
+            await drained(watch, worker, int(sent["events"]))
+            expected = await truth_of(stack.kafka, PREFIX + raw)
+            wrong = await wrong_with(config, watch, expected)
             log = worker.log.read_bytes()
         finally:
-            worker.stop()
             if second is not None:
                 second.stop()
     _show(samples)
