@@ -20,7 +20,8 @@ from ..sinks.access import address, is_here, servers
 __all__ = ["ApiConfig", "Config", "ElasticsearchConfig", "KafkaConfig", "RatingConfig", "RawTopic", "WatchConfig", "WorkerConfig", "load_config"]
 
 ENVIRONMENT = "RATEMILL_"
-# Set in the environment but not in the file: the file itself, and where the embedded stack has its downloads from and keeps them.
+# Set in the environment but not in the file: the file itself, where the embedded stack has its downloads from and keeps them, and whether compiled
+# loops are used (native).
 NOT_SETTINGS = frozenset({"CONFIG", "CACHE_DIR", "JAVA_OPTIONS", "MAVEN_URL", "NATIVE"})
 _LISTS = ("agents", "expected_sources")  # in the environment with commas between
 
