@@ -7,7 +7,7 @@ LISTS = $(basename $(wildcard tools/*.in bench/peers/*.in))
 FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test nightly fuzz guided lint chaos bench bench-peers soak audit sbom contract lock clean
+.PHONY: help setup native demo test nightly fuzz guided lint chaos bench bench-peers soak audit sbom contract docs lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
@@ -99,6 +99,15 @@ build/contract/.installed: tools/contract.lock
 
 contract: setup build/contract/.installed ## Requests made from the OpenAPI document against a running API: no 5xx, nothing undocumented: EXAMPLES=n SEED=s.
 	$(BIN)/python tools/contract.py --examples $(or $(EXAMPLES),300) $(if $(SEED),--seed $(SEED))
+
+build/docs/.installed: tools/docs.lock
+	@"$(PYTHON)" -m venv --clear build/docs
+	@build/docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tools/docs.lock
+	@touch $@
+
+docs: build/docs/.installed ## The documentation as a site, in build/site; a link that leads nowhere is an error.
+	@build/docs/bin/properdocs build --strict --config-file tools/site.yml
+	@echo "build/site/index.html; or: build/docs/bin/properdocs serve --config-file tools/site.yml"
 
 lock: ## Choose the newest versions that pyproject.toml allows, and write requirements.lock.
 	$(PYTHON) -m venv build/lock

@@ -7,7 +7,6 @@ receipt. So a command that is interrupted while it waits has lost nothing: `rate
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 import uuid
@@ -28,6 +27,7 @@ from ..schemas.times import format_time, parse_time
 from ..schemas.usage_event import UsageEvent
 from ..streams.config import Config, load_config
 from ..streams.control_topic import partitions_concerned, publish_control, wait_for_receipts
+from .author import author_option
 from .dead_letter_topic import on_kafka
 from .dead_letters import printable
 
@@ -61,7 +61,7 @@ with_timeout = click.option(
 )  # fmt: skip
 _with_yes = click.option("--yes", is_flag=True, help="Do not ask.")
 _with_reason = click.option("--reason", required=True, metavar="TEXT", help="Why: kept in the log, for whoever asks later.")
-_with_author = click.option("--author", default=lambda: os.environ.get("USER", ""), metavar="NAME", help="Who asks for it.  [default: $USER]")
+_with_author = author_option("Who asks for it.")
 
 
 class Options:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..schemas.errors import BadInput
 from ..streams.config import Config, load_config
 from ..streams.prices_topic import in_force, publish_book, read_published
 from ..streams.topics import Topics
+from .author import author_option
 from .prices import mistakes_told
 from .prices_changes import changes, edits_in_place
 from .prices_effect import changed_terms, changes_the_past, effect, effect_lines
@@ -31,7 +31,7 @@ __all__ = ["publish"]
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--meters", type=click.Path(path_type=Path), metavar="FILE", help="Meters in YAML, if they do not stand in the price book.")
-@click.option("--author", default=lambda: os.environ.get("USER", ""), metavar="NAME", help="Who publishes it.  [default: $USER]")
+@author_option("Who publishes it.")
 @click.option("--reason", required=True, metavar="TEXT", help="Why: kept beside the book, for whoever asks later.")
 @click.option("--restate", is_flag=True, help="Let it change what was rated already: prices that were published, or a begin in the past.")
 @click.option("--no-effect", is_flag=True, help="Do not work out what a change of the past comes to.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +23,7 @@ from ..streams.core.comparison import CostKey, Pair, Spent, compare
 from ..streams.prices_topic import Published, end_draft, in_force, publish_book, read_published
 from ..streams.restore import read_to_end
 from ..streams.topics import Topics, ensure_topics
+from .author import author_option
 from .prices import mistakes_told
 from .prices_changes import changes
 from .prices_diff import month_option, print_changes, this_month
@@ -41,7 +41,7 @@ CONFIG_HELP = "Configuration file (default: ratemill.toml here, then RATEMILL_CO
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--meters", type=click.Path(path_type=Path), metavar="FILE", help="Meters in YAML, if they do not stand in the price book.")
 @click.option("--stop", is_flag=True, help="End the draft that runs.")
-@click.option("--author", default=lambda: os.environ.get("USER", ""), metavar="NAME", help="Who does it.  [default: $USER]")
+@author_option("Who does it.")
 @click.option("--reason", required=True, metavar="TEXT", help="Why: kept beside the draft, for whoever asks later.")
 @click.option("--config", "path", metavar="FILE", help=CONFIG_HELP)
 def shadow(file: Path | None, meters: Path | None, stop: bool, author: str, reason: str, path: str | None) -> None:
