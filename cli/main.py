@@ -25,7 +25,7 @@ COMMANDS = {
     "explain": ("explain", "Where a line item comes from: price, arithmetic, revisions, events; recomputed and compared."),
     "costs": ("costs", "Show live costs in a table."),
     "top": ("top", "Show how the pipeline stands: throughput, lag, freshness, by lane and partition."),
-    "invoice": ("invoice", "Preview the invoice of an account's month: an estimate, or final."),
+    "invoice": ("invoice", "Preview an account's invoice, or write those of a month to files."),
     "close": ("close", "Close a billing month: late usage of it becomes a correction."),
     "amend": ("amend", "Let a counted event count as something else."),
     "cancel": ("cancel", "Let a counted event count no longer."),
