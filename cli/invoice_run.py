@@ -92,7 +92,7 @@ def write_invoices(run: Run) -> None:
         click.echo(printable(_told(run, folder, len(estimates), "estimated")))
     elif closed < partitions and not (run.account and final):
         raise RatemillError(
-            f"{run.period} is closed in {closed} of {partitions} partitions: {len(estimates):,} invoices were left out; "
+            f"{run.period} is closed in {closed} of {partitions} partitions: accounts left out: {len(estimates):,}; "
             f"first `ratemill close {run.period}`, or say --estimate"
         )
 
