@@ -158,6 +158,12 @@ thead th { border-bottom: 1px solid #16181d; font-weight: 600; }
 .total th, .total td { border-top: 2px solid #16181d; font-weight: 700; padding-top: .6rem; }
 .total td { white-space: normal; overflow-wrap: anywhere; }
 footer { color: #5a6070; font-size: .87rem; }
+@media (min-width: 40rem), print { td:nth-child(3) { min-width: 5rem; } }
+@media screen and (max-width: 40rem) {
+  main { margin: 1rem auto; padding: 0 .75rem; }
+  th, td { padding: .3rem .25rem; }
+  td:last-child, thead th:last-child { white-space: normal; overflow-wrap: anywhere; }
+}
 @page { size: A4; margin: 18mm; }
 @media print {
   :root { font-size: 10pt; }
