@@ -26,6 +26,7 @@ COMMANDS = {
     "costs": ("costs", "Show live costs in a table."),
     "top": ("top", "Show how the pipeline stands: throughput, lag, freshness, by lane and partition."),
     "invoice": ("invoice", "Preview an account's invoice, or write those of a month to files."),
+    "export": ("export", "Write line items as FOCUS files."),
     "close": ("close", "Close a billing month: late usage of it becomes a correction."),
     "amend": ("amend", "Let a counted event count as something else."),
     "cancel": ("cancel", "Let a counted event count no longer."),
