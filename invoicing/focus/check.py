@@ -75,7 +75,7 @@ def _amount(text: str) -> Decimal | None:
         return None
     try:
         return money(text)
-    except ArithmeticError:
+    except ValueError:
         return None
 
 

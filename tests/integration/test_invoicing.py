@@ -29,6 +29,7 @@ from ratemill.demo.derive import derive
 from ratemill.demo.reconcile import offline_items
 from ratemill.demo.rows import SOURCES, read_rows
 from ratemill.invoicing import InvoiceJob, Store
+from ratemill.invoicing.focus import read_rows as read_rows_of
 from ratemill.local.stack import Stack
 from ratemill.pricing.book import parse_price_book
 from ratemill.pricing.money import EXACT
@@ -173,6 +174,24 @@ async def test_killed_at_any_of_its_steps_it_leaves_the_same_files(world: World,
         await world.invoice("--period", MONTH, "--output", str(output))
         assert files(output / MONTH) == wanted, f"killed at step {step}"
     assert kills >= 5
+
+
+async def test_a_focus_file_is_the_same_number_and_a_store_can_be_shared(world: World, tmp_path: Path) -> None:
+    await world.invoice("--period", MONTH, "--output", str(tmp_path))
+    ((account, currency), total), = totals(documents(tmp_path / MONTH)).items()
+    for format, more in (("csv", ()), ("parquet", ("--store", str(tmp_path / ".invoicing.sqlite"), "--account", account))):
+        file = tmp_path / f"focus.{format}"
+        words = ("--version", "1.2", "--format", format, "--period", MONTH, "--output", str(file), *more)
+        status, out, err = await world.operator.type("export", "focus", *words)
+        assert status == 0, out + err
+        assert "exact on every row" in out
+        with localcontext(EXACT):
+            rows = list(read_rows_of(file, format))
+            assert sum(Decimal(row["BilledCost"] or "") for row in rows) == total
+        assert {(row["BillingAccountId"], row["BillingCurrency"]) for row in rows} == {(account, currency)}
+        assert len(rows) == sum(item["BillingPeriodStart"].startswith(MONTH) for item in world.offline)
+    status, _, err = await world.operator.type("export", "focus", "--version", "1.4", "--scale", "2", "--output", str(tmp_path / "not"))
+    assert (status, "say --scale" in err, (tmp_path / "not").exists()) == (2, True, False)
 
 
 async def test_what_comes_late_is_a_correction_of_the_next_invoice(world: World, tmp_path: Path) -> None:
