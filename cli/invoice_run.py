@@ -15,7 +15,7 @@ from ..invoicing.job import Topics as Read
 from ..schemas.control import month_number
 from ..schemas.errors import BadInput, RatemillError, Unavailable
 from ..streams.config import Config, load_config
-from ..streams.reach import client_settings
+from ..streams.reach import client_settings, not_allowed
 from ..streams.topics import Topics, existing_topics
 from .corrections import bar
 from .dead_letter_topic import on_kafka
@@ -60,14 +60,17 @@ def open_store(path: Path, config: Config) -> Store:
 
 
 async def caught_up(store: Store, config: Config) -> int:
-    """Read all there is as of now; returns how many partitions there are. Raises Unavailable."""
+    """Read all there is as of now; returns how many partitions there are. Raises Unavailable, AccessDenied."""
     topics = topics_of(config)
     if missing := set(topics) - set(await existing_topics(config, topics)):
         raise Unavailable(f"topic {min(missing)} is not there; start `ratemill worker`: the first one makes it")
-    async with InvoiceJob(store, client_settings(config.kafka), topics) as job:
-        with bar(topics.rated) as tell:
-            await job.catch_up(tell)
-        return job.partitions
+    try:
+        async with InvoiceJob(store, client_settings(config.kafka), topics) as job:
+            with bar(topics.rated) as tell:
+                await job.catch_up(tell)
+            return job.partitions
+    except Unavailable as error:
+        raise not_allowed(config.kafka, error.__cause__) or error from error
 
 
 def write_invoices(run: Run) -> None:

@@ -11,11 +11,9 @@ from decimal import Decimal, localcontext
 import msgspec
 
 from ..pricing.money import EXACT, ZERO, money, plain
-from ..pricing.statement.terms import month_between
 from ..schemas.line_item import RatedLineItem
-from ..schemas.times import NS, parse_time
 
-__all__ = ["LEFT_OUT", "AccountInvoice", "Invoice", "Line", "Part", "account_invoice", "billing_month", "invoices_of", "lines_of"]
+__all__ = ["LEFT_OUT", "AccountInvoice", "Invoice", "Line", "Part", "account_invoice", "invoices_of", "lines_of"]
 
 # What an invoice of ours never holds; each document says so.
 LEFT_OUT = ("taxes", "payments", "credit notes")
@@ -73,11 +71,6 @@ class AccountInvoice(msgspec.Struct, frozen=True):
     issuer: str
     invoices: list[Invoice]
     not_included: tuple[str, ...] = LEFT_OUT
-
-
-def billing_month(item: RatedLineItem) -> int:
-    """The month that bills a line item, as `month_number`: its bounds are midnights of the meter's time zone. Raises Rejection."""
-    return month_between(parse_time(item.billing_period_start) // NS, parse_time(item.billing_period_end) // NS)
 
 
 def account_invoice(account: str, period: str, items: Sequence[RatedLineItem], version: int = 0, closed_at: str = "") -> AccountInvoice:

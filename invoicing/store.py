@@ -19,11 +19,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from ..pricing.months import billing_month
 from ..schemas.control import month_number, month_text
 from ..schemas.errors import UNREADABLE, BadInput, Damaged, RatemillError, Rejection, Unavailable
 from ..schemas.line_item import RatedLineItem, decode_line_item
 from ..schemas.times import format_time
-from .invoice import AccountInvoice, account_invoice, billing_month
+from .invoice import AccountInvoice, account_invoice
 
 __all__ = ["Close", "Handover", "Position", "Store"]
 
@@ -84,14 +85,24 @@ class Store:
         self._path = path
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=0.5)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        try:
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA synchronous = FULL")
             with self._transaction("BEGIN EXCLUSIVE"):
                 self._prepare(topic)
-        except sqlite3.DatabaseError as error:
-            if "locked" in str(error):
-                raise Unavailable(f"{path}: another invoice job has it open; wait for its end") from error
-            raise BadInput(f"{path}: it cannot be used to keep line items in: {error}; name another file") from error
+        except sqlite3.Error as error:
+            self._db.close()
+            raise self._unusable(error) from error
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _unusable(self, error: sqlite3.Error) -> RatemillError:
+        if "locked" in str(error):
+            return Unavailable(f"{self._path}: another invoice job has it open; wait for its end")
+        return BadInput(f"{self._path}: it cannot be used to keep line items in: {error}; name another file")
 
     def close(self) -> None:
         """Let others open the file."""
