@@ -56,9 +56,9 @@ def focus(
         kept = _store(stack, store, config)
         on_kafka(config, lambda: caught_up(kept, config))
         rows = (row_of(item, version) for item in kept.line_items(month, account) if not item.x_withdrawn)
-        write_rows(rows, version, output, format, scale)
+        written = write_rows(rows, version, output, format, scale)
     if checked:
-        tell(check(read_rows(output, format), version), version, output)
+        tell(check(read_rows(output, format), version), version, output, written)
     else:
         click.echo(printable(f"{output}: FOCUS {version}, not checked"))
 
@@ -72,11 +72,13 @@ def _store(stack: ExitStack, path: Path | None, config: Config) -> Store:
     return made
 
 
-def tell(found: Checked, version: str, output: Path) -> None:
-    """Say what the check found. Raises RatemillError when a row breaks a rule."""
+def tell(found: Checked, version: str, output: Path, written: int) -> None:
+    """Say what the check found. written: how many rows there must be. Raises RatemillError when there are others, or one breaks a rule."""
     click.echo(printable(f"{output}: FOCUS {version}, {found.rows:,} rows"))
     for currency, billed in sorted(found.billed.items()):
         click.echo(printable(f"  BilledCost {plain(billed)} {currency}"))
+    if found.rows != written:
+        raise RatemillError(printable(f"{output}: it has {found.rows:,} rows, and {written:,} were written to it; write it again"))
     if not found.breaches:
         click.echo("  checked: ListCost, ContractedCost, EffectiveCost, BilledCost, unit price x quantity and periods are exact on every row")
         return

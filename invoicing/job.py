@@ -44,8 +44,8 @@ class Topics(NamedTuple):
 class InvoiceJob:
     """Keeps a store up to date with the topics.
 
-    kafka: settings of the connection as aiokafka takes them (`bootstrap_servers`, …). The topics must exist: a broker may make those that are
-    asked for.
+    kafka: settings of the connection as aiokafka takes them (`bootstrap_servers`, …). It is made in a running event loop. The topics must exist: a
+    broker may make those that are asked for.
     """
 
     def __init__(self, store: Store, kafka: Mapping[str, Any], topics: Topics = Topics()) -> None:  # noqa: B008 - it is never changed

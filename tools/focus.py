@@ -49,7 +49,7 @@ def exported() -> Path:
         for format in FORMATS:
             path = OUTPUT / f"aws-focus-{version}.{format}"
             write_rows((row_of(item, version) for item in line_items), version, path, format)
-            tell(check(rows_of(path, format), version), version, path.relative_to(ROOT))
+            tell(check(rows_of(path, format), version), version, path.relative_to(ROOT), len(line_items))
     return OUTPUT / f"aws-focus-{VALIDATED}.parquet"
 
 

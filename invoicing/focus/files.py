@@ -21,18 +21,19 @@ __all__ = ["FORMATS", "SCALE", "read_rows", "write_rows"]
 FORMATS = ("parquet", "csv")
 SCALE = 20  # digits after the point of amounts in Parquet; 18 are left before it
 _PRECISION = 38  # what decimal128 has, and what readers such as DuckDB, Spark and BigQuery take exactly
-_GROUP = 50_000  # rows
+_GROUP = 10_000  # rows
 
 
-def write_rows(rows: Iterable[Row], version: str, path: Path, format: str, scale: int = SCALE) -> None:
-    """Write a file; it has its name when it is whole. scale: digits after the point in Parquet, 0 to 38.
+def write_rows(rows: Iterable[Row], version: str, path: Path, format: str, scale: int = SCALE) -> int:
+    """Write a file; it has its name when it is whole. Returns how many rows it has. scale: digits after the point in Parquet, 0 to 38.
 
     Raises BadInput for an amount that does not fit exactly, without pyarrow, and where the file cannot be written.
     """
     part = path.with_name(f".{path.name}.part")
     try:
-        (_write_parquet if format == "parquet" else _write_csv)(rows, version, part, scale)
+        written = (_write_parquet if format == "parquet" else _write_csv)(rows, version, part, scale)
         part.replace(path)
+        return written
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror or error}; name another file") from error
     finally:
@@ -44,11 +45,15 @@ def read_rows(path: Path, format: str) -> Iterator[Row]:
     return _read_parquet(path) if format == "parquet" else _read_csv(path)
 
 
-def _write_csv(rows: Iterable[Row], version: str, path: Path, scale: int) -> None:
+def _write_csv(rows: Iterable[Row], version: str, path: Path, scale: int) -> int:
+    written = 0
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns_of(version), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)  # null is an empty field
+        for row in rows:
+            writer.writerow(row)  # null is an empty field
+            written += 1
+    return written
 
 
 def _read_csv(path: Path) -> Iterator[Row]:
@@ -64,16 +69,18 @@ def _arrow() -> tuple[Any, Any]:
         raise BadInput("Parquet needs pyarrow: install ratemill[parquet], or say --format csv") from error
 
 
-def _write_parquet(rows: Iterable[Row], version: str, path: Path, scale: int) -> None:
+def _write_parquet(rows: Iterable[Row], version: str, path: Path, scale: int) -> int:
     arrow, parquet = _arrow()
     amount, time = arrow.decimal128(_PRECISION, scale), arrow.timestamp("ms", "UTC")
     names = columns_of(version)
     schema = arrow.schema([(name, amount if name in DECIMALS else time if name in TIMES else arrow.string()) for name in names])
     schema = schema.with_metadata({"FocusVersion": version})
-    left = iter(rows)
+    left, written = iter(rows), 0
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         while group := list(islice(left, _GROUP)):
             writer.write_table(arrow.table({name: _column(group, name, scale) for name in names}, schema))
+            written += len(group)
+    return written
 
 
 def _column(rows: list[Row], name: str, scale: int) -> list[Any]:

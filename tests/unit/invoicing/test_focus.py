@@ -14,6 +14,7 @@ from types import ModuleType
 
 import msgspec
 import pytest
+from ratemill.cli.export import tell
 from ratemill.demo.derive import derive
 from ratemill.demo.reconcile import offline_items
 from ratemill.demo.rows import SOURCES, read_rows
@@ -23,7 +24,7 @@ from ratemill.invoicing.focus.columns import DECIMALS, MANDATORY
 from ratemill.invoicing.focus.projection import Row
 from ratemill.pricing.book import parse_price_book
 from ratemill.pricing.money import EXACT, ZERO, money
-from ratemill.schemas.errors import BadInput
+from ratemill.schemas.errors import BadInput, RatemillError
 from ratemill.schemas.line_item import RatedLineItem
 
 ROOT = Path(__file__).parents[3]
@@ -52,7 +53,7 @@ def other(item: RatedLineItem, **changes: object) -> RatedLineItem:
 @pytest.mark.parametrize("format", FORMATS)
 def test_real_rows_come_back_as_they_were_and_every_one_is_exact(items: list[RatedLineItem], tmp_path: Path, version: str, format: str) -> None:
     rows = [row_of(item, version) for item in items]
-    write_rows(rows, version, tmp_path / "file", format)
+    assert write_rows(rows, version, tmp_path / "file", format) == len(rows)
     assert list(rows_of(tmp_path / "file", format)) == rows
     found = check(rows_of(tmp_path / "file", format), version)
     assert (found.rows, found.breaches) == (1_269, {})
@@ -132,6 +133,13 @@ def test_an_altered_row_is_caught(items: list[RatedLineItem], alter: Callable[[R
 def test_a_row_that_is_there_twice_is_caught(items: list[RatedLineItem]) -> None:
     row = row_of(items[0], "1.2")
     assert check([row, row], "1.2").breaches == {"x_LineItemId is there once": 1}
+
+
+def test_a_row_that_is_missing_is_told(items: list[RatedLineItem]) -> None:
+    rows = [row_of(item, "1.2") for item in items[:3]]
+    tell(check(rows, "1.2"), "1.2", Path("file"), 3)
+    with pytest.raises(RatemillError, match="it has 2 rows, and 3 were written"):
+        tell(check(rows[:2], "1.2"), "1.2", Path("file"), 3)
 
 
 def test_an_altered_amount_in_a_file_is_caught(items: list[RatedLineItem], tmp_path: Path) -> None:
