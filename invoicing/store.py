@@ -102,7 +102,7 @@ class Store:
     def _unusable(self, error: sqlite3.Error) -> RatemillError:
         if "locked" in str(error):
             return Unavailable(f"{self._path}: another invoice job has it open; wait for its end")
-        return BadInput(f"{self._path}: it cannot be used to keep line items in: {error}; name another file")
+        return BadInput(f"{self._path}: it cannot be used to keep line items in: {error}; make room, or name another file")
 
     def close(self) -> None:
         """Let others open the file."""
@@ -122,13 +122,17 @@ class Store:
 
     @contextmanager
     def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
-        self._db.execute(begin)
+        """All of what is done in it, or nothing. Raises BadInput, one line, for a full disk and the like."""
         try:
+            self._db.execute(begin)
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:  # SQLite ends it by itself when the disk is full
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise self._unusable(error) from error
             raise
-        self._db.execute("COMMIT")
 
     # -- what is read ------------------------------------------------------------------------------------------------
 

@@ -256,6 +256,22 @@ def test_only_one_job_at_a_time_and_only_its_own_file(tmp_path: Path) -> None:
         Store(tmp_path / "text")
 
 
+def test_a_full_disk_is_one_line_and_nothing_is_kept_of_what_did_not_fit(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    store.take(records_of(0), (RATED, 0, 9))
+    before = list(store.line_items())
+    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+    store._db.execute(f"PRAGMA max_page_count = {pages + 2}")
+    many = [(9 + number, encode_line_item(item(f"m{number}", 9, "anna", "1", "2026-11"))) for number in range(100)]
+    with pytest.raises(BadInput, match="disk is full; make room") as told:
+        store.take(many, (RATED, 0, 109))
+    assert "\n" not in str(told.value)
+    assert (list(store.line_items()), store.position(RATED, 0)) == (before, 9)
+    store._db.execute(f"PRAGMA max_page_count = {pages + 1_000}")
+    store.take(many, (RATED, 0, 109))
+    assert len(list(store.line_items())) == len(before) + 100
+
+
 def test_a_record_that_is_no_line_item_is_an_error_with_its_place(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     with pytest.raises(Damaged, match=f"the line item at {RATED}/0/4 cannot be read"):
