@@ -7,7 +7,7 @@ LISTS = $(basename $(wildcard tools/*.in bench/peers/*.in))
 FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test nightly fuzz guided lint chaos bench bench-peers soak audit sbom contract docs lock clean
+.PHONY: help setup native demo test nightly fuzz guided lint chaos bench bench-peers soak audit sbom contract docs lock clean focus-validate
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
@@ -109,6 +109,17 @@ docs: build/docs/.installed ## The documentation as a site, in build/site; a lin
 	@build/docs/bin/properdocs build --strict --config-file tools/site.yml
 	@echo "build/site/index.html; or: build/docs/bin/properdocs serve --config-file tools/site.yml"
 
+# The validator wants Python 3.12 or newer: make focus-validate FOCUS_PYTHON=/path/to/python3.12
+FOCUS_PYTHON ?= $(shell for p in python3.12 python3.13 python3; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$p && break; done)
+build/focus/.installed: tools/focus.lock
+	@test -n "$(FOCUS_PYTHON)" || { echo "focus-validator needs Python 3.12 or newer: make focus-validate FOCUS_PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@"$(FOCUS_PYTHON)" -m venv --clear build/focus
+	@build/focus/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tools/focus.lock
+	@touch $@
+
+focus-validate: setup build/focus/.installed ## Real AWS rows as FOCUS files: our exact check, and the FOCUS project's validator.
+	@$(BIN)/python tools/focus.py
+
 lock: ## Choose the newest versions that pyproject.toml allows, and write requirements.lock.
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet uv
@@ -119,7 +130,8 @@ lock: ## Choose the newest versions that pyproject.toml allows, and write requir
 	@cat build/lock/header build/lock/body > requirements.lock
 	@for list in $(LISTS); do \
 	  sed '/^[^#]/,$$d' $$list.lock > build/lock/header && \
-	  build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate \
+	  case $$list in tools/focus) oldest=3.12;; *) oldest=3.11;; esac && \
+	  build/lock/bin/uv pip compile --quiet --universal --python-version $$oldest --generate-hashes --upgrade --no-header --no-annotate \
 	    --no-emit-index-url -o build/lock/body $$list.in && \
 	  cat build/lock/header build/lock/body > $$list.lock || exit 1; \
 	done

@@ -1,8 +1,9 @@
-"""`ratemill invoice`: what an account's month comes to, from the line items in Elasticsearch: usage, adjustments, corrections, total."""
+"""`ratemill invoice`: a month's invoices: previewed in a terminal from Elasticsearch, or written to files from the rated topic."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,42 +13,78 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..api.invoice_view import Invoice, InvoicePreview, Line, Part, read_invoice
-from ..pricing.money import money, plain, round_to, use_exact_arithmetic
+from ..api.invoice_view import Invoice, InvoicePreview, Part, read_invoice
+from ..invoicing.documents import FORMATS, SECTIONS, line_name, shown
+from ..pricing.money import money, plain, use_exact_arithmetic
+from ..schemas.errors import BadInput
 from .elasticsearch_source import Source, reading, source_of
+from .invoice_run import Run, write_invoices
 from .rate import printable
 
 __all__ = ["command"]
 
-_DIGITS = 6  # after the point, in the table; the total has all of them
-_SECTIONS = {"usage": "usage", "adjustments": "adjustments", "corrections": "corrections of earlier months"}
+
+def _formats(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    names = [name.strip() for name in value.split(",")]
+    if unknown := [name for name in names if name not in FORMATS]:
+        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(FORMATS)}")
+    return names
 
 
 @click.command("invoice")
-@click.argument("account", metavar="ACCOUNT")
-@click.argument("period", metavar="PERIOD")
-@click.option("--elasticsearch", "url", metavar="URL", help="Elasticsearch to ask, instead of the configured one.")
-@click.option("--prefix", metavar="NAME", help="Index prefix, instead of the configured one.")
+@click.argument("account", metavar="[ACCOUNT", required=False)
+@click.argument("period", metavar="PERIOD]", required=False)
+@click.option("--period", "month", metavar="PERIOD", help="Write the invoices of this billing month from the rated topic.")
+@click.option("--account", "only", metavar="ACCOUNT", help="With --period: of this account alone.")
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="With --period: the folder, required.")
+@click.option("--format", "formats", default=",".join(FORMATS), show_default=True, callback=_formats, help="With --period: which files, by commas.")
+@click.option("--estimate", is_flag=True, help="With --period: also accounts whose month is open, as ACCOUNT.estimate.*.")
+@click.option(
+    "--store", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="With --period: what was read so far (default: .invoicing.sqlite in DIR).",
+)
+@click.option("--elasticsearch", "url", metavar="URL", help="Preview: Elasticsearch to ask, instead of the configured one.")
+@click.option("--prefix", metavar="NAME", help="Preview: index prefix, instead of the configured one.")
 @click.option("--config", "config_path", metavar="FILE", help="Configuration file.")
-@click.option("--json", "as_json", is_flag=True, help="Exact amounts as one JSON document.")
-def command(account: str, period: str, url: str | None, prefix: str | None, config_path: str | None, as_json: bool) -> None:
-    """Preview the invoice of ACCOUNT for the billing month PERIOD (YYYY-MM).
+@click.option("--json", "as_json", is_flag=True, help="Preview: exact amounts as one JSON document.")
+def command(
+    account: str | None, period: str | None, month: str | None, only: str | None, output: Path | None, formats: list[str], estimate: bool,
+    store: Path | None, url: str | None, prefix: str | None, config_path: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Preview the invoice of ACCOUNT for the billing month PERIOD (YYYY-MM), or write those of all accounts to files.
 
-    Usage by SKU, adjustments of the account, corrections of earlier months, and the total: that of `ratemill costs`, to the last
-    digit. FINAL once the month is closed, an ESTIMATE before. Each currency has a total of its own.
+    \b
+      ratemill invoice acct-1 2026-10                           in this terminal, from Elasticsearch
+      ratemill invoice --period 2026-10 --output invoices       files, from the topic usage.rated
+
+    Both have usage by SKU, adjustments of the account, corrections of earlier months, and the total: that of `ratemill costs`, to the last
+    digit. FINAL once the month is closed, an ESTIMATE before. Each currency has a total of its own. Taxes, payments and credit notes
+    are for others to add.
+
+    Files: DIR/PERIOD/ACCOUNT.json, .csv and .html (a page to print). The same bytes each time: a run that was interrupted is repeated.
+    Only months that are closed are written, see `ratemill close`; exit status 1 when PERIOD is not closed everywhere.
     """
     use_exact_arithmetic()
-    found = asyncio.run(_read(source_of(url, prefix, config_path), account, period))
+    if month is not None:
+        if account is not None or as_json or url or prefix:
+            raise BadInput("--period writes files from the topic; ACCOUNT PERIOD, --json, --elasticsearch and --prefix are of the preview")
+        if output is None:
+            raise BadInput("say where the invoices go: --output DIR")
+        write_invoices(Run(month, only, output, formats, estimate, store, config_path))
+        return
+    if account is None or period is None or only is not None or output is not None or store is not None or estimate:
+        raise BadInput("give ACCOUNT and PERIOD for a preview, or --period PERIOD --output DIR for files; see `ratemill invoice --help`")
+    preview = asyncio.run(_read(source_of(url, prefix, config_path), account, period))
     if as_json:
-        click.echo(msgspec.json.encode(found).decode())
+        click.echo(msgspec.json.encode(preview).decode())
         return
     console = Console()
-    head = "FINAL" if found.status == "final" else "ESTIMATE: the month is open"
+    head = "FINAL" if preview.status == "final" else "ESTIMATE: the month is open"
     console.print(Text(printable(f"Invoice of {account} for {period}"), style="bold"), soft_wrap=True)
-    console.print(Text(head + (f", closed at {found.closed_at}" if found.closed_at else "")), soft_wrap=True)
-    if not found.invoices:
+    console.print(Text(head + (f", closed at {preview.closed_at}" if preview.closed_at else "")), soft_wrap=True)
+    if not preview.invoices:
         console.print("no line items")
-    for invoice in found.invoices:
+    for invoice in preview.invoices:
         _show(invoice, console)
 
 
@@ -60,12 +97,12 @@ def _show(invoice: Invoice, console: Console) -> None:
     """One table: names are folded in a narrow terminal, an amount never is."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     rows: list[tuple[str, str, str, str] | None] = []  # None: a rule
-    for name, title in _SECTIONS.items():
+    for name, title in SECTIONS.items():
         part: Part = getattr(invoice, name)
         if not part.lines:
             continue
-        rows += [(_name(line), _shown(line.quantity), printable(line.unit), _shown(line.cost)) for line in part.lines]
-        rows += [(title, "", "", _shown(part.cost)), None]
+        rows += [(printable(line_name(line)), shown(line.quantity), printable(line.unit), shown(line.cost)) for line in part.lines]
+        rows += [(title, "", "", shown(part.cost)), None]
     table.add_column("", overflow="fold", min_width=12)
     for at, header in ((1, "quantity"), (2, "unit"), (3, invoice.currency)):
         widest = max(len(header), *(len(row[at]) for row in rows if row)) if at != 2 else 0
@@ -81,14 +118,3 @@ def _show(invoice: Invoice, console: Console) -> None:
     console.print(Text(total, style="bold"), soft_wrap=True)
     if invoice.unpriced:
         console.print(Text(f"{invoice.unpriced:,} of {invoice.line_items:,} line items have no price, and cost nothing yet"), soft_wrap=True)
-
-
-def _name(line: Line) -> str:
-    """SKU, with the adjustment that made the charge, and the month that it corrects."""
-    parts = [line.corrected, f"{line.adjustment}:" if line.adjustment and line.adjustment != line.sku else "", line.sku or "-"]
-    return printable(" ".join(part for part in parts if part))
-
-
-def _shown(amount: str) -> str:
-    digits = max(2, min(len(amount.partition(".")[2]), _DIGITS))
-    return f"{round_to(money(amount), digits, 'half_even'):,f}"

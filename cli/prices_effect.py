@@ -10,10 +10,11 @@ from aiokafka import TopicPartition
 
 from ..metering.tariff import Tariff
 from ..pricing.money import plain, round_to
+from ..pricing.months import billing_month
 from ..schemas.control import month_text
 from ..streams.config import Config
 from ..streams.core.comparison import CostKey, Pair, Spent, compare, spend, totals
-from ..streams.core.items import GroupKey, billing_month
+from ..streams.core.items import GroupKey
 from ..streams.core.segments import Rates
 from ..streams.core.store import Store
 from ..streams.core.sweep import definition

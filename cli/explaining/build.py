@@ -7,12 +7,13 @@ from decimal import Decimal, localcontext
 from typing import NamedTuple
 
 from ...pricing.money import EXACT, ZERO, plain
+from ...pricing.months import billing_month
 from ...schemas.explanation import Arithmetic, Events, Explanation, Value
 from ...schemas.line_item import RatedLineItem
 from ...schemas.times import NS
 from ...schemas.usage_event import UsageEvent
 from ...streams.core.amendments import Amendments
-from ...streams.core.items import billing_month, derived_id
+from ...streams.core.items import derived_id
 from ...streams.core.segments import Rates
 from ...streams.core.store import AMENDED, MemoryStore
 from . import audit, words

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from ...pricing.months import billing_month
 from ...schemas.control import BackfillRevert, Close, Receipt, Request, month_text
 from ...schemas.line_item import RatedLineItem
 from ...schemas.times import NS, parse_time
 from ...streams.core.corrections import Closed
-from ...streams.core.items import billing_month
 from ...streams.core.segments import Rates
 
 __all__ = ["Facts", "Publication", "Written", "period_of", "seconds"]

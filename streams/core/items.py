@@ -14,9 +14,7 @@ from ...metering.calendar import Calendar
 from ...pricing.money import ZERO, plain
 from ...pricing.price import Component, Price
 from ...pricing.statement import Charge
-from ...pricing.statement.terms import month_between
 from ...schemas.line_item import RatedLineItem, encode_json, encode_line_item
-from ...schemas.times import NS, parse_time
 from ...schemas.usage_event import hot
 from .periods import text
 
@@ -24,7 +22,6 @@ __all__ = [
     "GroupKey",
     "Names",
     "WindowWriter",
-    "billing_month",
     "changes_between",
     "derived_id",
     "entry_key",
@@ -167,11 +164,6 @@ def statement_item(names: Names, account: str, service: tuple[str, str], month: 
         None, unit_price, unit_price, None, None, None, "Recurring" if charge.recurring else "Usage-Based",
         x_component=charge.key, x_adjustment=charge.adjustment,
     )  # fmt: skip
-
-
-def billing_month(item: RatedLineItem) -> int:
-    """The month that a line item is billed in, 12 x year + month - 1. A month in Berlin begins before that of UTC, but their middles agree."""
-    return month_between(parse_time(item.billing_period_start) // NS, parse_time(item.billing_period_end) // NS)
 
 
 def withdraw(item: RatedLineItem) -> RatedLineItem:

@@ -117,6 +117,8 @@ def test_with_the_rights_in_the_documentation_a_whole_job_is_done(place: Place, 
         running.wait_for('"partition_owned"', times=LANES)
     assert running.process.returncode == 0, running.text[-2000:]
     assert asyncio.run(read_as_invoice_job(client(place, "invoice job"))) == ACCOUNTS
+    said = place.commands("invoice job").run("invoice", "--period", month, "--estimate", "--output", "invoices")
+    assert (said.status, f"{ACCOUNTS} estimated invoices" in said.out) == (0, True), said
 
 
 MISSING = [

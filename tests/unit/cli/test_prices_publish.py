@@ -31,7 +31,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_somebody_must_answer_for_it(tmp_path: Path) -> None:
-    assert publish(tmp_path, GOOD, "book.yaml", "--reason", "r").returncode == 2
+    assert publish(tmp_path, GOOD, "book.yaml", "--author", " ", "--reason", "r").returncode == 2
     assert publish(tmp_path, GOOD, "book.yaml", "--author", "me").returncode == 2
     assert publish(tmp_path, GOOD, "book.yaml", "--author", "me", "--reason", " ").returncode == 2
 

@@ -11,16 +11,21 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from decimal import localcontext
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from click.testing import CliRunner
 from ratemill.cli.main import cli
+from ratemill.invoicing.focus import check, row_of
+from ratemill.pricing.money import EXACT
+from ratemill.schemas.line_item import RatedLineItem
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "elastic-cloud"
 BOOK: dict[str, Any] = yaml.safe_load((EXAMPLE / "prices.yaml").read_text(encoding="utf-8"))
@@ -421,3 +426,12 @@ def test_the_documents_show_the_invoices(after_close: list[dict[str, Any]]) -> N
     assert f"10 prices in USD to ratemill.prices, digest {digest}" in live
     expired = 1_500 + sum(Fraction(item["BilledCost"]) for item in after_close if item["ChargeDescription"].startswith("ecu-2025"))
     assert f"the 13th with {round(expired, 2).__float__():.2f} unused" in shown
+
+
+def test_credits_uplifts_and_corrections_are_right_as_focus_rows(after_close: list[dict[str, Any]]) -> None:
+    items = [msgspec.convert(item, RatedLineItem) for item in after_close]
+    assert {item.charge_category for item in items} == {"Usage", "Purchase", "Adjustment", "Credit"}
+    assert any(item.charge_class == "Correction" for item in items)
+    with localcontext(EXACT):
+        found = check((row_of(item, "1.2") for item in items), "1.2")
+    assert (found.rows, found.breaches, found.examples) == (len(items), {}, [])
