@@ -7,7 +7,7 @@ LISTS = $(basename $(wildcard tools/*.in bench/peers/*.in))
 FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test nightly fuzz guided lint chaos bench bench-peers soak collector-kill audit sbom contract contracts lock clean
+.PHONY: help setup native demo test nightly fuzz guided lint chaos bench bench-peers soak collector-kill collector-wheel audit sbom contract contracts lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
@@ -70,6 +70,9 @@ chaos: setup ## Faults from a seed on real servers, then an oracle: make chaos S
 
 collector-kill: setup ## Kill a collector at random points while it publishes over Kafka and over HTTP: EVENTS=n KILLS=n SEED=s.
 	@PYTHONPATH=tests:tests/integration $(BIN)/python -m harness.collecting --events $(or $(EVENTS),100000) --kills $(or $(KILLS),20) --seed $(or $(SEED),1)
+
+collector-wheel: setup ## Build the SDK alone, ratemill-collector, into build/collector.
+	@$(BIN)/python tools/collector/build.py
 
 bench: setup ## Measure events per CPU-second.
 	@$(MAKE) --no-print-directory native || echo "no compiler here: measured without the compiled loops" >&2
