@@ -13,6 +13,7 @@ from .targets import Outcome, Sender, Target
 __all__ = ["Delivery"]
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 30.0
+_LONGEST_ASKED_S = 300.0  # whatever the other side asks for
 _log = logging.getLogger(__name__)
 
 
@@ -111,4 +112,4 @@ class Delivery:
             self._changed.notify_all()
         if not outcome.failure:
             return 0.0
-        return outcome.wait_s or min(_LONGEST_WAIT_S, max(_FIRST_WAIT_S, 2 * waited_s))
+        return min(_LONGEST_ASKED_S, outcome.wait_s) or min(_LONGEST_WAIT_S, max(_FIRST_WAIT_S, 2 * waited_s))
