@@ -1,0 +1,232 @@
+"""`ratemill collect`: usage from where providers put it. Reports that replace each other; what pushes is taken by `ratemill api`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..collectors.reports.run import Collector, Deliver, Tell, Told
+from ..collectors.reports.state import Change, Report, ReportState
+from ..collectors.reports.stores import open_store
+from ..schemas.errors import RatemillError
+from ..schemas.quantity import difference, plain_quantity
+from ..schemas.times import NS, format_time
+from ..schemas.usage_event import UsageEvent
+from ..streams.config import Config, load_config
+from .collect_delivery import to_kafka
+from .corrections import event_json, time_text, with_config
+from .dead_letters import printable
+
+__all__ = ["command"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_STATE = ".ratemill/collect"
+
+with_state = click.option(
+    "--state", default=_STATE, show_default=True, metavar="FOLDER", help="What was published so far. Keep it: on a disk that is backed up."
+)
+
+
+@click.group()
+def command() -> None:
+    """Collect usage from where providers put it, and tell how complete it is.
+
+    \b
+      ratemill collect aws-cur s3://my-bucket/reports --report my-cur         Cost and Usage Report (version 1)
+      ratemill collect aws-export s3://my-bucket/exports --report my-cur2     Data Exports (CUR 2.0)
+      ratemill collect azure-export https://ACCOUNT.blob.core.windows.net/CONTAINER?SAS --report my-export
+      ratemill collect gcp-export gs://my-bucket/billing --report my-export   BigQuery billing export, written by EXPORT DATA
+      ratemill collect status                                                 hours expected, hours seen
+      ratemill collect changes                                                what restated reports changed, line by line
+
+    A report is published again until its month is final. Each time, what it says now counts, and nothing of what it said before.
+    CloudWatch metric streams and Pub/Sub push to `ratemill api`. Permissions, and what counts: docs/collectors-cloud.md.
+    """
+
+
+def _report_options(function: Command) -> Command:
+    for option in (
+        with_config,
+        click.option("--dry-run", is_flag=True, help="Say what would change, line by line; publish nothing, keep nothing."),
+        click.option("--every", type=click.IntRange(min=1), metavar="SECONDS", help="Look again and again.  [default: look once]"),
+        click.option("--topic", metavar="NAME", help="Raw topic.  [default: the one for CloudEvents]"),
+        click.option("--endpoint", default="", metavar="URL", help="Address of what speaks the protocol of S3, if it is not AWS."),
+        with_state,
+        click.option("--report", required=True, metavar="NAME", help="Name of the report or export, as the provider has it."),
+        click.argument("place", metavar="PLACE"),
+    ):
+        function = option(function)
+    return function
+
+
+def _kind(layout: str, what: str, more: str) -> None:
+    """One command for each layout: they differ in how a provider lays its files out, and in nothing else."""
+
+    @_report_options
+    def run(
+        place: str, report: str, state: str, endpoint: str, topic: str | None, every: int | None, dry_run: bool, path: str | None
+    ) -> None:  # fmt: skip
+        config = load_config(path)
+        store = open_store(place, endpoint)
+        asyncio.run(_collect(config, store, layout, report, Path(state, report), topic, every, dry_run))
+
+    run.__doc__ = f"""Take usage from {what} at PLACE: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, an https address, or a folder.
+
+    {more}
+
+    Killed anywhere, it goes on where it was when it is run again. A version with a row that cannot be read is not taken. Exit status: 0 when all
+    is taken, 1 when something is not there or is being replaced (run it again), 2 for what has to be mended first.
+    """
+    command.command(layout)(run)
+
+
+_kind(
+    "aws-cur", "Cost and Usage Reports",
+    "Finds the newest version of each month by REPORT/YYYYMMDD-YYYYMMDD/REPORT-Manifest.json. CSV.gz, or Parquet. Both ways of versioning work.",
+)  # fmt: skip
+_kind(
+    "aws-export", "AWS Data Exports (CUR 2.0)",
+    "Finds the newest version of each month by EXPORT/metadata/BILLING_PERIOD=YYYY-MM/EXPORT-Manifest.json. CSV.gz, or Parquet.",
+)  # fmt: skip
+_kind(
+    "azure-export", "cost exports of Azure",
+    "Finds the newest run of each period by EXPORT/YYYYMMDD-YYYYMMDD/…/manifest.json: month-to-date exports replace each other.",
+)  # fmt: skip
+_kind(
+    "gcp-export", "BigQuery billing exports of GCP",
+    "Reads REPORT/YYYY-MM/*.csv, .json or .parquet, gzipped or not, once there is a file _SUCCESS beside them. The folder holds the whole month.",
+)  # fmt: skip
+
+
+async def _collect(config: Config, store: Any, layout: str, report: str, folder: Path, topic: str | None, every: int | None, dry: bool) -> None:
+    state = ReportState(folder)
+    live_s, remembered_s = config.rating.event_age_s * 6 // 7, config.rating.dedupe_window_s * 6 // 7
+    try:
+        while True:
+            try:
+                deliver: Deliver = _nowhere if dry else await to_kafka(config, topic)
+                with _shown() as tell:
+                    collector = Collector(
+                        store, layout, report, state, deliver, lambda: int(time.time()), live_s=live_s, remembered_s=remembered_s, tell=tell
+                    )  # fmt: skip
+                    for told in await collector.run(dry=dry, change=_change_told if dry else lambda _: None):
+                        click.echo(_told(told, dry))
+            except RatemillError as error:
+                if every is None:
+                    raise
+                click.echo("\n".join(printable(line) for line in f"error: {error}".split("\n")), err=True)
+            if every is None:
+                return
+            await asyncio.sleep(every)
+    finally:
+        state.close()
+
+
+async def _nowhere(events: Sequence[UsageEvent], backfill: str) -> None:
+    raise AssertionError("a dry run sends nothing")
+
+
+def _told(told: Told, dry: bool) -> str:
+    version, applied = told.version, told.applied
+    name = printable(f"{version.report} {version.period} {version.id.partition('@')[0]}")
+    if applied is None:
+        return f"{name}: stands already"
+    counts = f"{told.rows:,} rows; lines: {applied.new:,} new, {applied.changed:,} changed, {applied.gone:,} gone, {applied.same:,} as they were"
+    return f"{name}: {'would be taken' if dry else 'taken'}: {counts}"
+
+
+def _change_told(change: Change) -> None:
+    event = change.event
+    delta = plain_quantity(difference(change.after, change.before))
+    what = " ".join(part for part in (event.account, event.sku, format_time(event.time), event.region, event.resource) if part)
+    click.echo(printable(f"  {what}: {plain_quantity(change.before)} → {plain_quantity(change.after)} {event.unit} ({delta})"))
+
+
+@contextmanager
+def _shown() -> Iterator[Tell]:
+    """What is being done, on standard error where somebody watches."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("looking", total=None)
+        yield lambda what, count: progress.update(task, description=f"{count:,} {what}")
+
+
+@command.command()
+@with_state
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(state: str, as_json: bool) -> None:
+    """Tell how complete each report is: hours that are over, hours that it has rows of, and which are missing.
+
+    The last day of a report is often missing: providers publish usage up to a day late, and some hours have none. Exit status 0 also when hours are
+    missing; see --json for a script.
+    """
+    now = int(time.time())
+    found: list[tuple[Report, int]] = []
+    for folder in sorted({path.parent for path in Path(state).rglob("reports.db")}):
+        opened = ReportState(folder, reading=True)
+        found += [(report, opened.count_waiting()) for report in opened.reports()]
+        opened.close()
+    if as_json:
+        click.echo(json.dumps([_report_json(report, waiting, now) for report, waiting in found], indent=1))
+        return
+    table = Table(box=SIMPLE_HEAD)
+    for title in ("Report", "Period", "Version", "Taken (UTC)", "Rows", "Lines", "Hours seen", "Missing", "To send"):
+        table.add_column(title, justify="right" if title in ("Rows", "Lines", "To send") else "left")
+    for report, waiting in found:
+        expected, missing = report.expected(now), report.missing(now)
+        spans = [f"{time_text(start * NS)} to {time_text(end * NS)}" for start, end in missing[:3]] + (["…"] if len(missing) > 3 else [])
+        seen = len(expected) - sum(end - start for start, end in missing) // 3_600
+        cells = (
+            report.report, report.period, report.version.partition("@")[0], time_text(report.taken_at * NS), f"{report.rows:,}", f"{report.lines:,}",
+            f"{seen:,} of {len(expected):,}", "\n".join(spans), f"{waiting:,}",
+        )  # fmt: skip
+        table.add_row(*(Text(printable(cell)) if "\n" not in cell else Text(cell) for cell in cells))
+    Console().print(table)
+
+
+def _report_json(report: Report, waiting: int, now: int) -> dict[str, Any]:
+    expected, missing = report.expected(now), report.missing(now)
+    return {
+        "report": report.report, "period": report.period, "version": report.version, "versions": report.versions,
+        "taken_at": format_time(report.taken_at * NS), "rows": report.rows, "rows_without_usage": report.without_usage, "lines": report.lines,
+        "hours_expected": len(expected), "hours_seen": len(expected) - sum(end - start for start, end in missing) // 3_600,
+        "missing": [{"from": format_time(start * NS), "to": format_time(end * NS)} for start, end in missing], "waiting_to_be_sent": waiting,
+    }  # fmt: skip
+
+
+@command.command()
+@with_state
+@click.option("--report", default="", metavar="NAME", help="Of this report only.")
+@click.option("--period", default="", metavar="PERIOD", help="Of this period only: 2026-10.")
+@click.option("--version", default="", metavar="ID", help="By this version only, as `status` shows it.")
+@click.option("--event", default="", metavar="ID", help="The history of one line, up to this event, as `ratemill explain` shows it: line:0123…:3.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def changes(state: str, report: str, period: str, version: str, event: str, as_json: bool) -> None:
+    """Tell what newer versions of reports changed, line by line: what it was, what it is, and the event that carries the difference."""
+    for folder in sorted({path.parent for path in Path(state).rglob("reports.db")}):
+        opened = ReportState(folder, reading=True)
+        for change in opened.changes(report, period, version, event):
+            if as_json:
+                said = {
+                    "report": change.report, "period": change.period, "version": change.version, "at": format_time(change.at * NS),
+                    "before": plain_quantity(change.before), "after": plain_quantity(change.after), "event": event_json(change.event),
+                }  # fmt: skip
+                click.echo(json.dumps(said, ensure_ascii=False))
+            else:
+                head = f"{change.report} {change.period} {change.version.partition('@')[0]} {time_text(change.at * NS)}"
+                click.echo(printable(f"{head} {change.event.id}"))
+                _change_told(change)
+        opened.close()
