@@ -1,7 +1,4 @@
-"""From usage files to raw records, and from raw records to the raw topics. Nothing here decides what usage counts."""
+"""From usage to the raw topics: files as records, and the collector SDK. Nothing here decides what usage counts.
 
-from __future__ import annotations
-
-from .files import Piece, read_pieces
-
-__all__ = ["Piece", "read_pieces"]
+Importing this imports nothing else: the SDK has to stay light.
+"""

@@ -10,16 +10,15 @@ import msgspec
 from .errors import UNREADABLE, BadInput, Rejection
 from .limits import DEFAULT_LIMITS
 from .quantity import parse_quantity
+from .texts import MAX_TEXT, check_characters
 from .times import year_start
 from .usage_event import UsageEvent, canonical_map
 
 __all__ = ["check_event", "check_events", "check_text", "require_text"]
 
-MAX_TEXT = DEFAULT_LIMITS.max_text_chars
 _UNUSUAL = bytes([*range(32), 127, 0xC2, 0xED])  # controls, and what leads C1 and surrogates in UTF-8
 _SHORT = 18  # characters of a quantity that is within every bound if it is digits, a point and a sign only
 _PLAIN = re.compile("[-.0-9]*").fullmatch
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _FIRST, _END = year_start(DEFAULT_LIMITS.earliest_year), year_start(DEFAULT_LIMITS.latest_year)
 _REQUIRED, _OPTIONAL = ("account", "source", "id", "sku", "unit"), ("region", "resource", "provider", "backfill")
 _known_maps: set[str] = set()  # short ones that were found canonical
@@ -30,7 +29,7 @@ def check_text(name: str, value: str) -> None:
     """Raise ValueError for a text of a person that is blank, too long, or holds control characters."""
     if not value.strip():
         raise ValueError(f"the {name} is empty")
-    _check_characters(name, value)
+    check_characters(name, value)
 
 
 def require_text(name: str, value: str) -> None:
@@ -41,20 +40,13 @@ def require_text(name: str, value: str) -> None:
         raise BadInput(f"{error}; give another one") from None
 
 
-def _check_characters(name: str, value: str) -> None:
-    if len(value) > MAX_TEXT:
-        raise ValueError(f"the {name} has {len(value)} characters, at most {MAX_TEXT} are kept")
-    if _CONTROLS.search(value) is not None:
-        raise ValueError(f"the {name} holds control characters; write it on one line")
-
-
 def check_event(event: UsageEvent) -> None:
     """Raise ValueError for an event that no decoder lets through, whenever it was. What they let through passes: a region of one blank, too."""
     for name in _REQUIRED:
         if not getattr(event, name):
             raise ValueError(f"the {name} is empty")
     for name in (*_REQUIRED, *_OPTIONAL):
-        _check_characters(name, getattr(event, name))
+        check_characters(name, getattr(event, name))
     try:
         parse_quantity(str(event.quantity))
     except Rejection as rejection:

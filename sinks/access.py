@@ -5,11 +5,35 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from ipaddress import ip_address
+from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from ..schemas.errors import BadConfig
 
-__all__ = ["address", "is_here", "servers", "tls_context", "tls_trouble"]
+__all__ = ["CLEAR", "KafkaAccess", "address", "check_kafka", "is_here", "kafka_client", "servers", "tls_context", "tls_trouble"]
+
+CLEAR = "sends everything in the clear to another machine"
+
+
+class KafkaAccess(Protocol):
+    """How to reach Kafka, but for the password."""
+
+    @property
+    def bootstrap(self) -> str: ...
+    @property
+    def security_protocol(self) -> str: ...
+    @property
+    def allow_plaintext(self) -> bool: ...
+    @property
+    def sasl_mechanism(self) -> str: ...
+    @property
+    def username(self) -> str: ...
+    @property
+    def ca_file(self) -> str: ...
+    @property
+    def cert_file(self) -> str: ...
+    @property
+    def key_file(self) -> str: ...
 
 
 def is_here(host: str) -> bool:
@@ -99,3 +123,30 @@ def tls_context(section: str, *, ca_file: str = "", cert_file: str = "", key_fil
                 f"configuration: {section}.cert_file: {cert_file} and {key_file} are no certificate and its key in PEM, without a password"
             ]) from error  # fmt: skip
     return context
+
+
+def check_kafka(kafka: KafkaAccess, password: str) -> None:
+    """Raise ValueError for settings that do not go together, or that would send to another machine in the clear."""
+    protocol = kafka.security_protocol
+    sasl, tls = protocol.startswith("SASL"), protocol.endswith("SSL")
+    login = (kafka.sasl_mechanism, kafka.username, password)
+    if sasl and not all(login):
+        raise ValueError("SASL needs sasl_mechanism, username and password")
+    if not sasl and any(login):
+        raise ValueError(f"security_protocol {protocol} has no use for sasl_mechanism, username and password; set SASL_SSL, or remove them")
+    if not tls and (kafka.ca_file or kafka.cert_file or kafka.key_file):
+        raise ValueError(f"security_protocol {protocol} has no use for ca_file, cert_file and key_file; set SSL or SASL_SSL, or remove them")
+    if bool(kafka.cert_file) != bool(kafka.key_file):
+        raise ValueError("cert_file and key_file go together; set both, or none")
+    if not all(is_here(host) for host, _ in servers(kafka.bootstrap)) and not (tls or kafka.allow_plaintext):
+        raise ValueError(f"security_protocol {protocol} {CLEAR}; set SASL_SSL or SSL, or allow_plaintext = true if you mean it")
+
+
+def kafka_client(kafka: KafkaAccess, password: str) -> dict[str, Any]:
+    """Connection settings for any aiokafka client; certificates are read anew each time. Raises BadConfig when they cannot be used."""
+    settings: dict[str, Any] = {"bootstrap_servers": kafka.bootstrap, "security_protocol": kafka.security_protocol}
+    if kafka.security_protocol.endswith("SSL"):
+        settings["ssl_context"] = tls_context("kafka", ca_file=kafka.ca_file, cert_file=kafka.cert_file, key_file=kafka.key_file)
+    if kafka.security_protocol.startswith("SASL"):
+        settings |= {"sasl_mechanism": kafka.sasl_mechanism, "sasl_plain_username": kafka.username, "sasl_plain_password": password}
+    return settings

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from ..schemas.errors import BadConfig, BadInput
 from ..schemas.limits import Limits
-from ..sinks.access import address, is_here, servers
+from ..sinks.access import CLEAR, address, check_kafka, is_here, servers
 
 __all__ = ["ApiConfig", "Config", "ElasticsearchConfig", "KafkaConfig", "RatingConfig", "RawTopic", "WatchConfig", "WorkerConfig", "load_config"]
 
@@ -41,8 +41,6 @@ class RawTopic(_Section):
 def _default_raw() -> tuple[RawTopic, ...]:
     return tuple(RawTopic(name=f"usage.raw.{p}", provider=p) for p in ("aws", "gcp", "azure", "cloudevents"))
 
-
-_CLEAR = "sends everything in the clear to another machine"
 
 
 class KafkaConfig(_Section):
@@ -77,22 +75,7 @@ class KafkaConfig(_Section):
 
     @model_validator(mode="after")
     def _secure(self) -> KafkaConfig:
-        sasl, tls = self.security_protocol.startswith("SASL"), self.security_protocol.endswith("SSL")
-        login = (self.sasl_mechanism, self.username, self.password.get_secret_value())
-        if sasl and not all(login):
-            raise ValueError("SASL needs sasl_mechanism, username and password")
-        if not sasl and any(login):
-            raise ValueError(
-                f"security_protocol {self.security_protocol} has no use for sasl_mechanism, username and password; set SASL_SSL, or remove them"
-            )
-        if not tls and (self.ca_file or self.cert_file or self.key_file):
-            raise ValueError(
-                f"security_protocol {self.security_protocol} has no use for ca_file, cert_file and key_file; set SSL or SASL_SSL, or remove them"
-            )
-        if bool(self.cert_file) != bool(self.key_file):
-            raise ValueError("cert_file and key_file go together; set both, or none")
-        if not all(is_here(host) for host, _ in servers(self.bootstrap)) and not (tls or self.allow_plaintext):
-            raise ValueError(f"security_protocol {self.security_protocol} {_CLEAR}; set SASL_SSL or SSL, or allow_plaintext = true if you mean it")
+        check_kafka(self, self.password.get_secret_value())
         if len({t.name for t in self.raw_topics}) != len(self.raw_topics):
             raise ValueError("raw_topics: a name is there twice")
         return self
@@ -134,7 +117,7 @@ class ElasticsearchConfig(_Section):
         if parts.scheme == "http" and self.ca_file:
             raise ValueError("an http address has no use for ca_file; make it https, or remove ca_file")
         if parts.scheme == "http" and not is_here(parts.hostname or "") and not self.allow_plaintext:
-            raise ValueError(f"an http address {_CLEAR}; make it https, or set allow_plaintext = true if you mean it")
+            raise ValueError(f"an http address {CLEAR}; make it https, or set allow_plaintext = true if you mean it")
         return self
 
 

@@ -29,7 +29,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from ..schemas.errors import AccessDenied, RatemillError, Unavailable
-from ..sinks.access import servers, tls_context, tls_trouble
+from ..sinks.access import kafka_client, servers, tls_trouble
 from .config import KafkaConfig
 
 __all__ = ["admin_client", "client_settings", "denied", "not_allowed", "why_not"]
@@ -40,16 +40,7 @@ NOT_ALLOWED = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, Clu
 
 def client_settings(kafka: KafkaConfig) -> dict[str, Any]:
     """Connection settings for any aiokafka client; certificates are read anew each time. Raises BadConfig when they cannot be used."""
-    settings: dict[str, Any] = {"bootstrap_servers": kafka.bootstrap, "security_protocol": kafka.security_protocol}
-    if kafka.security_protocol.endswith("SSL"):
-        settings["ssl_context"] = tls_context("kafka", ca_file=kafka.ca_file, cert_file=kafka.cert_file, key_file=kafka.key_file)
-    if kafka.security_protocol.startswith("SASL"):
-        settings |= {
-            "sasl_mechanism": kafka.sasl_mechanism,
-            "sasl_plain_username": kafka.username,
-            "sasl_plain_password": kafka.password.get_secret_value(),
-        }
-    return settings
+    return kafka_client(kafka, kafka.password.get_secret_value())
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ import xxhash
 from ..errors import Reason, Rejection
 from ..limits import DEFAULT_LIMITS, Limits
 from ..quantity import parse_quantity
+from ..texts import CONTROLS
 from ..usage_event import UsageEvent, canonical_map
 
 __all__ = [
@@ -47,9 +48,6 @@ class TwiceKeyed(dict[str, Any]):
     twice: str = ""
 
 
-# C0 and C1 controls and DEL: identity and fingerprint separate fields with NUL, and a terminal shows these fields.
-# Surrogates are half characters ("\ud800" in JSON) that cannot be written as UTF-8.
-_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _MAX_COMPOSED = 256
 _MAX_MEMBERS = DEFAULT_LIMITS.max_members  # a constant: the reader is made once, for whatever limits
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -143,7 +141,7 @@ def text_of(value: Any, name: str, limits: Limits, *, numbers: bool = False) -> 
         raise Rejection(Reason.BAD_FIELD, f"{name} must be a text; it is {_kind(value)}")
     if len(value) > limits.max_text_chars:
         raise Rejection(Reason.BAD_FIELD, f"{name} has {len(value)} characters; at most {limits.max_text_chars} are kept")
-    if _FORBIDDEN.search(value) is not None:
+    if CONTROLS.search(value) is not None:
         raise Rejection(Reason.BAD_FIELD, f"{name} holds a control character or half a surrogate pair")
     return str(value)
 
@@ -181,7 +179,7 @@ def map_text(value: Any, name: str, limits: Limits, *, controls: bool = False) -
     obj = as_object(value, name)
     if len(obj) > limits.max_dimensions:
         raise Rejection(Reason.BAD_FIELD, f"{name} has {len(obj)} entries; at most {limits.max_dimensions} are kept")
-    forbidden = _SURROGATE if controls else _FORBIDDEN
+    forbidden = _SURROGATE if controls else CONTROLS
     pairs: dict[str, str] = {}
     for key, item in obj.items():
         if item is None:
@@ -217,7 +215,7 @@ def composed_id(kind: str, parts: list[Any]) -> str:
     text = canonical_json(parts)
     if _SURROGATE.search(text) is not None:
         raise Rejection(Reason.BAD_FIELD, f"a field of the {kind} identity holds half a surrogate pair")
-    text = _FORBIDDEN.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
+    text = CONTROLS.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
     if len(text) <= _MAX_COMPOSED:
         return f"{kind}:{text}"
     return f"{kind}#{xxhash.xxh3_128_hexdigest(text.encode())}"
