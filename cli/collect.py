@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,15 +16,15 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from ..collectors.reports.run import Collector, Deliver, Tell, Told
+from ..collectors.reports.run import Collector, Tell, Told
 from ..collectors.reports.state import Change, Report, ReportState
-from ..collectors.reports.stores import open_store
+from ..collectors.reports.stores import Store, open_store
 from ..schemas.errors import RatemillError
 from ..schemas.quantity import difference, plain_quantity
 from ..schemas.times import NS, format_time
 from ..schemas.usage_event import UsageEvent
 from ..streams.config import Config, load_config
-from .collect_delivery import to_kafka
+from .collect_delivery import delivering, delivery_options
 from .corrections import event_json, time_text, with_config
 from .dead_letters import printable
 
@@ -61,7 +60,7 @@ def _report_options(function: Command) -> Command:
         with_config,
         click.option("--dry-run", is_flag=True, help="Say what would change, line by line; publish nothing, keep nothing."),
         click.option("--every", type=click.IntRange(min=1), metavar="SECONDS", help="Look again and again.  [default: look once]"),
-        click.option("--topic", metavar="NAME", help="Raw topic.  [default: the one for CloudEvents]"),
+        delivery_options,
         click.option("--endpoint", default="", metavar="URL", help="Address of what speaks the protocol of S3, if it is not AWS."),
         with_state,
         click.option("--report", required=True, metavar="NAME", help="Name of the report or export, as the provider has it."),
@@ -76,11 +75,25 @@ def _kind(layout: str, what: str, more: str) -> None:
 
     @_report_options
     def run(
-        place: str, report: str, state: str, endpoint: str, topic: str | None, every: int | None, dry_run: bool, path: str | None
+        place: str, report: str, state: str, endpoint: str, topic: str | None, api: str, key_file: str, every: int | None, dry_run: bool,
+        path: str | None,
     ) -> None:  # fmt: skip
         config = load_config(path)
         store = open_store(place, endpoint)
-        asyncio.run(_collect(config, store, layout, report, Path(state, report), topic, every, dry_run))
+        opened = ReportState(Path(state, report))
+        try:
+            while True:
+                try:
+                    _look(config, (store, layout, report, opened), (topic, api, key_file), dry_run)
+                except RatemillError as error:
+                    if every is None:
+                        raise
+                    click.echo("\n".join(printable(line) for line in f"error: {error}".split("\n")), err=True)
+                if every is None:
+                    return
+                time.sleep(every)
+        finally:
+            opened.close()
 
     run.__doc__ = f"""Take usage from {what} at PLACE: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, an https address, or a folder.
 
@@ -110,31 +123,20 @@ _kind(
 )  # fmt: skip
 
 
-async def _collect(config: Config, store: Any, layout: str, report: str, folder: Path, topic: str | None, every: int | None, dry: bool) -> None:
-    state = ReportState(folder)
-    live_s, remembered_s = config.rating.event_age_s * 6 // 7, config.rating.dedupe_window_s * 6 // 7
-    try:
-        while True:
-            try:
-                deliver: Deliver = _nowhere if dry else await to_kafka(config, topic)
-                with _shown() as tell:
-                    collector = Collector(
-                        store, layout, report, state, deliver, lambda: int(time.time()), live_s=live_s, remembered_s=remembered_s, tell=tell
-                    )  # fmt: skip
-                    for told in await collector.run(dry=dry, change=_change_told if dry else lambda _: None):
-                        click.echo(_told(told, dry))
-            except RatemillError as error:
-                if every is None:
-                    raise
-                click.echo("\n".join(printable(line) for line in f"error: {error}".split("\n")), err=True)
-            if every is None:
-                return
-            await asyncio.sleep(every)
-    finally:
-        state.close()
+def _look(config: Config, what: tuple[Store, str, str, ReportState], where: tuple[str | None, str, str], dry: bool) -> None:
+    """Look once whether there is anything new, and take it."""
+    rating = config.rating
+    with ExitStack() as stack:
+        tell = stack.enter_context(_shown())
+        deliver = _nowhere if dry else stack.enter_context(delivering(config, *where))
+        collector = Collector(
+            *what, deliver, lambda: int(time.time()), live_s=rating.event_age_s * 6 // 7, remembered_s=rating.dedupe_window_s * 6 // 7, tell=tell
+        )  # fmt: skip
+        for told in collector.run(dry=dry, change=_change_told if dry else lambda _: None):
+            click.echo(_told(told, dry))
 
 
-async def _nowhere(events: Sequence[UsageEvent], backfill: str) -> None:
+def _nowhere(events: Sequence[UsageEvent], backfill: str) -> None:
     raise AssertionError("a dry run sends nothing")
 
 

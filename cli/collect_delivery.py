@@ -1,37 +1,53 @@
-"""How collectors hand events over: to the raw topic for CloudEvents, acknowledged by all replicas."""
+"""Where collectors deliver to: the Kafka of the configuration, or an HTTP API."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
-from ..collectors.files import Piece
-from ..collectors.publishing import account_of, headers_of, publish
-from ..collectors.reports.run import Deliver
-from ..schemas.errors import RatemillError, Unavailable
-from ..schemas.packed import as_cloudevent
-from ..schemas.usage_event import UsageEvent
+import click
+
+from ..collectors.delivering import Delivering
+from ..collectors.sdk.http_target import HttpTarget
+from ..collectors.sdk.kafka_target import KafkaTarget
+from ..collectors.sdk.targets import Target
 from ..streams.config import Config
-from ..streams.reach import client_settings, not_allowed
 from ..streams.topics import Topics, ensure_topics
 from .publish import raw_topic
 
-__all__ = ["to_kafka"]
+__all__ = ["delivering", "delivery_options"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-async def to_kafka(config: Config, topic: str | None) -> Deliver:
-    """Delivery into Kafka; makes the topic where it is missing. Raises BadInput, Unavailable, AccessDenied."""
-    name = raw_topic(Topics.of(config.kafka), "cloudevents", topic)
-    await ensure_topics(config, {name})
+def delivery_options(function: Command) -> Command:
+    """Options that say where to deliver to."""
+    for option in (
+        click.option("--key-file", default="", metavar="FILE", help="With --api: a key with the scope events:write."),
+        click.option("--api", default="", metavar="URL", help="Deliver to this `ratemill api` instead of the Kafka of the configuration."),
+        click.option("--topic", metavar="NAME", help="Raw topic.  [default: the one for CloudEvents]"),
+    ):
+        function = option(function)
+    return function
 
-    async def deliver(events: Sequence[UsageEvent], backfill: str) -> None:
-        pieces = [Piece("", 0, as_cloudevent(event)) for event in events]
-        try:
-            done = await publish(
-                client_settings(config.kafka), name, pieces, headers_of("cloudevents", backfill), lambda value: account_of(value, "cloudevents")
-            )
-        except Unavailable as error:
-            raise not_allowed(config.kafka, error.__cause__) or error from error
-        if done.too_large or done.records != len(events):
-            raise RatemillError(f"{len(events) - done.records:,} events are too large for {name}; none of this batch is taken for delivered")
 
-    return deliver
+@contextmanager
+def delivering(config: Config, topic: str | None, api: str, key_file: str) -> Iterator[Delivering]:
+    """A connection; makes the topic where it is missing. Raises BadInput, Unavailable, AccessDenied."""
+    made = Delivering(HttpTarget(api, key_file=key_file) if api else _kafka(config, topic))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def _kafka(config: Config, topic: str | None) -> Target:
+    kafka = config.kafka
+    name = raw_topic(Topics.of(kafka), "cloudevents", topic)
+    asyncio.run(ensure_topics(config, {name}))
+    return KafkaTarget(
+        kafka.bootstrap, name, kafka.security_protocol, kafka.allow_plaintext, kafka.sasl_mechanism, kafka.username,
+        kafka.password.get_secret_value(), kafka.ca_file, kafka.cert_file, kafka.key_file,
+    )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from .stores import Changed, Store
 __all__ = ["STEPS", "Collector", "Deliver", "Tell", "Told"]
 
 # Hands events over, and returns when they are durable there: (events, name of a backfill or "").
-Deliver = Callable[[Sequence[UsageEvent], str], Awaitable[None]]
+Deliver = Callable[[Sequence[UsageEvent], str], None]
 # Places where a test lets the process die, in their order.
 STEPS = ("found", "read", "staged", "applied", "sending", "delivered", "sent")
 
@@ -56,13 +56,13 @@ class Collector:
         self._layout: Layout = LAYOUTS[layout]
         self._live_s, self._remembered_s, self._step, self._tell = live_s, remembered_s, step, tell
 
-    async def run(self, *, dry: bool = False, change: Callable[[Change], None] = lambda _: None) -> list[Told]:
+    def run(self, *, dry: bool = False, change: Callable[[Change], None] = lambda _: None) -> list[Told]:
         """Send what waits, then take every version that does not stand yet, oldest period first. dry: only say what would change.
 
         A version that cannot be read does not keep the others from being taken. Raises RatemillError: the first that went wrong, in the end.
         """
         if not dry:
-            await self.drain()
+            self.drain()
         told: list[Told] = []
         wrong: RatemillError | None = None
         for version in sorted(self._layout.find(self._store, self._report), key=lambda one: one.start):
@@ -77,7 +77,7 @@ class Collector:
             except RatemillError as error:
                 wrong = wrong or error
             if not dry:
-                await self.drain()
+                self.drain()
         if wrong is not None:
             raise wrong
         return told
@@ -126,7 +126,7 @@ class Collector:
                 raise Unavailable(f"{name}: {error.strerror or error}; is there room in the folder for temporary files (TMPDIR)?") from error
             yield str(path)
 
-    async def drain(self) -> int:
+    def drain(self) -> int:
         """Send what is decided on and not known to be delivered; how many events that were. Raises what `deliver` raises."""
         count = 0
         while waiting := self._state.waiting(_BATCH):
@@ -144,7 +144,7 @@ class Collector:
                 (f"report-{self._report}", [event for _, event in waiting if event.time < oldest_live]),
             ):  # fmt: skip
                 if events:
-                    await self._deliver(events, backfill)
+                    self._deliver(events, backfill)
                 self._step("delivered")
             self._state.sent([number for number, _ in waiting])
             self._step("sent")

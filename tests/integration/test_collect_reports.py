@@ -31,10 +31,11 @@ def prices(rows: list[Row]) -> list[dict[str, Any]]:
     usual = max(codes, key=lambda code: sum(row["pricing/RateCode"] == code[0] for row in rows))
     made: list[dict[str, Any]] = []
     for number, (sku, unit) in enumerate(codes):
-        price = {"id": f"p{number}", "sku": sku, "unit": unit, "model": "unit", "unit_price": f"0.0{number + 1}"}
+        price: dict[str, Any] = {"id": f"p{number}", "sku": sku, "unit": unit, "model": "unit", "unit_price": f"0.0{number + 1}"}
         if (sku, unit) == usual:
-            price = {**price, "model": "graduated", "tiers": [{"up_to": "1", "unit_price": "3"}, {"up_to": "5", "unit_price": "2"}, {"unit_price": "1"}]}
             del price["unit_price"]
+            tiers = [{"up_to": "1", "unit_price": "3"}, {"up_to": "5", "unit_price": "2"}, {"unit_price": "1"}]
+            price |= {"model": "graduated", "tiers": tiers}
         made.append(price)
     return made
 
@@ -90,7 +91,7 @@ async def verify(b: Bed, book: list[dict[str, Any]], rows: list[Row]) -> None:
 
 
 async def test_a_report_published_three_times_costs_what_the_last_one_says(stack: Stack, tmp_path: Path) -> None:
-    rows = real_rows(str(LAST))
+    rows = [{**row, "lineItem/ResourceId": ""} for row in real_rows(str(LAST))]
     rows = [row for row in rows if row["lineItem/LineItemType"] not in USAGE or row["pricing/RateCode"]]
     versions = [rows, restated(rows, 1), restated(rows, 2)]
     book = prices(rows)

@@ -1,4 +1,4 @@
-"""Reports of providers as they publish them: written to a folder or a bucket, published again with other amounts; and what they say, added up by itself."""
+"""Reports of providers as they publish them, to a folder or a bucket, again and again; and what they say, added up by itself."""
 
 from __future__ import annotations
 

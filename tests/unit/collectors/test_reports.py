@@ -1,17 +1,17 @@
 """Reports that replace each other: whatever is published again, and wherever the collector dies, what counts is the last version.
 
-What was delivered is added up as a pipeline does that counts each id once (`counted`), and must be what the rows of the last version say (`added_up`).
+What was delivered is added up as a pipeline does that counts each id once (`counted`), and must be what the rows of the last version say
+(`added_up`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import re
 import signal
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class Log:
         self.path = path
         path.touch()
 
-    async def deliver(self, events: Sequence[UsageEvent], backfill: str) -> None:
+    def deliver(self, events: Sequence[UsageEvent], backfill: str) -> None:
         with self.path.open("ab") as file:
             for event in events:
                 file.write(msgspec.json.encode([event, backfill]) + b"\n")
@@ -58,7 +58,7 @@ class Log:
 def run(root: Path, log: Log, now: int = NOW, **more: Any) -> list[Told]:
     state = ReportState(root / "state")
     try:
-        return asyncio.run(Collector(Folder(root / "b"), "aws-cur", "hourly", state, log.deliver, lambda: now, **more).run())
+        return Collector(Folder(root / "b"), "aws-cur", "hourly", state, log.deliver, lambda: now, **more).run()
     finally:
         state.close()
 
@@ -76,12 +76,12 @@ def restated(rows: list[Row], seed: int) -> list[Row]:
         if chance.random() > 0.05:
             found.append(row)
     chance.shuffle(found)
-    return found + [{**found[0], "lineItem/UsageAmount": "0.5"}]
+    return [*found, {**found[0], "lineItem/UsageAmount": "0.5"}]
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[tuple[Path, AwsReport, Log]]:
-    yield tmp_path, AwsReport(folder(tmp_path / "b")), Log(tmp_path / "log")
+def bench(tmp_path: Path) -> tuple[Path, AwsReport, Log]:
+    return tmp_path, AwsReport(folder(tmp_path / "b")), Log(tmp_path / "log")
 
 
 def test_three_versions_come_to_the_last_one(bench: tuple[Path, AwsReport, Log]) -> None:
@@ -109,7 +109,7 @@ def test_a_restated_day_is_told_line_by_line(bench: tuple[Path, AwsReport, Log])
         report.publish(version, [other, *({**row, "lineItem/UsageAmount": amount} for amount in amounts)], files=1)
         run(root, log)
     state = ReportState(root / "state", reading=True)
-    found = [(c.version.partition("@")[0], plain_quantity(c.before), plain_quantity(c.after), plain_quantity(c.event.quantity)) for c in state.changes()]
+    found = [(c.version[:2], *map(plain_quantity, (c.before, c.after, c.event.quantity))) for c in state.changes()]
     assert found == [("v1", "12", "9.5", "-2.5"), ("v2", "9.5", "10.75", "1.25"), ("v3", "10.75", "0", "-10.75")]
     last = [change.event for change in state.changes()][-1]
     assert last in log.events()
@@ -147,13 +147,13 @@ def test_killed_at_any_step_it_comes_to_the_last_version(bench: tuple[Path, AwsR
 def test_killed_while_it_delivers_nothing_counts_twice(bench: tuple[Path, AwsReport, Log]) -> None:
     root, report, log = bench
 
-    async def half(events: Sequence[UsageEvent], backfill: str) -> None:
-        await log.deliver(events[: len(events) // 2], backfill)
+    def half(events: Sequence[UsageEvent], backfill: str) -> None:
+        log.deliver(events[: len(events) // 2], backfill)
         os.kill(os.getpid(), signal.SIGKILL)
 
     def dies(hook: Callable[[str], None]) -> None:
         state = ReportState(root / "state")
-        asyncio.run(Collector(Folder(root / "b"), "aws-cur", "hourly", state, half, lambda: NOW).run())
+        Collector(Folder(root / "b"), "aws-cur", "hourly", state, half, lambda: NOW).run()
 
     report.publish("v0", ROWS)
     assert killed_at("never", dies)
@@ -326,7 +326,7 @@ def test_a_dry_run_tells_and_changes_nothing(bench: tuple[Path, AwsReport, Log])
     def dry() -> list[Told]:
         state = ReportState(root / "state")
         try:
-            return asyncio.run(Collector(Folder(root / "b"), "aws-cur", "hourly", state, log.deliver, lambda: NOW).run(dry=True, change=told.append))
+            return Collector(Folder(root / "b"), "aws-cur", "hourly", state, log.deliver, lambda: NOW).run(dry=True, change=told.append)
         finally:
             state.close()
 
