@@ -47,7 +47,8 @@ def restated(rows: list[Row], seed: int) -> list[Row]:
     for row in found:
         if chance.random() < 0.25:
             row["lineItem/UsageAmount"] = f"{chance.randrange(10**6)}.{chance.randrange(10**10):010}"
-    return [*found, {**found[0], "identity/LineItemId": f"{seed}-new", "lineItem/ResourceId": f"new-{seed}", "lineItem/UsageAmount": "0.25"}]
+    usual = next(row for row in found if row["lineItem/LineItemType"] in USAGE)
+    return [*found, {**usual, "identity/LineItemId": f"{seed}-new", "lineItem/ResourceId": f"new-{seed}", "lineItem/UsageAmount": "0.25"}]
 
 
 def as_events(rows: list[Row]) -> list[dict[str, Any]]:
@@ -113,9 +114,9 @@ async def test_a_report_published_three_times_costs_what_the_last_one_says(stack
             status, out, _ = await operator.type("collect", "changes", "--version", "version-2", "--json")
             changes = [json.loads(line) for line in out.splitlines()]
             assert changes
-            event = next(change["event"] for change in changes if "new-1" in change["event"].get("resource", ""))
-            assert (event["quantity"], event["sku"]) == ("-0.25", versions[1][0]["pricing/RateCode"]), "what version 1 had and version 2 has not"
-            (line,) = [item for item in (await line_items(b)).values() if item["ResourceId"] == "new-1"]
+            (event,) = [change["event"] for change in changes if change["event"].get("resource") == "new-1"]
+            assert (event["quantity"], event["sku"]) == ("-0.25", versions[1][-1]["pricing/RateCode"]), "what version 1 had and version 2 has not"
+            (line,) = [item for item in (await line_items(b)).values() if item.get("ResourceId") == "new-1"]
             status, out, err = await operator.type("explain", line["x_LineItemId"])
             assert (status, event["id"] in out) == (0, True), out + err
 
