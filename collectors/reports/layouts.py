@@ -40,7 +40,7 @@ class Layout(NamedTuple):
 
 def _document(store: Store, found: Stored) -> dict[str, Any]:
     with store.open(found.name, found.etag) as file:
-        raw = file.read(16 << 20)
+        raw = file.read()
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError) as error:
