@@ -25,6 +25,7 @@ from ..schemas.times import NS, format_time
 from ..schemas.usage_event import UsageEvent
 from ..streams.config import Config, load_config
 from .collect_delivery import delivering, delivery_options
+from .collect_prometheus import command as prometheus
 from .corrections import event_json, time_text, with_config
 from .dead_letters import printable
 
@@ -45,8 +46,9 @@ def command() -> None:
     \b
       ratemill collect aws-cur s3://my-bucket/reports --report my-cur         Cost and Usage Report (version 1)
       ratemill collect aws-export s3://my-bucket/exports --report my-cur2     Data Exports (CUR 2.0)
-      ratemill collect azure-export https://ACCOUNT.blob.core.windows.net/CONTAINER?SAS --report my-export
+      ratemill collect azure-export https://ACCOUNT.blob.core.windows.net/CONTAINER --report my-export
       ratemill collect gcp-export gs://my-bucket/billing --report my-export   BigQuery billing export, written by EXPORT DATA
+      ratemill collect prometheus --plan plan.toml                            infrastructure that only has metrics
       ratemill collect status                                                 hours expected, hours seen
       ratemill collect changes                                                what restated reports changed, line by line
 
@@ -164,6 +166,9 @@ def _shown() -> Iterator[Tell]:
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("looking", total=None)
         yield lambda what, count: progress.update(task, description=f"{count:,} {what}")
+
+
+command.add_command(prometheus)
 
 
 @command.command()

@@ -17,7 +17,7 @@ from ..streams.config import Config
 from ..streams.topics import Topics, ensure_topics
 from .publish import raw_topic
 
-__all__ = ["delivering", "delivery_options"]
+__all__ = ["delivering", "delivery_options", "target"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -33,10 +33,15 @@ def delivery_options(function: Command) -> Command:
     return function
 
 
+def target(config: Config, topic: str | None, api: str, key_file: str) -> Target:
+    """What these options name; makes the topic where it is missing. Raises BadInput, Unavailable, AccessDenied."""
+    return HttpTarget(api, key_file=key_file) if api else _kafka(config, topic)
+
+
 @contextmanager
 def delivering(config: Config, topic: str | None, api: str, key_file: str) -> Iterator[Delivering]:
-    """A connection; makes the topic where it is missing. Raises BadInput, Unavailable, AccessDenied."""
-    made = Delivering(HttpTarget(api, key_file=key_file) if api else _kafka(config, topic))
+    """A connection to it. Raises as `target`."""
+    made = Delivering(target(config, topic, api, key_file))
     try:
         yield made
     finally:

@@ -14,7 +14,7 @@ from decimal import Context, Decimal, Inexact, InvalidOperation
 from .errors import Reason, Rejection
 from .limits import DEFAULT_LIMITS
 
-__all__ = ["ZERO", "difference", "parse_quantity", "plain_quantity", "quantity_of_json", "total"]
+__all__ = ["ZERO", "difference", "multiple", "parse_quantity", "plain_quantity", "quantity_of_json", "total"]
 
 ZERO = Decimal(0)
 
@@ -55,6 +55,11 @@ def total(a: Decimal, b: Decimal) -> Decimal:
 def difference(a: Decimal, b: Decimal) -> Decimal:
     """a - b, exactly."""
     return _EXACT.subtract(a, b)
+
+
+def multiple(value: Decimal, times: int) -> Decimal:
+    """value x times, exactly."""
+    return _EXACT.multiply(value, times)
 
 
 def plain_quantity(value: Decimal) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import urllib.error
 import urllib.request
@@ -20,14 +21,20 @@ _TIMEOUT_S = 60
 
 
 class AzureBlobs:
-    """address: `https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]?SAS`; the signature needs the permissions `r` and `l`."""
+    """address: `https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]`, with the SAS as its query, or in AZURE_STORAGE_SAS_TOKEN.
+
+    The signature needs the permissions `r` and `l`. Raises BadInput.
+    """
 
     def __init__(self, address: str) -> None:
         parts = urlsplit(address)
         self._container, _, self._prefix = parts.path.lstrip("/").partition("/")
-        if not self._container or not re.search(r"(^|&)sig=", parts.query):
-            raise BadInput("an address of a container has its name and a SAS: https://ACCOUNT.blob.core.windows.net/CONTAINER?sv=…&sp=rl&sig=…")
-        self._base, self._sas = f"{parts.scheme}://{parts.netloc}/{self._container}", parts.query
+        self._sas = parts.query or os.environ.get("AZURE_STORAGE_SAS_TOKEN", "").lstrip("?")
+        if not self._container or not re.search(r"(^|&)sig=", self._sas):
+            raise BadInput(
+                "give https://ACCOUNT.blob.core.windows.net/CONTAINER, and a shared access signature (sv=…&sp=rl&sig=…) in AZURE_STORAGE_SAS_TOKEN"
+            )
+        self._base = f"{parts.scheme}://{parts.netloc}/{self._container}"
 
     def __str__(self) -> str:
         return self._base  # never the signature
