@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,7 +26,9 @@ from ..schemas.times import NS, format_time
 from ..schemas.usage_event import UsageEvent
 from ..streams.config import Config, load_config
 from .collect_delivery import delivering, delivery_options
+from .collect_event_hubs import command as event_hubs
 from .collect_prometheus import command as prometheus
+from .collect_prometheus import show_summary, summary
 from .corrections import event_json, time_text, with_config
 from .dead_letters import printable
 
@@ -33,6 +36,7 @@ __all__ = ["command"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _STATE = ".ratemill/collect"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,199}").fullmatch  # it names a folder and a backfill
 
 with_state = click.option(
     "--state", default=_STATE, show_default=True, metavar="FOLDER", help="What was published so far. Keep it: on a disk that is backed up."
@@ -48,6 +52,7 @@ def command() -> None:
       ratemill collect aws-export s3://my-bucket/exports --report my-cur2     Data Exports (CUR 2.0)
       ratemill collect azure-export https://ACCOUNT.blob.core.windows.net/CONTAINER --report my-export
       ratemill collect gcp-export gs://my-bucket/billing --report my-export   BigQuery billing export, written by EXPORT DATA
+      ratemill collect event-hubs --connection-file hub.txt                   Azure Event Hubs
       ratemill collect prometheus --plan plan.toml                            infrastructure that only has metrics
       ratemill collect status                                                 hours expected, hours seen
       ratemill collect changes                                                what restated reports changed, line by line
@@ -80,6 +85,8 @@ def _kind(layout: str, what: str, more: str) -> None:
         place: str, report: str, state: str, endpoint: str, topic: str | None, api: str, key_file: str, every: int | None, dry_run: bool,
         path: str | None,
     ) -> None:  # fmt: skip
+        if _NAME(report) is None:
+            raise click.UsageError("--report: the name of a report has letters, digits, `_`, `.`, `-` and blanks")
         config = load_config(path)
         store = open_store(place, endpoint)
         opened = ReportState(Path(state, report))
@@ -169,6 +176,7 @@ def _shown() -> Iterator[Tell]:
 
 
 command.add_command(prometheus)
+command.add_command(event_hubs)
 
 
 @command.command()
@@ -186,8 +194,15 @@ def status(state: str, as_json: bool) -> None:
         opened = ReportState(folder, reading=True)
         found += [(report, opened.count_waiting()) for report in opened.reports()]
         opened.close()
+    metrics = [one for path in sorted(Path(state).rglob("windows.db")) for one in summary(path)]
     if as_json:
-        click.echo(json.dumps([_report_json(report, waiting, now) for report, waiting in found], indent=1))
+        click.echo(json.dumps({"reports": [_report_json(report, waiting, now) for report, waiting in found], "metrics": metrics}, indent=1))
+        return
+    if metrics:
+        show_summary(metrics)
+    if not found:
+        if not metrics:
+            click.echo(f"{state}: nothing was collected with this state")
         return
     table = Table(box=SIMPLE_HEAD)
     for title in ("Report", "Period", "Version", "Taken (UTC)", "Rows", "Lines", "Hours seen", "Missing", "To send"):

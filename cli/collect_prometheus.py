@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from ..collectors.prometheus.api import Prometheus
 from ..collectors.prometheus.meters import read_plan
@@ -18,7 +23,7 @@ from .collect_delivery import delivery_options, target
 from .corrections import moment, with_config
 from .dead_letters import printable
 
-__all__ = ["command"]
+__all__ = ["command", "show_summary", "summary"]
 
 _FLUSH_S = 60.0
 
@@ -70,6 +75,35 @@ def command(
                 time.sleep(every)
     finally:
         kept.close()
+
+
+def summary(path: Path) -> list[dict[str, Any]]:
+    """How complete each meter of a state is, for `ratemill collect status`. Windows have no gaps between them: what is missing is samples."""
+    state = PrometheusState(path)
+    found = []
+    for name, since, until in state.meters():
+        windows = state.windows(name, 0)
+        found.append(
+            {
+                "meter": name, "from": format_time(since * NS), "to": format_time(until * NS), "windows": len(windows),
+                "windows_without_series": sum(not window.series for window in windows), "samples_expected": sum(w.expected for w in windows),
+                "samples_seen": sum(w.samples for w in windows), "counter_resets": sum(w.resets for w in windows),
+            }
+        )  # fmt: skip
+    state.close()
+    return found
+
+
+def show_summary(meters: list[dict[str, Any]]) -> None:
+    """The same as a table."""
+    table = Table(box=SIMPLE_HEAD)
+    for title in ("Meter", "From", "To", "Windows", "Without series", "Samples seen", "Counters begun anew"):
+        table.add_column(title, justify="left" if title in ("Meter", "From", "To") else "right")
+    for one in meters:
+        seen = f"{one['samples_seen']:,} of {one['samples_expected']:,}"
+        counts = (f"{one['windows']:,}", f"{one['windows_without_series']:,}", seen, f"{one['counter_resets']:,}")
+        table.add_row(*(Text(printable(cell)) for cell in (one["meter"], one["from"], one["to"], *counts)))
+    Console().print(table)
 
 
 def _tell(collected: Collected) -> None:

@@ -121,7 +121,7 @@ async def test_a_report_published_three_times_costs_what_the_last_one_says(stack
             assert (status, event["id"] in out) == (0, True), out + err
 
             status, out, _ = await operator.type("collect", "status", "--json")
-            (said,) = json.loads(out)
+            (said,) = json.loads(out)["reports"]
             hours = {row["lineItem/UsageStartDate"][:13] for row in versions[2] if row["lineItem/LineItemType"] in USAGE}
             assert said["hours_seen"] >= len(hours)
             assert said["hours_expected"] == (LAST.end - LAST.start).total_seconds() / 3_600

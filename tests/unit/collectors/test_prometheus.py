@@ -18,6 +18,7 @@ from urllib.parse import parse_qs
 
 import pytest
 from click.testing import CliRunner
+from ratemill.cli import collect as collect_command
 from ratemill.cli import collect_prometheus
 from ratemill.collectors.prometheus.api import Prometheus
 from ratemill.collectors.prometheus.meters import Meter, Plan, Point, Series, read_plan, readings
@@ -324,3 +325,8 @@ def test_the_command_says_what_waits_when_there_is_no_kafka(fake: Fake, tmp_path
     assert isinstance(done.exception, Unavailable)
     assert "events wait in" in str(done.exception)
     assert (tmp_path / "s" / "spool.db").stat().st_size
+    told = CliRunner().invoke(collect_command.command, ["status", "--state", str(tmp_path), "--json"])
+    (meter,) = json.loads(told.output)["metrics"]
+    assert (meter["meter"], meter["windows"], meter["samples_expected"], meter["samples_seen"]) == ("net", 1, 60, 60)
+    assert "60 of 60" in CliRunner().invoke(collect_command.command, ["status", "--state", str(tmp_path)]).output
+    assert "nothing was collected" in CliRunner().invoke(collect_command.command, ["status", "--state", str(tmp_path / "none")]).output
