@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from ..schemas.decoders.registry import FORMATS
+from ..schemas.plain_form import EVENT, EVENT_SCHEMA
 from .access import needs
 from .bodies import read_body, unpack
 from .intake import MEDIA_TYPES, Intake, Shape, take
@@ -19,16 +20,11 @@ from .parts import Parts
 from .problems import Problem, documented
 from .tokens import Principal
 
-__all__ = ["EVENT", "router"]
+__all__ = ["router"]
 
 router = APIRouter(tags=["usage"])
 
 _THREAD_BYTES = 256 << 10  # a larger body is read in a thread, so that it does not hold up all other requests
-
-EVENT = {
-    "specversion": "1.0", "id": "b3f1", "source": "aws/eu-west-1/collector-7", "type": "com.example.usage", "subject": "acme",
-    "time": "2026-11-27T09:00:00Z", "data": {"sku": "egress", "quantity": "1.25", "unit": "GB", "region": "eu-west-1"},
-}  # fmt: skip
 
 
 Format = StrEnum("Format", {name.replace("-", "_"): name for name in sorted(FORMATS)})  # type: ignore[misc]
@@ -55,34 +51,14 @@ class EventsOutcome(BaseModel):
     results: list[EventOutcome]
 
 
-_TEXT = {"type": "string", "minLength": 1, "maxLength": 1024}
-_EVENT_SCHEMA = {
-    "type": "object",
-    "description": "A CloudEvent with usage as its data; of another `format`, whatever its provider sends.",
-    "required": ["specversion", "id", "source", "type", "subject", "time", "data"],
-    "properties": {
-        "specversion": {"const": "1.0"}, "id": _TEXT, "source": _TEXT, "type": _TEXT, "subject": {**_TEXT, "description": "The account."},
-        "time": {"type": "string", "format": "date-time"},
-        "data": {
-            "type": "object",
-            "required": ["sku", "quantity", "unit"],
-            "properties": {
-                "sku": _TEXT, "unit": _TEXT, "region": {"type": "string"}, "resource": {"type": "string"}, "provider": {"type": "string"},
-                "quantity": {"type": ["string", "number"], "description": "Exact; a text keeps every digit on the way."},
-                "dimensions": {"type": "object", "additionalProperties": {"type": "string"}},
-                "tags": {"type": "object", "additionalProperties": {"type": "string"}},
-            },
-        },
-    },
-}  # fmt: skip
 _BODY = {
     "requestBody": {
         "required": True,
         "description": "One event or several. Content encodings: gzip, zstd, none.",
         "content": {
-            "application/cloudevents+json": {"schema": _EVENT_SCHEMA, "example": EVENT},
-            "application/cloudevents-batch+json": {"schema": {"type": "array", "items": _EVENT_SCHEMA}, "example": [EVENT]},
-            "application/json": {"schema": {"anyOf": [_EVENT_SCHEMA, {"type": "array", "items": _EVENT_SCHEMA}]}, "example": EVENT},
+            "application/cloudevents+json": {"schema": EVENT_SCHEMA, "example": EVENT},
+            "application/cloudevents-batch+json": {"schema": {"type": "array", "items": EVENT_SCHEMA}, "example": [EVENT]},
+            "application/json": {"schema": {"anyOf": [EVENT_SCHEMA, {"type": "array", "items": EVENT_SCHEMA}]}, "example": EVENT},
             "application/x-ndjson": {"schema": {"type": "string"}, "example": msgspec.json.encode(EVENT).decode() + "\n"},
         },
     }

@@ -13,9 +13,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from ..schemas.errors import UNREADABLE, BadPriceBook
+from ..schemas.plain_form import EVENT
 from .access import account_of, needs
 from .bodies import read_body, unpack
-from .events import EVENT
 from .parts import Parts
 from .ports import Simulation
 from .problems import Problem, documented

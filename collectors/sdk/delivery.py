@@ -23,7 +23,7 @@ class Delivery:
         self._spool, self._linger_s, self._round_bytes = spool, linger_s, round_bytes
         self._sender: Sender = target.connect()
         self._changed = threading.Condition()
-        self._stopping = self._hurry = False
+        self.stopped = self._hurry = False
         self.delivered_events = self.retries = 0
         self.failure = ""
         self._thread = threading.Thread(target=self._run, name="ratemill-delivery", daemon=True)
@@ -50,7 +50,7 @@ class Delivery:
     def stop(self, timeout_s: float) -> bool:
         """Send nothing more; False when what is under way takes longer. The thread lets go of the spool at its end."""
         with self._changed:
-            self._stopping = True
+            self.stopped = True
             self._changed.notify_all()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -70,17 +70,17 @@ class Delivery:
         """Wait for what there is to send, after a failure for wait_s seconds before. False: it is time to stop."""
         with self._changed:
             until = time.monotonic() + wait_s
-            while not self._stopping and (left := until - time.monotonic()) > 0:
+            while not self.stopped and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
-            while not self._stopping and not self._spool.waiting_events:
+            while not self.stopped and not self._spool.waiting_events:
                 self._hurry = False
                 self._changed.wait()
             lingered = time.monotonic() + self._linger_s
-            while not (self._stopping or self._hurry or self._spool.waiting_bytes >= self._round_bytes):
+            while not (self.stopped or self._hurry or self._spool.waiting_bytes >= self._round_bytes):
                 if (left := lingered - time.monotonic()) <= 0:
                     break
                 self._changed.wait(left)
-            return not self._stopping
+            return not self.stopped
 
     def _round(self, waited_s: float) -> float:
         """Send some. The answer is how many seconds to wait before the next round, 0 unless something failed."""

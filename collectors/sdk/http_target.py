@@ -50,7 +50,7 @@ class HttpTarget:
         if bool(self.key) == bool(self.key_file):
             raise BadInput("HTTP target: it needs either a key or a key_file; make a key by `ratemill token create --scope events:write`")
         sender = HttpSender(self)
-        sender.read_key()
+        sender.connection()  # what cannot work is said now
         return sender
 
 
@@ -80,14 +80,6 @@ class HttpSender:
         self._parts = address(target.url)
         self._connection: http.client.HTTPConnection | None = None
         self._authorization = ""
-
-    def read_key(self) -> None:
-        """Read the key anew. Raises BadInput."""
-        key, file = self._target.key, self._target.key_file
-        try:
-            self._authorization = f"Bearer {key or Path(file).read_text(encoding='utf-8').strip()}"
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"HTTP target: the key file {file} cannot be read: {error}") from error
 
     def deliver(self, rows: Sequence[Row]) -> Outcome:
         """Send rows, request after request, until one fails."""
@@ -156,7 +148,7 @@ class HttpSender:
 
     def _post(self, body: bytes, backfill: str) -> tuple[int, _Answer, float]:
         if self._connection is None:
-            self._connection = self._connect()
+            self._connection = self.connection()
         headers = {"content-type": "application/x-ndjson", "authorization": self._authorization}
         if self._target.compression:
             body, headers["content-encoding"] = gzip.compress(body, 1), "gzip"
@@ -170,8 +162,13 @@ class HttpSender:
             return response.status, _Answer(detail=said[:200].decode("utf-8", "replace")), float(wait) if wait.isdecimal() else 0
         return response.status, _decode(said), float(wait) if wait.isdecimal() else 0
 
-    def _connect(self) -> http.client.HTTPConnection:
-        self.read_key()
+    def connection(self) -> http.client.HTTPConnection:
+        """A connection that is made when it is first used; key and certificates are read anew. Raises BadInput."""
+        key, file = self._target.key, self._target.key_file
+        try:
+            self._authorization = f"Bearer {key or Path(file).read_text(encoding='utf-8').strip()}"
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"HTTP target: the key file {file} cannot be read: {error}") from error
         host, port, timeout = self._parts.hostname or "", self._parts.port, self._target.request_timeout_s
         if self._parts.scheme == "http":
             return http.client.HTTPConnection(host, port, timeout=timeout)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ...schemas.errors import BadInput
+from ...schemas.limits import DEFAULT_LIMITS
 from ...sinks.access import check_kafka, kafka_client
 from .spool import Refused, Row
 from .targets import Outcome
@@ -21,7 +22,7 @@ _SPARE = 4_096  # bytes of a batch around its record
 class KafkaTarget:
     """A raw topic. The settings are those of `[kafka]` (docs/configuration.md); certificates are PEM files.
 
-    record_bytes: events of one account are put together into records of about so many bytes. max_record_bytes: the most that one event may have.
+    record_bytes: events of one account are put together into records of about so many bytes, before they are compressed.
     """
 
     bootstrap: str
@@ -58,7 +59,7 @@ class KafkaSender:
     """One idempotent producer, made anew after a failure. aiokafka's loop runs while records are delivered, and at no other time."""
 
     def __init__(self, target: KafkaTarget, aiokafka: Any) -> None:
-        self._target, self._aiokafka = target, aiokafka
+        self._target, self._make, self._errors = target, aiokafka.AIOKafkaProducer, aiokafka.errors
         self._runner = asyncio.Runner()
         self._producer: Any = None
 
@@ -75,43 +76,56 @@ class KafkaSender:
         done: list[Row] = []
         refused: list[Refused] = []
         try:
-            if self._producer is None:
-                self._producer = self._make()
-                await self._producer.start()
-            failure = await self._send(rows, self._target.record_bytes, done, refused)
-        except (self._aiokafka.errors.KafkaError, OSError, TimeoutError) as error:
+            failure = await self._send(rows, done, refused)
+        except (self._errors.KafkaError, OSError, TimeoutError) as error:
             failure = _said(error)
         if failure:
             await self._drop()
             failure = f"Kafka at {self._target.bootstrap}, topic {self._target.topic}: {failure}"
         return Outcome(done, refused, failure)
 
-    async def _send(self, rows: Sequence[Row], record_bytes: int, done: list[Row], refused: list[Refused]) -> str:
-        """Why some rows are not done, or "". What the topic finds too large is taken apart, down to the event that it will never take."""
-        TooLarge = self._aiokafka.errors.MessageSizeTooLargeError
-        records = list(_packed(rows, record_bytes))
+    async def _send(self, rows: Sequence[Row], done: list[Row], refused: list[Refused]) -> str:
+        """Why some rows are not done, or ""."""
+        records = list(_packed(rows, self._target.record_bytes))
+        await self._start()
         results = await asyncio.gather(*(self._record(packed) for packed in records), return_exceptions=True)
         failure = ""
+        too_large: list[Row] = []
         for packed, result in zip(records, results, strict=True):
             if not isinstance(result, BaseException):
                 done.extend(packed)
-            elif not isinstance(result, TooLarge):
-                failure = failure or _said(result)
-            elif len(packed) > 1:
-                failure = await self._send(packed, 1, done, refused) or failure
+            elif isinstance(result, self._errors.MessageSizeTooLargeError):
+                too_large.extend(packed)
             else:
-                failure = await self._apart(packed[0], done, refused) or failure
+                failure = failure or _said(result)
+        if too_large:
+            # An idempotent producer is of no use behind a batch that was refused: its numbers have a gap.
+            await self._drop()
+            for row in too_large:
+                refused.extend(await self._apart(row))
+                done.append(row)
         return failure
 
-    async def _apart(self, row: Row, done: list[Row], refused: list[Refused]) -> str:
-        """A row that is too large for the topic, event by event."""
-        for body in row.body.split(b"\n"):
-            try:
-                await self._record([row._replace(events=1, body=body)])
-            except self._aiokafka.errors.MessageSizeTooLargeError as error:
-                refused.append(Refused(row.account, row.backfill, "too_large", str(error), body))
-        done.append(row)
-        return ""
+    async def _apart(self, row: Row) -> list[Refused]:
+        """A row by itself and, if that is still too large for the topic, event by event; those that it will never take."""
+        if await self._fits(row):
+            return []
+        lines = row.body.split(b"\n")
+        reason = f"the topic {self._target.topic} takes no record so large (its max.message.bytes)"
+        return [
+            Refused(row.account, row.backfill, "too_large", reason, line)
+            for line in lines
+            if len(lines) == 1 or not await self._fits(row._replace(events=1, body=line))
+        ]
+
+    async def _fits(self, row: Row) -> bool:
+        try:
+            await self._start()
+            await self._record([row])
+        except self._errors.MessageSizeTooLargeError:
+            await self._drop()
+            return False
+        return True
 
     async def _record(self, packed: list[Row]) -> None:
         """One event by itself: workers read that fastest. Several as a JSON array."""
@@ -122,22 +136,25 @@ class KafkaSender:
         # The default partitioner hashes the key as Kafka's own does: an account's events stay in one partition.
         await (await self._producer.send(self._target.topic, value, packed[0].account.encode(), headers=headers))
 
-    def _make(self) -> Any:
-        return self._aiokafka.AIOKafkaProducer(
-            **kafka_client(self._target, self._target.password),
-            acks="all",
-            enable_idempotence=True,
-            compression_type=self._target.compression,
-            max_request_size=(1 << 20) + _SPARE,
-            request_timeout_ms=int(self._target.request_timeout_s * 1_000),
-        )
+    async def _start(self) -> None:
+        if self._producer is None:
+            self._producer = self._make(
+                **kafka_client(self._target, self._target.password),
+                acks="all",
+                enable_idempotence=True,
+                compression_type=self._target.compression,
+                max_batch_size=max(1 << 14, self._target.record_bytes),
+                max_request_size=DEFAULT_LIMITS.max_record_bytes + _SPARE,
+                request_timeout_ms=int(self._target.request_timeout_s * 1_000),
+            )
+            await self._producer.start()
 
     async def _drop(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
             try:
                 await producer.stop()
-            except (self._aiokafka.errors.KafkaError, OSError):
+            except (self._errors.KafkaError, OSError):
                 pass  # what was not acknowledged is in the spool
 
 

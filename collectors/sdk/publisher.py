@@ -100,8 +100,9 @@ class Publisher:
     def close(self, timeout: float = 10.0) -> bool:
         """Flush, and let go of the spool. False when events still wait: the next publisher with this spool delivers them."""
         deadline = time.monotonic() + timeout
-        flushed = self.flush(timeout)
-        return self._delivery.stop(max(1.0, deadline - time.monotonic())) and flushed
+        if not self._delivery.stopped:
+            self.flush(timeout)
+        return self._delivery.stop(max(1.0, deadline - time.monotonic())) and not self._spool.waiting_events
 
     def __enter__(self) -> Self:
         return self

@@ -77,7 +77,7 @@ class Spool:
         self.path = Path(path)
         self._max_bytes, self._pid = max_bytes, os.getpid()
         self._lock = threading.Lock()
-        self._failed = False
+        self._failed = self._closed = False
         self.last = self.waiting_events = self.waiting_bytes = self.refused_events = self.refused_bytes = 0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,9 +195,12 @@ class Spool:
     def close(self) -> None:
         """Let go of the file; what waits stays in it."""
         with self._lock:
+            self._closed = True
             self._db.close()
 
     def _check(self) -> None:
+        if self._closed:
+            raise BadInput(f"spool {self.path}: it was closed; open another publisher")
         if self._failed:
             raise SpoolFailed(f"spool {self.path}: the disk failed before; mend it, then open another publisher")
         if os.getpid() != self._pid:
