@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from ...schemas.errors import RatemillError, Unavailable
+from ...schemas.errors import BadInput, RatemillError, Unavailable
 from ...schemas.times import NS
 from ...schemas.usage_event import UsageEvent
 from .layouts import LAYOUTS, Layout, Version
@@ -102,6 +102,8 @@ class Collector:
         lines = Lines(self._layout.format)
         self._state.begin()
         for name in version.files:
+            if name.lower().endswith(".zip"):
+                raise BadInput(f"{name}: ZIP is not read; let the report be delivered as GZIP or Parquet")
             with self._fetched(name) as path:
                 for rows in lines.add(rows_of(path, self._layout.format)):
                     self._tell("rows read", rows)
@@ -145,7 +147,7 @@ class Collector:
             ):  # fmt: skip
                 if events:
                     self._deliver(events, backfill)
-                self._step("delivered")
+                    self._step("delivered")
             self._state.sent([number for number, _ in waiting])
             self._step("sent")
             count += len(waiting)

@@ -1,10 +1,13 @@
 """Reports that are published again, from a bucket to line items: `ratemill collect` on moto's S3, a real Kafka and Elasticsearch, and a worker.
 
+It is killed twice with each version: when the version was taken over, and when Kafka has the events and the collector does not know it yet.
+
 The rows are the real ones of AWS. What must stand in the end is what `ratemill rate` makes of the rows of the last version alone.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -18,11 +21,13 @@ from harness.reports import USAGE, AwsReport, Row, bucket, real_rows
 from harness.traffic import HOPPED
 from harness.verdict import read_documents
 from harness.workers import Bed, bed
+from harness.zygote import run
 from ratemill.local.stack import Stack
 
 pytestmark = pytest.mark.integration
 
 LAST = Month(-1)
+DIES = Path(__file__).with_name("harness") / "collect_main.py"
 
 
 def prices(rows: list[Row]) -> list[dict[str, Any]]:
@@ -105,8 +110,14 @@ async def test_a_report_published_three_times_costs_what_the_last_one_says(stack
             collect = ("collect", "aws-cur", "s3://reports/cur", "--report", "hourly", "--endpoint", address, "--topic", b.topic(HOPPED))
             for number, published in enumerate(versions):
                 report.publish(f"version-{number}", published)
+                before = len(await b.read(HOPPED))
+                for step in ("applied", "delivered"):
+                    done = await asyncio.to_thread(run, str(DIES), step, *collect, cwd=tmp_path, env=operator.environment, timeout=150)
+                    assert done.returncode == -9, done.stdout + done.stderr
+                sent = len(await b.read(HOPPED)) - before
                 status, out, err = await operator.type(*collect)
-                assert (status, f"hourly {LAST} version-{number}: taken: " in out) == (0, True), out + err
+                assert (status, f"hourly {LAST} version-{number}: stands already" in out) == (0, True), out + err
+                assert len(await b.read(HOPPED)) - before > sent > 0, "what Kafka had before the end came is there again"
                 await verify(b, book, published)
             status, out, _ = await operator.type(*collect)
             assert (status, "stands already" in out) == (0, True)
