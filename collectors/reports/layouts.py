@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -18,8 +19,8 @@ __all__ = ["LAYOUTS", "Layout", "Version"]
 class Version(NamedTuple):
     """One publication of a report's period.
 
-    id: tells this publication from others of the same period. start, end: the period, seconds since 1970, end exclusive.
-    manifest: what lists its files; read again at the end, for a report may be replaced while it is read.
+    id: the provider's name for it, and a hash of the ETags of its files: it is another one as soon as one of them is. start, end: the period,
+    seconds since 1970, end exclusive. files: as they were listed, and as they must still be when they are read. manifest: what names them.
     """
 
     report: str
@@ -27,7 +28,7 @@ class Version(NamedTuple):
     id: str
     start: int
     end: int
-    files: tuple[str, ...]
+    files: tuple[Stored, ...]
     manifest: Stored
 
 
@@ -48,6 +49,14 @@ def _document(store: Store, found: Stored) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise BadInput(f"{store}/{found.name}: no manifest: it is not a JSON object; is this the folder of an export?")
     return document
+
+
+def _version(
+    report: str, period: str, id: str, span: tuple[int, int], names: Iterable[str], listed: Mapping[str, str], manifest: Stored
+) -> Version:  # fmt: skip
+    files = tuple(Stored(name, listed.get(name, "")) for name in names)
+    etags = hashlib.blake2b(" ".join(file.etag for file in (manifest, *files)).encode(), digest_size=8).hexdigest()
+    return Version(report, period, f"{id}@{etags}", *span, files, manifest)
 
 
 def _member(document: dict[str, Any], found: Stored, *path: str) -> Any:
@@ -88,32 +97,35 @@ def _month(text: str) -> tuple[int, int]:
 def _aws_cur(store: Store, report: str) -> Iterator[Version]:
     """Cost and Usage Report, version 1: `REPORT/YYYYMMDD-YYYYMMDD/REPORT-Manifest.json` names the newest version, also where old ones are kept."""
     manifest = re.compile(rf"(?:.*/)?{re.escape(report)}/\d{{8}}-\d{{8}}/{re.escape(report)}-Manifest\.json")
-    for found in store.list():
+    listed = dict(store.list())
+    for found in (Stored(*one) for one in listed.items()):
         if manifest.fullmatch(found.name) is None:
             continue
         said = _document(store, found)
         start, end = (_seconds(str(_member(said, found, "billingPeriod", edge)), found) for edge in ("start", "end"))
-        names = tuple(store.within(name) for name in _names(said, found, "reportKeys"))
+        names = [store.within(name) for name in _names(said, found, "reportKeys")]
         period = datetime.fromtimestamp(start, UTC).strftime("%Y-%m")
-        yield Version(report, period, f"{_member(said, found, 'assemblyId')}@{found.etag}", start, end, names, found)
+        yield _version(report, period, str(_member(said, found, "assemblyId")), (start, end), names, listed, found)
 
 
 def _aws_export(store: Store, report: str) -> Iterator[Version]:
     """Data Exports (CUR 2.0): `EXPORT/metadata/BILLING_PERIOD=YYYY-MM/EXPORT-Manifest.json`."""
     manifest = re.compile(rf"(?:.*/)?{re.escape(report)}/metadata/BILLING_PERIOD=(\d{{4}}-(?:0[1-9]|1[0-2]))/{re.escape(report)}-Manifest\.json")
-    for found in store.list():
+    listed = dict(store.list())
+    for found in (Stored(*one) for one in listed.items()):
         if (match := manifest.fullmatch(found.name)) is None:
             continue
         said = _document(store, found)
-        names = tuple(store.within(name) for name in _names(said, found, "dataFiles"))
-        yield Version(report, match[1], f"{_member(said, found, 'executionId')}@{found.etag}", *_month(match[1]), names, found)
+        names = [store.within(name) for name in _names(said, found, "dataFiles")]
+        yield _version(report, match[1], str(_member(said, found, "executionId")), _month(match[1]), names, listed, found)
 
 
 def _azure_export(store: Store, report: str) -> Iterator[Version]:
     """Cost Management exports: `EXPORT/YYYYMMDD-YYYYMMDD/…/manifest.json`, one for each run. Of a period the run submitted last counts."""
     manifest = re.compile(rf"(?:.*/)?{re.escape(report)}/\d{{8}}-\d{{8}}/(?:.*/)?manifest\.json", re.IGNORECASE)
     newest: dict[str, tuple[str, Version]] = {}
-    for found in store.list():
+    listed = dict(store.list())
+    for found in (Stored(*one) for one in listed.items()):
         if manifest.fullmatch(found.name) is None:
             continue
         said = _document(store, found)
@@ -127,8 +139,8 @@ def _azure_export(store: Store, report: str) -> Iterator[Version]:
         submitted = str(_member(said, found, "runInfo", "submittedTime"))
         # A month to date grows, so its beginning names it.
         period = datetime.fromtimestamp(start, UTC).strftime("%Y-%m" if datetime.fromtimestamp(start, UTC).day == 1 else "%Y-%m-%d")
-        run = f"{_member(said, found, 'runInfo', 'runId')}@{found.etag}"
-        version = Version(report, period, run, start, end, tuple(store.within(blob["blobName"]) for blob in blobs), found)
+        run = str(_member(said, found, "runInfo", "runId"))
+        version = _version(report, period, run, (start, end), [store.within(blob["blobName"]) for blob in blobs], listed, found)
         if period not in newest or newest[period][0] < submitted:
             newest[period] = (submitted, version)
     yield from (version for _, version in newest.values())
@@ -153,10 +165,10 @@ def _gcp_export(store: Store, report: str) -> Iterator[Version]:
         elif _GCP_FILE.search(match[2]):
             months.setdefault(match[1], []).append(found)
     for month, mark in marks.items():
-        files = sorted(months.get(month, []))
+        files = dict(sorted(months.get(month, [])))
         if not files:
             raise BadInput(f"{mark.name}: no file beside it; write the rows of the month as CSV, JSON lines or Parquet")
-        yield Version(report, month, "@".join([mark.etag, *(found.etag for found in files)]), *_month(month), tuple(f.name for f in files), mark)
+        yield _version(report, month, "export", _month(month), files, files, mark)
 
 
 LAYOUTS = {

@@ -15,7 +15,7 @@ from ...schemas.usage_event import UsageEvent
 from .layouts import LAYOUTS, Layout, Version
 from .lines import Lines, rows_of
 from .state import Applied, Change, ReportState
-from .stores import Changed, Store
+from .stores import Changed, Store, Stored
 
 __all__ = ["STEPS", "Collector", "Deliver", "Tell", "Told"]
 
@@ -101,10 +101,11 @@ class Collector:
         """All rows of a version, staged. Raises Changed where it is not the newest any more; Unreadable; Unavailable."""
         lines = Lines(self._layout.format)
         self._state.begin()
-        for name in version.files:
+        for file in version.files:
+            name = file.name
             if name.lower().endswith(".zip"):
                 raise BadInput(f"{name}: ZIP is not read; let the report be delivered as GZIP or Parquet")
-            with self._fetched(name) as path:
+            with self._fetched(file) as path:
                 for rows in lines.add(rows_of(path, self._layout.format)):
                     self._tell("rows read", rows)
                     if len(lines) >= _STAGED_AT_ONCE:
@@ -112,20 +113,20 @@ class Collector:
             self._step("staged")
         self._state.stage(lines.taken())
         lines.check(f"{version.report} {version.period}")
-        # Files that are overwritten in place have been mixed with those of another version, if the manifest is another one now.
+        # Each file was the one that was listed. If the manifest is not, they may have been listed between two versions that overwrite each other.
         self._store.open(version.manifest.name, version.manifest.etag).close()
         return lines
 
     @contextmanager
-    def _fetched(self, name: str) -> Iterator[str]:
+    def _fetched(self, file: Stored) -> Iterator[str]:
         """A file of the store as one of this machine, for as long as it is read."""
         with tempfile.TemporaryDirectory(prefix="ratemill-report-") as folder:
-            path = Path(folder, name.rpartition("/")[2])
+            path = Path(folder, file.name.rpartition("/")[2])
             try:
-                with self._store.open(name) as source, path.open("wb") as target:
+                with self._store.open(file.name, file.etag) as source, path.open("wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
             except OSError as error:
-                raise Unavailable(f"{name}: {error.strerror or error}; is there room in the folder for temporary files (TMPDIR)?") from error
+                raise Unavailable(f"{file.name}: {error.strerror or error}; is there room in the folder for temporary files (TMPDIR)?") from error
             yield str(path)
 
     def drain(self) -> int:
