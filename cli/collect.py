@@ -29,7 +29,7 @@ from .collect_delivery import delivering, delivery_options
 from .collect_event_hubs import command as event_hubs
 from .collect_prometheus import command as prometheus
 from .collect_prometheus import show_summary, summary
-from .corrections import event_json, time_text, with_config
+from .corrections import event_json, moment, time_text, with_config
 from .dead_letters import printable
 
 __all__ = ["command"]
@@ -48,7 +48,8 @@ def command() -> None:
     """Collect usage from where providers put it, and tell how complete it is.
 
     \b
-      ratemill collect aws-cur s3://my-bucket/reports --report my-cur         Cost and Usage Report (version 1)
+      ratemill collect aws-cur s3://my-bucket/reports --report my-cur --new   Cost and Usage Report (version 1), the first time
+      ratemill collect aws-cur s3://my-bucket/reports --report my-cur         the same from then on
       ratemill collect aws-export s3://my-bucket/exports --report my-cur2     Data Exports (CUR 2.0)
       ratemill collect azure-export https://ACCOUNT.blob.core.windows.net/CONTAINER --report my-export
       ratemill collect gcp-export gs://my-bucket/billing --report my-export   BigQuery billing export, written by EXPORT DATA
@@ -70,6 +71,8 @@ def _report_options(function: Command) -> Command:
         delivery_options,
         click.option("--endpoint", default="", metavar="URL", help="Address of what speaks the protocol of S3, if it is not AWS."),
         with_state,
+        click.option("--since", metavar="MONTH", help="Leave the months before alone: 2026-11.  [default: take all that are there]"),
+        click.option("--new", is_flag=True, help="It was never collected before. Needed the first time, refused afterwards."),
         click.option("--report", required=True, metavar="NAME", help="Name of the report or export, as the provider has it."),
         click.argument("place", metavar="PLACE"),
     ):
@@ -82,18 +85,20 @@ def _kind(layout: str, what: str, more: str) -> None:
 
     @_report_options
     def run(
-        place: str, report: str, state: str, endpoint: str, topic: str | None, api: str, key_file: str, every: int | None, dry_run: bool,
-        path: str | None,
+        place: str, report: str, new: bool, since: str | None, state: str, endpoint: str, topic: str | None, api: str, key_file: str,
+        every: int | None, dry_run: bool, path: str | None,
     ) -> None:  # fmt: skip
         if _NAME(report) is None:
             raise click.UsageError("--report: the name of a report has letters, digits, `_`, `.`, `-` and blanks")
         config = load_config(path)
+        first = moment(f"{since}-01", "--since") // NS if since else 0
         store = open_store(place, endpoint)
         opened = ReportState(Path(state, report))
         try:
+            opened.belongs_to(f"{layout} {report} at {place.partition('?')[0]}", new=new)
             while True:
                 try:
-                    _look(config, (store, layout, report, opened), (topic, api, key_file), dry_run)
+                    _look(config, (store, layout, report, opened), (topic, api, key_file), first, dry_run)
                 except RatemillError as error:
                     if every is None:
                         raise
@@ -132,14 +137,15 @@ _kind(
 )  # fmt: skip
 
 
-def _look(config: Config, what: tuple[Store, str, str, ReportState], where: tuple[str | None, str, str], dry: bool) -> None:
+def _look(config: Config, what: tuple[Store, str, str, ReportState], where: tuple[str | None, str, str], first: int, dry: bool) -> None:
     """Look once whether there is anything new, and take it."""
     rating = config.rating
     with ExitStack() as stack:
         tell = stack.enter_context(_shown())
         deliver = _nowhere if dry else stack.enter_context(delivering(config, *where))
         collector = Collector(
-            *what, deliver, lambda: int(time.time()), live_s=rating.event_age_s * 6 // 7, remembered_s=rating.dedupe_window_s * 6 // 7, tell=tell
+            *what, deliver, lambda: int(time.time()), since=first, live_s=rating.event_age_s * 6 // 7,
+            remembered_s=rating.dedupe_window_s * 6 // 7, tell=tell,
         )  # fmt: skip
         for told in collector.run(dry=dry, change=_change_told if dry else lambda _: None):
             click.echo(_told(told, dry))

@@ -42,7 +42,7 @@ Tell = Callable[[str, int], None]  # what is being done, and how much of it
 
 
 class Collector:
-    """One report of a provider. now: the wall clock, seconds since 1970.
+    """One report of a provider. now: the wall clock, seconds since 1970. since: periods that began before (seconds since 1970) are left alone.
 
     live_s: younger usage is sent as live usage, older as a backfill, which the pipeline takes at any age. remembered_s: how long the
     pipeline remembers ids; what was tried longer ago may count twice if it is sent again, and is not.
@@ -50,10 +50,12 @@ class Collector:
 
     def __init__(
         self, store: Store, layout: str, report: str, state: ReportState, deliver: Deliver, now: Callable[[], int], *,
-        live_s: int = 30 * DAY_S, remembered_s: int = 30 * DAY_S, step: Callable[[str], None] = lambda _: None, tell: Tell = lambda what, count: None,
+        since: int = 0, live_s: int = 30 * DAY_S, remembered_s: int = 30 * DAY_S, step: Callable[[str], None] = lambda _: None,
+        tell: Tell = lambda what, count: None,
     ) -> None:  # fmt: skip
         self._store, self._report, self._state, self._deliver, self._now = store, report, state, deliver, now
         self._layout: Layout = LAYOUTS[layout]
+        self._since = since
         self._live_s, self._remembered_s, self._step, self._tell = live_s, remembered_s, step, tell
 
     def run(self, *, dry: bool = False, change: Callable[[Change], None] = lambda _: None) -> list[Told]:
@@ -66,6 +68,8 @@ class Collector:
         told: list[Told] = []
         wrong: RatemillError | None = None
         for version in sorted(self._layout.find(self._store, self._report), key=lambda one: one.start):
+            if version.start < self._since:
+                continue
             self._step("found")
             if self._state.standing(version.report, version.period) == version.id:
                 told.append(Told(version, None))

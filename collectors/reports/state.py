@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS lines (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS staged (key BLOB PRIMARY KEY, quantity TEXT NOT NULL, event BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS waiting (number INTEGER PRIMARY KEY AUTOINCREMENT, event BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS origin (one INTEGER PRIMARY KEY CHECK (one = 1), origin TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS sending (one INTEGER PRIMARY KEY CHECK (one = 1), since INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS changes (
   report TEXT, period TEXT, version TEXT, key BLOB, number INTEGER, before TEXT, after TEXT, at INTEGER, PRIMARY KEY (report, period, key, number)
@@ -146,6 +147,23 @@ class ReportState:
             raise BadInput(f"{self._folder}: another collector works with this state; give each its own --state") from None
         except OSError as error:
             raise Unavailable(f"{self._folder}: {error.strerror}; the state of the collector must be on a disk that can be written") from error
+
+    def belongs_to(self, origin: str, *, new: bool) -> None:
+        """Check what this state is about. new: it must have no state yet, and is about `origin` from now on. Raises BadInput otherwise.
+
+        A state that was lost must not be taken for one that never was: what was published would be published once more. And with the state of
+        another report its lines would be taken back.
+        """
+        with self._told():
+            found = self._db.execute("SELECT origin FROM origin").fetchone()
+            if found is None and new:
+                self._db.execute("INSERT INTO origin VALUES (1, ?)", (origin,))
+        if found is None and not new:
+            raise BadInput(f"{self._folder}: nothing is known of {origin}; say --new if it was never collected, or bring the state back if it was")
+        if found is not None and new:
+            raise BadInput(f"{self._folder}: there is a state already; leave --new out")
+        if found is not None and found[0] != origin:
+            raise BadInput(f"{self._folder}: the state of {found[0]}, not of {origin}; give each report its own --state")
 
     def close(self) -> None:
         """Let another one have it."""

@@ -154,7 +154,8 @@ async def test_what_clouds_push_is_in_kafka_once_it_is_acknowledged(api: Api, go
     message = {"message": {"messageId": "42", "publishTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "data": usage}}
     with api.client() as cloud:
         for _ in range(2):
-            answer = cloud.post("/v1/firehose/cloudwatch", json=delivery, headers={"x-amz-firehose-access-key": key, "x-amz-firehose-request-id": "r-1"})
+            headers = {"x-amz-firehose-access-key": key, "x-amz-firehose-request-id": "r-1"}
+            answer = cloud.post("/v1/firehose/cloudwatch", json=delivery, headers=headers)
             assert (answer.status_code, answer.json()["requestId"]) == (200, "r-1"), answer.text
             answer = cloud.post("/v1/pubsub", json=message, headers={"authorization": f"Bearer {token}"})
             assert answer.status_code == 204, answer.text

@@ -107,12 +107,15 @@ async def test_a_report_published_three_times_costs_what_the_last_one_says(stack
             operator = Operator(b)
             operator.environment |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
             report = AwsReport(put, str(LAST))
-            collect = ("collect", "aws-cur", "s3://reports/cur", "--report", "hourly", "--endpoint", address, "--topic", b.topic(HOPPED))
+            AwsReport(put, str(Month(-2))).publish("older", real_rows(str(Month(-2)))[:5])
+            where = ("--endpoint", address, "--topic", b.topic(HOPPED))
+            collect = ("collect", "aws-cur", "s3://reports/cur", "--report", "hourly", "--since", str(LAST), *where)
             for number, published in enumerate(versions):
                 report.publish(f"version-{number}", published)
                 before = len(await b.read(HOPPED))
                 for step in ("applied", "delivered"):
-                    done = await asyncio.to_thread(run, str(DIES), step, *collect, cwd=tmp_path, env=operator.environment, timeout=150)
+                    first = ("--new",) if (number, step) == (0, "applied") else ()
+                    done = await asyncio.to_thread(run, str(DIES), step, *collect, *first, cwd=tmp_path, env=operator.environment, timeout=150)
                     assert done.returncode == -9, done.stdout + done.stderr
                 sent = len(await b.read(HOPPED)) - before
                 status, out, err = await operator.type(*collect)

@@ -321,6 +321,29 @@ def test_the_state_has_one_owner_and_refuses_what_it_does_not_know(tmp_path: Pat
         ReportState(tmp_path / "file")
 
 
+def test_a_state_is_of_one_report(tmp_path: Path) -> None:
+    state = ReportState(tmp_path / "s")
+    with pytest.raises(BadInput, match="say --new if it was never collected"):
+        state.belongs_to("aws-cur hourly at s3://a/cur", new=False)
+    state.belongs_to("aws-cur hourly at s3://a/cur", new=True)
+    state.belongs_to("aws-cur hourly at s3://a/cur", new=False)
+    with pytest.raises(BadInput, match="leave --new out"):
+        state.belongs_to("aws-cur hourly at s3://a/cur", new=True)
+    for other in ("aws-cur hourly at s3://b/cur", "azure-export hourly at s3://a/cur"):
+        with pytest.raises(BadInput, match="the state of aws-cur hourly at s3://a/cur, not of"):
+            state.belongs_to(other, new=False)
+    state.close()
+
+
+def test_months_before_the_first_one_are_left_alone(bench: tuple[Path, AwsReport, Log]) -> None:
+    root, report, log = bench
+    report.publish("v0", ROWS)
+    older = AwsReport(folder(root / "b"), month="2023-10")
+    older.publish("v0", [{**row, "lineItem/UsageStartDate": "2023-10-05T00:00:00Z"} for row in ROWS])
+    run(root, log, since=1_698_796_800)
+    assert log.sums() == added_up(ROWS)
+
+
 def test_a_dry_run_tells_and_changes_nothing(bench: tuple[Path, AwsReport, Log]) -> None:
     root, report, log = bench
     report.publish("v0", ROWS)
