@@ -35,10 +35,13 @@ class Unreadable(BadInput):
     """A version with rows that cannot be read is not taken: without them its totals would be wrong, and what stood before would be taken back."""
 
 
-def key_of(event: UsageEvent) -> bytes:
-    """16 bytes that stand for everything which decides where usage lands: never a quantity, a row, a file or a version."""
+def key_of(period: str, event: UsageEvent) -> bytes:
+    """16 bytes that stand for everything which decides where usage lands: never a quantity, a row, a file or a version.
+
+    The period of the report is part of it: usage of a month's last hours may be in the reports of two months, and then both parts count.
+    """
     e = event
-    text = f"{e.account}\0{e.source}\0{e.sku}\0{e.unit}\0{e.time}\0{e.region}\0{e.resource}\0{e.dimensions}"
+    text = f"{period}\0{e.account}\0{e.source}\0{e.sku}\0{e.unit}\0{e.time}\0{e.region}\0{e.resource}\0{e.dimensions}"
     return xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass"))
 
 
@@ -85,8 +88,8 @@ def _end_of(value: bytes, format: str, event: UsageEvent) -> int:
 class Lines:
     """Adds rows up. `taken` gives what was added up so far, so that no version has to fit into memory: the caller adds the rest."""
 
-    def __init__(self, format: str) -> None:
-        self._format = format
+    def __init__(self, format: str, period: str) -> None:
+        self._format, self._period = format, period
         self._lines: dict[bytes, Line] = {}
         self._spans: set[tuple[int, int]] = set()
         self._unreadable: list[str] = []
@@ -133,7 +136,7 @@ class Lines:
             raise Unreadable(f"{head}\n{shown}{more}")
 
     def _count(self, event: UsageEvent, piece: Piece) -> None:
-        key = key_of(event)
+        key = key_of(self._period, event)
         known = self._lines.get(key)
         if known is None:
             self._lines[key] = Line(msgspec.structs.replace(event, id="", quantity=ZERO), event.quantity, 1)

@@ -103,7 +103,7 @@ class Collector:
 
     def _read(self, version: Version) -> Lines:
         """All rows of a version, staged. Raises Changed where it is not the newest any more; Unreadable; Unavailable."""
-        lines = Lines(self._layout.format)
+        lines = Lines(self._layout.format, version.period)
         self._state.begin()
         for file in version.files:
             name = file.name

@@ -374,6 +374,21 @@ def test_a_month_of_a_bigquery_export_counts_once_it_is_whole(sent: Sent, tmp_pa
         sent.run(store, "gcp-export", "billing")
 
 
+def test_usage_that_two_months_invoice_counts_in_both_parts(sent: Sent, tmp_path: Path) -> None:
+    """A late row of October's last hour is invoiced in November: the same line, in another report."""
+    (row, *_) = rows_of("gcp_export_2020-11.csv")
+    put, store = folder(tmp_path / "b"), Folder(tmp_path / "b")
+    parts = {"2020-11": "2.5", "2020-12": "0.25"}
+    for month, amount in parts.items():
+        put(f"billing/{month}/part-000.csv", as_csv([{**row, "usage.amount_in_pricing_units": amount}]))
+        put(f"billing/{month}/_SUCCESS", b"")
+    sent.run(store, "gcp-export", "billing")
+    assert total_by_sku(sent) == {row["sku.id"]: Fraction("2.75")}
+    put("billing/2020-12/part-000.csv", as_csv([{**row, "usage.amount_in_pricing_units": "0.5"}]))
+    sent.run(store, "gcp-export", "billing")
+    assert total_by_sku(sent) == {row["sku.id"]: Fraction(3)}
+
+
 def gcp_sums(rows: Sequence[Row]) -> dict[str, Fraction]:
     found: dict[str, Fraction] = {}
     for row in rows:
