@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from ...schemas.errors import BadInput, NewerSchema, Unavailable
+from ...schemas.errors import BadInput, NewerSchema, RatemillError, Unavailable
 from ...schemas.quantity import parse_quantity, plain_quantity
 from ..sdk.events import Event
 from .meters import Meter, Plan, Reading, Series, event_of, readings
@@ -126,17 +126,26 @@ class PrometheusCollector:
         self._since, self._live_s = since, live_s
 
     def run(self, tell: Callable[[Collected], None] = lambda _: None, step: Callable[[str], None] = lambda _: None) -> int:
-        """Read every window that is over; how many. Raises BadInput, Unavailable, AccessDenied: what was read before stays read."""
+        """Read every window that is over; how many.
+
+        Raises RatemillError, the first that went wrong, in the end: what was read stays read, and one meter does not hold up the others.
+        """
         count = 0
+        wrong: RatemillError | None = None
         plan = self._plan
         for meter in plan.meters:
             over = (self._now() - plan.delay_s) // plan.window_s * plan.window_s
             known = self._state.next(meter.name)
-            start = known if known is not None else self._beginning(over)
-            while start + plan.window_s <= over:
-                tell(self._window(meter, start, known is None, step))
-                known = start = start + plan.window_s
-                count += 1
+            try:
+                start = known if known is not None else self._beginning(over)
+                while start + plan.window_s <= over:
+                    tell(self._window(meter, start, known is None, step))
+                    known = start = start + plan.window_s
+                    count += 1
+            except RatemillError as error:
+                wrong = wrong or error
+        if wrong is not None:
+            raise wrong
         return count
 
     def _beginning(self, over: int) -> int:

@@ -270,6 +270,16 @@ def test_half_an_answer_is_no_answer_and_a_series_without_account_stops_its_wind
         Prometheus(Plan(url="prometheus:9090", source="s", meters=[METER]))
 
 
+def test_one_meter_does_not_hold_up_the_others(fake: Fake, tmp_path: Path) -> None:
+    fake.series = [({"tenant": "acme"}, counter(3, T0 - 600, T0 + HOUR + 600))]
+    disk, made = Disk(), plan(fake, tmp_path)
+    broken = Meter(name="broken", query="bytes_total", sku="net", unit="bytes", account_label="nobody")
+    made = Plan(url=made.url, source=made.source, meters=[broken, *made.meters], token_file=made.token_file)
+    with pytest.raises(BadInput, match="meter broken"):
+        collect(made, tmp_path, disk, T0 + HOUR + 300)
+    assert len(disk.events) == 1
+
+
 def test_old_windows_are_a_backfill(fake: Fake, tmp_path: Path) -> None:
     fake.series = [({"tenant": "acme"}, counter(3, T0 - 600, T0 + HOUR + 600))]
     disk, made = Disk(), plan(fake, tmp_path)
