@@ -157,6 +157,8 @@ class Watch:
         for name, want in (("received", expected.received), ("duplicates", expected.duplicates), ("counted", unique), ("dead_lettered", 0)):
             if (got := sum(self.total("rate", name))) != want:
                 wrong.append(f"counter {name} is {got}, expected {want}")
+        if (letters := sum(self.total("normalize", "dead_lettered"))) != 0:
+            wrong.append(f"normalize has dead-lettered {letters} events, expected 0")
         return wrong
 
 

@@ -25,6 +25,7 @@ __all__ = ["DELAY_S", "Producing"]
 ACCOUNTS, SKUS = 50, 4  # each commit restates most of these windows, and Elasticsearch takes them all
 TICK_S = 0.1
 DELAY_S = 60  # nothing is later, and no duplicate comes later
+AGAIN_S = DELAY_S - 10  # also where the machine is busy, and ticks come late: what is older than the worker remembers would be a dead letter
 LATE, DUPLICATES = 0.1, 0.02
 
 
@@ -37,7 +38,7 @@ async def _produce(bootstrap: str, topic: str, rate: int, seconds: float) -> dic
     numbers = list(range(PARTITIONS))
     accounts = [f"account-{n:04d}" for n in range(ACCOUNTS)]
     home = {account: DefaultPartitioner()(account.encode(), numbers, numbers) for account in accounts}
-    sent: deque[tuple[str, bytes]] = deque(maxlen=rate * (DELAY_S - 10))
+    sent: deque[tuple[float, str, bytes]] = deque(maxlen=rate * AGAIN_S)
     number, late, tick, begin = 0, 0.0, 0, time.monotonic()
     try:
         while not stopped.is_set() and tick * TICK_S < seconds:
@@ -47,15 +48,17 @@ async def _produce(bootstrap: str, topic: str, rate: int, seconds: float) -> dic
             late = max(late, time.monotonic() - due)
             tick += 1
             batches = [producer.create_batch() for _ in numbers]
+            while sent and sent[0][0] < time.monotonic() - AGAIN_S:
+                sent.popleft()
             for _ in range(round(rate * TICK_S)):
                 if sent and rng.random() < DUPLICATES:
-                    account, value = sent[rng.randrange(len(sent))]
+                    _, account, value = sent[rng.randrange(len(sent))]
                 else:
                     account, sku, thousandths = rng.choice(accounts), PRICES[rng.randrange(SKUS)], rng.randrange(1, 100_000)
                     age_ms = rng.randrange(DELAY_S * 1_000) if rng.random() < LATE else 0
                     quantity = f"{thousandths // 1_000}.{thousandths % 1_000:03d}"
                     value = tail_event(account, sku, number, time.time_ns() // 1_000_000 - age_ms, quantity)
-                    sent.append((account, value))
+                    sent.append((time.monotonic(), account, value))
                 number += 1
                 batches[home[account]].append(key=account.encode(), value=value, timestamp=None)
             for partition, batch in enumerate(batches):
