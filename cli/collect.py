@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
+from ..collectors.reports.lines import HOUR_S
 from ..collectors.reports.run import Collector, Tell, Told
 from ..collectors.reports.state import Change, Report, ReportState
 from ..collectors.reports.stores import Store, open_store
@@ -28,7 +26,7 @@ from ..streams.config import Config, load_config
 from .collect_delivery import delivering, delivery_options
 from .collect_event_hubs import command as event_hubs
 from .collect_prometheus import command as prometheus
-from .collect_prometheus import show_summary, summary
+from .collect_prometheus import summary, summary_text
 from .corrections import event_json, moment, time_text, with_config
 from .dead_letters import printable
 
@@ -36,6 +34,7 @@ __all__ = ["command"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _STATE = ".ratemill/collect"
+_SHOWN = 5  # missing spans of a report
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,199}").fullmatch  # it names a folder and a backfill
 
 with_state = click.option(
@@ -95,7 +94,7 @@ def _kind(layout: str, what: str, more: str) -> None:
         store = open_store(place, endpoint)
         opened = ReportState(Path(state, report))
         try:
-            opened.belongs_to(f"{layout} {report} at {place.partition('?')[0]}", new=new)
+            opened.belongs_to(f"{layout} {report} at {place.partition('?')[0]}", new=new, keep=not dry_run)
             while True:
                 try:
                     _look(config, (store, layout, report, opened), (topic, api, key_file), first, dry_run)
@@ -204,25 +203,24 @@ def status(state: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"reports": [_report_json(report, waiting, now) for report, waiting in found], "metrics": metrics}, indent=1))
         return
-    if metrics:
-        show_summary(metrics)
-    if not found:
-        if not metrics:
-            click.echo(f"{state}: nothing was collected with this state")
-        return
-    table = Table(box=SIMPLE_HEAD)
-    for title in ("Report", "Period", "Version", "Taken (UTC)", "Rows", "Lines", "Hours seen", "Missing", "To send"):
-        table.add_column(title, justify="right" if title in ("Rows", "Lines", "To send") else "left")
+    for one in metrics:
+        click.echo(printable(summary_text(one)))
+    if not found and not metrics:
+        click.echo(f"{state}: nothing was collected with this state")
     for report, waiting in found:
         expected, missing = report.expected(now), report.missing(now)
-        spans = [f"{time_text(start * NS)} to {time_text(end * NS)}" for start, end in missing[:3]] + (["…"] if len(missing) > 3 else [])
-        seen = len(expected) - sum(end - start for start, end in missing) // 3_600
-        cells = (
-            report.report, report.period, report.version.partition("@")[0], time_text(report.taken_at * NS), f"{report.rows:,}", f"{report.lines:,}",
-            f"{seen:,} of {len(expected):,}", "\n".join(spans), f"{waiting:,}",
-        )  # fmt: skip
-        table.add_row(*(Text(printable(cell)) if "\n" not in cell else Text(cell) for cell in cells))
-    Console().print(table)
+        seen = len(expected) - _hours(missing)
+        version = report.version.partition("@")[0]
+        click.echo(printable(f"{report.report} {report.period}, version {version} of {time_text(report.taken_at * NS)} UTC"))
+        click.echo(f"  {seen:,} of {len(expected):,} hours seen; {report.lines:,} lines of {report.rows:,} rows; {waiting:,} events to be sent")
+        for start, end in missing[:_SHOWN]:
+            click.echo(f"  missing: {time_text(start * NS)} to {time_text(end * NS)} UTC")
+        if len(missing) > _SHOWN:
+            click.echo(f"  and {len(missing) - _SHOWN:,} more spans, see --json")
+
+
+def _hours(spans: Sequence[tuple[int, int]]) -> int:
+    return sum(end - start for start, end in spans) // HOUR_S
 
 
 def _report_json(report: Report, waiting: int, now: int) -> dict[str, Any]:
@@ -230,7 +228,7 @@ def _report_json(report: Report, waiting: int, now: int) -> dict[str, Any]:
     return {
         "report": report.report, "period": report.period, "version": report.version, "versions": report.versions,
         "taken_at": format_time(report.taken_at * NS), "rows": report.rows, "rows_without_usage": report.without_usage, "lines": report.lines,
-        "hours_expected": len(expected), "hours_seen": len(expected) - sum(end - start for start, end in missing) // 3_600,
+        "hours_expected": len(expected), "hours_seen": len(expected) - _hours(missing),
         "missing": [{"from": format_time(start * NS), "to": format_time(end * NS)} for start, end in missing], "waiting_to_be_sent": waiting,
     }  # fmt: skip
 

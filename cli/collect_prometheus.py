@@ -7,10 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ..collectors.prometheus.api import Prometheus
 from ..collectors.prometheus.meters import read_plan
@@ -23,7 +19,7 @@ from .collect_delivery import delivery_options, target
 from .corrections import moment, with_config
 from .dead_letters import printable
 
-__all__ = ["command", "show_summary", "summary"]
+__all__ = ["command", "summary", "summary_text"]
 
 _FLUSH_S = 60.0
 
@@ -94,16 +90,11 @@ def summary(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def show_summary(meters: list[dict[str, Any]]) -> None:
-    """The same as a table."""
-    table = Table(box=SIMPLE_HEAD)
-    for title in ("Meter", "From", "To", "Windows", "Without series", "Samples seen", "Counters begun anew"):
-        table.add_column(title, justify="left" if title in ("Meter", "From", "To") else "right")
-    for one in meters:
-        seen = f"{one['samples_seen']:,} of {one['samples_expected']:,}"
-        counts = (f"{one['windows']:,}", f"{one['windows_without_series']:,}", seen, f"{one['counter_resets']:,}")
-        table.add_row(*(Text(printable(cell)) for cell in (one["meter"], one["from"], one["to"], *counts)))
-    Console().print(table)
+def summary_text(one: dict[str, Any]) -> str:
+    """The same for a person."""
+    text = f"{one['meter']}, {one['windows']:,} windows from {one['from']} to {one['to']}"
+    text += f": {one['samples_seen']:,} of {one['samples_expected']:,} samples seen; counters began anew {one['counter_resets']:,} times"
+    return text + (f"; {one['windows_without_series']:,} windows without any series" if one["windows_without_series"] else "")
 
 
 def _tell(collected: Collected) -> None:

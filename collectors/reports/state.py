@@ -148,15 +148,15 @@ class ReportState:
         except OSError as error:
             raise Unavailable(f"{self._folder}: {error.strerror}; the state of the collector must be on a disk that can be written") from error
 
-    def belongs_to(self, origin: str, *, new: bool) -> None:
-        """Check what this state is about. new: it must have no state yet, and is about `origin` from now on. Raises BadInput otherwise.
+    def belongs_to(self, origin: str, *, new: bool, keep: bool = True) -> None:
+        """Check what this state is about. new: it has none yet, and if `keep` is about `origin` from now on. Raises BadInput otherwise.
 
         A state that was lost must not be taken for one that never was: what was published would be published once more. And with the state of
         another report its lines would be taken back.
         """
         with self._told():
             found = self._db.execute("SELECT origin FROM origin").fetchone()
-            if found is None and new:
+            if found is None and new and keep:
                 self._db.execute("INSERT INTO origin VALUES (1, ?)", (origin,))
         if found is None and not new:
             raise BadInput(f"{self._folder}: nothing is known of {origin}; say --new if it was never collected, or bring the state back if it was")
