@@ -146,8 +146,7 @@ def _look(config: Config, what: tuple[Store, str, str, ReportState], where: tupl
             *what, deliver, lambda: int(time.time()), since=first, live_s=rating.event_age_s * 6 // 7,
             remembered_s=rating.dedupe_window_s * 6 // 7, tell=tell,
         )  # fmt: skip
-        for told in collector.run(dry=dry, change=_change_told if dry else lambda _: None):
-            click.echo(_told(told, dry))
+        collector.run(dry=dry, change=_change_told if dry else lambda _: None, done=lambda told: click.echo(_told(told, dry)))
 
 
 def _nowhere(events: Sequence[UsageEvent], backfill: str) -> None:

@@ -58,10 +58,13 @@ class Collector:
         self._since = since
         self._live_s, self._remembered_s, self._step, self._tell = live_s, remembered_s, step, tell
 
-    def run(self, *, dry: bool = False, change: Callable[[Change], None] = lambda _: None) -> list[Told]:
+    def run(
+        self, *, dry: bool = False, change: Callable[[Change], None] = lambda _: None, done: Callable[[Told], None] = lambda _: None
+    ) -> list[Told]:  # fmt: skip
         """Send what waits, then take every version that does not stand yet, oldest period first. dry: only say what would change.
 
-        A version that cannot be read does not keep the others from being taken. Raises RatemillError: the first that went wrong, in the end.
+        change: called with each line that a version changes; done: with each version, once it is taken. A version that cannot be read does not
+        keep the others from being taken. Raises RatemillError: the first that went wrong, in the end.
         """
         if not dry:
             self.drain()
@@ -73,9 +76,11 @@ class Collector:
             self._step("found")
             if self._state.standing(version.report, version.period) == version.id:
                 told.append(Told(version, None))
+                done(told[-1])
                 continue
             try:
                 told.append(self._take(version, dry, change))
+                done(told[-1])
             except Changed as error:
                 wrong = wrong or Unavailable(f"{version.period} is being published anew, and is taken at the next run ({error})")
             except RatemillError as error:

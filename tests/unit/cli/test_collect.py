@@ -51,6 +51,14 @@ def test_a_dry_run_says_what_would_change_and_keeps_nothing(place: Path) -> None
         assert report["version"].startswith("v0@")
 
 
+def test_what_is_taken_is_told_also_when_another_month_cannot_be_read(place: Path) -> None:
+    AwsReport(folder(place / "b"), month="2023-10").publish("bad", ROWS, spoil=lambda text: text[:-300])
+    done = say("aws-cur", "b", "--report", "hourly", "--new", "--dry-run")
+    assert "hourly 2023-11 v0: would be taken" in done.output
+    assert isinstance(done.exception, BadInput)
+    assert "hourly 2023-10: rows that cannot be read: " in str(done.exception)
+
+
 def test_the_first_time_is_said_to_be_the_first(place: Path) -> None:
     done = say("aws-cur", "b", "--report", "hourly", "--dry-run")
     assert isinstance(done.exception, BadInput)
