@@ -81,5 +81,5 @@ class AzureBlobs:
             if error.code in (401, 403):
                 raise AccessDenied(f"{where}: {code}; the SAS must be valid and have the permissions read and list") from None
             raise Unavailable(f"{where}: {error.code} {code}") from None
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise Unavailable(f"{where}: {getattr(error, 'reason', error)}") from None

@@ -134,13 +134,17 @@ def _s3_client(endpoint: str) -> Any:
     try:
         import boto3
         from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
     except ImportError:
         raise BadInput("reading from S3 needs boto3: pip install 'ratemill[aws]'") from None
     more: dict[str, Any] = {}
     if endpoint:  # others that speak the protocol know no checksums of the newer kinds
         more = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
     config = Config(retries={"max_attempts": 5, "mode": "standard"}, connect_timeout=10, read_timeout=60, **more)
-    return boto3.client("s3", endpoint_url=endpoint or None, config=config)
+    try:
+        return boto3.client("s3", endpoint_url=endpoint or None, config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise BadInput(f"S3: {' '.join(str(error).split())}; see AWS_PROFILE, AWS_REGION and --endpoint") from None
 
 
 def open_store(place: str, endpoint: str = "") -> Store:

@@ -44,6 +44,7 @@ def folder(root: Path) -> Put:
 @contextmanager
 def bucket(name: str = "reports") -> Iterator[tuple[str, Put]]:
     """(address, writer) of a bucket of moto's S3 server."""
+    before = dict(os.environ)
     os.environ |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
     import boto3
     from moto.server import ThreadedMotoServer
@@ -58,6 +59,9 @@ def bucket(name: str = "reports") -> Iterator[tuple[str, Put]]:
         yield address, lambda key, content: client.put_object(Bucket=name, Key=key, Body=content)
     finally:
         server.stop()
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+            os.environ.pop(name)
+        os.environ |= before
 
 
 class AwsReport:

@@ -176,6 +176,12 @@ def test_what_s3_refuses_is_said_in_one_line(s3: tuple[str, Put], sent: Sent, mo
 
     with pytest.raises(AccessDenied, match="s3:ListBucket"):
         list(S3("reports", client=Refusing()).list())
+    with pytest.raises(BadInput, match="AWS_PROFILE"):
+        open_store("s3://reports/x", "not an address")
+    monkeypatch.setenv("AWS_PROFILE", "none")
+    with pytest.raises(BadInput, match="AWS_PROFILE"):
+        open_store("s3://reports/x", address)
+    monkeypatch.delenv("AWS_PROFILE")
     for place in ("ftp://host/x", "https://account.blob.core.windows.net/container", "https://account.blob.core.windows.net/?sig=1"):
         with pytest.raises(BadInput):
             open_store(place)
