@@ -12,7 +12,7 @@ from .parts import Parts
 from .problems import Problem
 from .tokens import Principal
 
-__all__ = ["account_of", "any_key", "needs", "needs_operator", "still_allowed"]
+__all__ = ["account_of", "any_key", "needs", "needs_operator", "principal_of", "still_allowed", "with_scope"]
 
 _bearer = HTTPBearer(auto_error=False, description="A key made by `ratemill tokens create`.")
 _SCHEMES = ("bearer", "apikey")  # the second is what clients of Elastic Cloud say
@@ -23,8 +23,12 @@ async def _principal(request: Request) -> Principal:
     scheme, _, text = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() not in _SCHEMES or not text:
         raise Problem(401, "no-token", "send a key in the header authorization: Bearer rm_…; `ratemill tokens create` makes one", headers=_WHO)
-    parts: Parts = request.app.state.parts
-    principal = await parts.verify(text.strip())
+    return await principal_of(request.app.state.parts, text.strip())
+
+
+async def principal_of(parts: Parts, text: str) -> Principal:
+    """The principal of a key. Raises Problem 401 for one that is not valid, Unavailable."""
+    principal = await parts.verify(text) if text else None
     if principal is None:
         raise Problem(401, "bad-token", "the key is not valid, or not any more; ask for another one", headers=_WHO)
     return principal
@@ -39,12 +43,13 @@ def needs(scope: str) -> Callable[..., Awaitable[Principal]]:
     """A dependency that gives the principal of a request, and refuses one without the scope."""
 
     async def allowed(principal: Annotated[Principal, Depends(any_key)]) -> Principal:
-        return _with(scope, principal)
+        return with_scope(scope, principal)
 
     return allowed
 
 
-def _with(scope: str, principal: Principal) -> Principal:
+def with_scope(scope: str, principal: Principal) -> Principal:
+    """The principal itself. Raises Problem 403 where it lacks the scope."""
     if not principal.may(scope):
         raise Problem(403, "not-allowed", f"the key lacks the scope {scope}; make one that has it", headers={"x-needs-scope": scope})
     return principal
@@ -55,7 +60,7 @@ def needs_operator(scope: str) -> Callable[..., Awaitable[Principal]]:
 
     # Not by a dependency on needs(scope): an annotation that is a text, as all are here, cannot name a variable of this function.
     async def allowed(principal: Annotated[Principal, Depends(any_key)]) -> Principal:
-        if _with(scope, principal).account is not None:
+        if with_scope(scope, principal).account is not None:
             raise Problem(403, "not-allowed", "this is for operators: the key is for one account")
         return principal
 

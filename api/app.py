@@ -17,6 +17,7 @@ from . import (
     dead_letters,
     events,
     explanations,
+    firehose,
     health,
     line_items,
     links,
@@ -24,6 +25,7 @@ from . import (
     periods,
     pipeline,
     prices,
+    pubsub,
     simulations,
     usage,
 )
@@ -68,8 +70,8 @@ def make_app(parts: Parts) -> RequestContext:
     app.state.parts = parts
     add_handlers(app, {elastic_view.PREFIX: error_response})
     every = (
-        events, costs, usage, line_items, explanations, accounts, elastic_view, prices, simulations, periods, dead_letters, pipeline, completeness,
-        alerts, links, me, health, cost_page,
+        events, firehose, pubsub, costs, usage, line_items, explanations, accounts, elastic_view, prices, simulations, periods, dead_letters,
+        pipeline, completeness, alerts, links, me, health, cost_page,
     )  # fmt: skip
     for routes in every:
         app.include_router(routes.router)

@@ -52,9 +52,9 @@ class EventResult(msgspec.Struct, omit_defaults=True):
 
 
 class Record(NamedTuple):
-    """One record for the raw topic."""
+    """One record for the raw topic. key: the account of its events; None for what is no event."""
 
-    key: bytes
+    key: bytes | None
     value: bytes
 
 

@@ -17,6 +17,7 @@ from .metrics import ApiMetrics
 
 if TYPE_CHECKING:
     from .alerting.store import Alerts
+    from .google_tokens import GoogleTokens
     from .outbox import Outbox
     from .ports import Ports
     from .signed_links import Links
@@ -31,7 +32,7 @@ class Parts:
     """verify: the principal of a token, None for one that is not valid. now_ns: wall clock. max_body_bytes: of a request, unpacked.
 
     public_url: where browsers find the page ("": where the request went). frame_ancestors: who may show it in a frame, as CSP says it.
-    pipeline: how it stands; it raises nothing for what is away.
+    pipeline: how it stands; it raises nothing for what is away. google: who may push to /v1/pubsub; None: nobody.
     """
 
     outbox: Outbox
@@ -52,6 +53,7 @@ class Parts:
     alerts: Alerts
     sources: Sources
     expected_sources: Sequence[str] = ()
+    google: GoogleTokens | None = None
     metrics: ApiMetrics = field(init=False)
     live: Live = field(init=False, default_factory=Live)
     cost_cache: CostCache = field(init=False, default_factory=CostCache)

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from ..schemas.errors import AccessDenied, BadInput, RatemillError, Unavailable
 
-__all__ = ["Problem", "ProblemDetails", "add_handlers", "documented", "problem_response"]
+__all__ = ["Problem", "ProblemDetails", "add_handlers", "documented", "problem_of", "problem_response"]
 
 _log = logging.getLogger("ratemill.api")
 MEDIA_TYPE = "application/problem+json"
@@ -76,7 +76,7 @@ def add_handlers(app: FastAPI, other_forms: Mapping[str, Callable[[Problem, str]
 
     async def answer(request: Request, error: Exception) -> Response:
         request_id: str = request.scope.get("request_id", "")
-        problem = _problem_of(error)
+        problem = problem_of(error)
         if problem.status == 405 and (allowed := _allowed(request)):
             problem.headers = {"allow": allowed}
         if problem.status >= 500:
@@ -95,7 +95,8 @@ def _allowed(request: Request) -> str:
     return ", ".join(sorted(method.upper() for method in request.app.openapi()["paths"].get(path, ())))
 
 
-def _problem_of(error: Exception) -> Problem:
+def problem_of(error: Exception) -> Problem:
+    """What an error is to the client."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, BadInput):

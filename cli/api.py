@@ -18,6 +18,7 @@ from sqlalchemy import Engine, text
 
 from ..api.alerting.store import Alerts
 from ..api.app import make_app
+from ..api.google_tokens import GoogleTokens, keys_from
 from ..api.live import Live
 from ..api.outbox import Outbox
 from ..api.parts import Parts
@@ -134,7 +135,13 @@ async def _parts(config: Config, stack: AsyncExitStack) -> Parts:
         alerts=Alerts(engine, config.api.allow_private_webhooks),
         sources=Sources(engine),
         expected_sources=config.watch.expected_sources,
+        google=_google(config),
     )
+
+
+def _google(config: Config) -> GoogleTokens | None:
+    api = config.api
+    return GoogleTokens(api.pubsub_audience, api.pubsub_email, keys_from(api.pubsub_keys_url)) if api.pubsub_audience else None
 
 
 def _select_1(engine: Engine) -> None:

@@ -20,6 +20,7 @@ COMMANDS = {
     "api": ("api", "Serve the HTTP interface and the live cost page."),
     "watch": ("watch", "Watch costs and sources: fire alerts, deliver them."),
     "publish": ("publish", "Publish usage from a file to the raw topics."),
+    "collect": ("collect", "Collect usage from cloud reports, and tell how complete it is."),
     "prices": ("prices", "Check price books, rehearse changes of them, and publish them."),
     "rate": ("rate", "Rate a file of events offline: same code, same line items, no Kafka."),
     "explain": ("explain", "Where a line item comes from: price, arithmetic, revisions, events; recomputed and compared."),

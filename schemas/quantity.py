@@ -9,12 +9,12 @@ Minus zero becomes plain zero: a reversal of nothing is nothing, and one value m
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation
 
 from .errors import Reason, Rejection
 from .limits import DEFAULT_LIMITS
 
-__all__ = ["ZERO", "parse_quantity", "quantity_of_json"]
+__all__ = ["ZERO", "difference", "multiple", "parse_quantity", "plain_quantity", "quantity_of_json", "total"]
 
 ZERO = Decimal(0)
 
@@ -25,6 +25,9 @@ _LONGEST_CACHED = 6  # bytes of JSON: 1, 3600, "0.5", …
 _MAX_DIGITS = DEFAULT_LIMITS.max_quantity_digits
 _MAX_CHARS = 400  # no number within the bounds needs more, and Decimal() is quadratic in the digits
 _CACHE_SIZE = 65_536  # usage repeats itself ("1", "3600", "0.5"); a full cache is thrown away whole, which needs no bookkeeping
+
+# Sums of so many quantities as one likes: each has at most 60 digits before the point and 60 after it. What would lose a digit raises.
+_EXACT = Context(prec=600, traps=[Inexact, InvalidOperation])
 
 _by_text: dict[str, Decimal] = {}
 _by_json: dict[bytes, Decimal] = {}
@@ -42,6 +45,29 @@ def parse_quantity(text: str, max_digits: int = _MAX_DIGITS) -> Decimal:
             _by_text.clear()
         _by_text[text] = value
     return value
+
+
+def total(a: Decimal, b: Decimal) -> Decimal:
+    """a + b, exactly, whatever the context of the caller is."""
+    return _EXACT.add(a, b)
+
+
+def difference(a: Decimal, b: Decimal) -> Decimal:
+    """a - b, exactly."""
+    return _EXACT.subtract(a, b)
+
+
+def multiple(value: Decimal, times: int) -> Decimal:
+    """value x times, exactly."""
+    return _EXACT.multiply(value, times)
+
+
+def plain_quantity(value: Decimal) -> str:
+    """The one text of a quantity: no exponent, no trailing zeros, no negative zero. Equal quantities have equal texts."""
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
 
 
 def quantity_of_json(raw: bytes) -> Decimal:

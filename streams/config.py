@@ -184,6 +184,7 @@ class WorkerConfig(_Section):
     log_format: Literal["auto", "json", "text"] = Field(default="auto", description="auto: text on a terminal, else JSON")
 
 
+_GOOGLE_KEYS = "https://www.googleapis.com/oauth2/v3/certs"
 _ORIGIN = r"(https://(\*\.)?[A-Za-z0-9.-]+|http://(localhost|127\.0\.0\.1))(:[0-9]{1,5})?"
 _WEB_ADDRESS = r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?$"
 _FRAMES = rf"^('none'|('self'|{_ORIGIN})( ('self'|{_ORIGIN}))*)$"  # nothing that could end the directive, or begin another one
@@ -205,8 +206,14 @@ class ApiConfig(_Section):
     frame_ancestors: str = Field(default="'none'", pattern=_FRAMES, description="who may show the page in a frame: origins with blanks between")
     allow_private_webhooks: bool = Field(default=False, description="alerts may go to http, and to addresses that are not public ones")
 
+    pubsub_audience: str = Field(default="", description="audience of the Pub/Sub push subscription, as it stands there; empty: none pushes here")
+    pubsub_email: str = Field(default="", description="service account whose token the subscription sends; goes with pubsub_audience")
+    pubsub_keys_url: str = Field(default=_GOOGLE_KEYS, pattern=_WEB_ADDRESS, description="where Google publishes the keys that sign these tokens")
+
     @model_validator(mode="after")
     def _fits(self) -> ApiConfig:
+        if bool(self.pubsub_audience) != bool(self.pubsub_email):
+            raise ValueError("pubsub_audience and pubsub_email go together; set both, or none")
         if self.max_waiting_bytes < 2 * self.max_body_bytes:
             raise ValueError("max_waiting_bytes must be at least twice max_body_bytes, or the largest request would never find room")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import socket
@@ -10,14 +11,18 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import cramjam
 import httpx
+import jwt
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from cryptography.hazmat.primitives.asymmetric import rsa
 from harness.api import Api, post
+from jwt.algorithms import RSAAlgorithm
 from ratemill.local.stack import Stack
 from ratemill.schemas.decoders.registry import decode
 from ratemill.schemas.usage_event import UsageEvent
@@ -34,9 +39,36 @@ def settings_of(stack: Stack, name: str) -> dict[str, str]:
     }  # fmt: skip
 
 
+AUDIENCE, PUSHER = "https://usage.example.com/v1/pubsub", "pusher@project.iam.gserviceaccount.com"
+
+
 @pytest.fixture(scope="module")
-def api(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    running = Api(tmp_path_factory.mktemp("api"), settings_of(stack, f"api{uuid.uuid4().hex[:8]}"))
+def google() -> Iterator[tuple[rsa.RSAPrivateKey, str]]:
+    """(a key of Google's, the address where it is published)."""
+    key = rsa.generate_private_key(65_537, 2_048)
+    published = json.dumps({"keys": [{**RSAAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": "one", "alg": "RS256"}]}).encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(published)))
+            self.end_headers()
+            self.wfile.write(published)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield key, f"http://127.0.0.1:{server.server_port}/certs"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def api(stack: Stack, tmp_path_factory: pytest.TempPathFactory, google: tuple[rsa.RSAPrivateKey, str]) -> Iterator[Api]:
+    pubsub = {"RATEMILL_API__PUBSUB_AUDIENCE": AUDIENCE, "RATEMILL_API__PUBSUB_EMAIL": PUSHER, "RATEMILL_API__PUBSUB_KEYS_URL": google[1]}
+    running = Api(tmp_path_factory.mktemp("api"), settings_of(stack, f"api{uuid.uuid4().hex[:8]}") | pubsub)
     yield running
     assert running.stop() == 0, running.log
     assert "Traceback" not in running.log, running.log
@@ -108,6 +140,29 @@ async def test_what_is_acknowledged_is_in_kafka(api: Api, writer: httpx.Client) 
     assert [(r["pointer"], r["status"]) for r in mixed.json()["results"]] == [("/0", "accepted"), ("/1", "rejected"), ("/2", "rejected")]
     ids = sorted(e.id for e in await stored(api) if e.id.startswith(run))
     assert ids == sorted([f"{run}-1", *[f"{run}-{n}" for n in (2, 3, 4, 2, 3, 4)], f"{run}-5"])  # sent twice: there twice, and counted once
+
+
+async def test_what_clouds_push_is_in_kafka_once_it_is_acknowledged(api: Api, google: tuple[rsa.RSAPrivateKey, str]) -> None:
+    metric = json.loads((Path(__file__).parents[1] / "data" / "provider_events" / "aws_cloudwatch_metric_stream.json").read_text())
+    metric |= {"account_id": "pushed", "timestamp": int(time.time()) * 1_000}
+    delivery = {"requestId": "r-1", "timestamp": 1, "records": [{"data": base64.b64encode(json.dumps(metric).encode()).decode()}]}
+    key = api.token("events:write")
+    now = int(time.time())
+    said = {"aud": AUDIENCE, "email": PUSHER, "email_verified": True, "iss": "https://accounts.google.com", "iat": now, "exp": now + 600}
+    token = jwt.encode(said, google[0], "RS256", headers={"kid": "one"})
+    usage = base64.b64encode(json.dumps({"account": "pushed", "sku": "calls", "quantity": "3", "unit": "calls"}).encode()).decode()
+    message = {"message": {"messageId": "42", "publishTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "data": usage}}
+    with api.client() as cloud:
+        for _ in range(2):
+            headers = {"x-amz-firehose-access-key": key, "x-amz-firehose-request-id": "r-1"}
+            answer = cloud.post("/v1/firehose/cloudwatch", json=delivery, headers=headers)
+            assert (answer.status_code, answer.json()["requestId"]) == (200, "r-1"), answer.text
+            answer = cloud.post("/v1/pubsub", json=message, headers={"authorization": f"Bearer {token}"})
+            assert answer.status_code == 204, answer.text
+        assert cloud.post("/v1/pubsub", json=message, headers={"authorization": f"Bearer {key}"}).status_code == 401
+    found = [(e.source, e.id) for e in await stored(api) if e.account == "pushed"]
+    assert len(found) == 4
+    assert len(set(found)) == 2, "what comes again counts once"
 
 
 async def test_a_providers_own_format_is_taken(api: Api, writer: httpx.Client) -> None:

@@ -94,13 +94,13 @@ class Operator:
     """A person at a terminal."""
 
     def __init__(self, b: Bed) -> None:
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("RATEMILL_")}
-        self._environment |= {"USER": "Ada", "RATEMILL_CONFIG": str(b.folder / "ratemill.toml")}
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RATEMILL_")}
+        self.environment |= {"USER": "Ada", "RATEMILL_CONFIG": str(b.folder / "ratemill.toml")}
         self._folder = b.folder
 
     async def type(self, *arguments: str) -> tuple[int, str, str]:
         """Run `ratemill …`: (exit status, output, errors)."""
-        said = await asyncio.to_thread(run, *RATEMILL, *arguments, cwd=self._folder, env=self._environment, timeout=150)
+        said = await asyncio.to_thread(run, *RATEMILL, *arguments, cwd=self._folder, env=self.environment, timeout=150)
         return said.returncode, said.stdout, said.stderr
 
     async def ask(self, *arguments: str, status: int = 0) -> dict[str, Any]:

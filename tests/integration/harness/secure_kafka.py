@@ -28,12 +28,14 @@ from ratemill.local.kafka_server import Listener
 from ratemill.local.ports import free_ports
 from ratemill.local.processes import Process, spawn, tail, terminate
 
-__all__ = ["PLAIN_PASSWORD", "Acl", "SecureKafka", "expired_certificate", "write_pem"]
+__all__ = ["CONNECTION", "PLAIN_PASSWORD", "Acl", "SecureKafka", "expired_certificate", "write_pem"]
 
 LISTENERS = ("SECURE", "MTLS", "EXPIRED", "ELSEWHERE", "SASL")
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 PLAIN_PASSWORD = "canary-plain-61f0"  # of the user `plain`, who logs in by SASL PLAIN
-PLAIN = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_plain="{PLAIN_PASSWORD}";'
+# As Event Hubs has it: one user, whose password is a connection string.
+CONNECTION = "Endpoint=sb://ns.example.net/;SharedAccessKeyName=listen;SharedAccessKey=canary-0bc1=;EntityPath="
+PLAIN = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_plain="{PLAIN_PASSWORD}" user_$ConnectionString="{CONNECTION}usage";'
 ITERATIONS = 4_096  # the least that Kafka takes
 LIFETIME_S = 1_200.0
 
@@ -112,7 +114,8 @@ class SecureKafka:
             protocol = {"MTLS": "SSL", "SASL": "SASL_PLAINTEXT"}.get(name, "SASL_SSL")
             listeners.append(Listener(name, [self.ports[name]], protocol, settings=settings))
         more = {
-            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users": "User:ANONYMOUS;User:root;User:plain",
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS;User:root;User:plain;User:$ConnectionString",
             "allow.everyone.if.no.acl.found": "false",
         }  # fmt: skip
         kafka_server.prepare(self._home, 1, [self._ports], jars, listeners, more)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, Inexact, localcontext
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ratemill.schemas.errors import Reason, Rejection
-from ratemill.schemas.quantity import parse_quantity, quantity_of_json
+from ratemill.schemas.quantity import difference, multiple, parse_quantity, plain_quantity, quantity_of_json, total
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=Decimal(-10) ** 29, max_value=Decimal(10) ** 29, places=28))
@@ -55,3 +56,26 @@ def test_a_tighter_bound_does_not_meet_the_cache() -> None:
     assert parse_quantity("123456") == 123456
     with pytest.raises(Rejection):
         parse_quantity("123456", max_digits=5)
+
+
+DIGITS = st.from_regex(r"-?(0|[1-9][0-9]{0,58})(\.[0-9]{1,58})?(e-?[0-9])?", fullmatch=True)
+
+
+@given(DIGITS, DIGITS, st.integers(0, 86_400))
+def test_sums_and_multiples_lose_no_digit_whatever_the_context_of_the_caller(one: str, other: str, times: int) -> None:
+    try:
+        a, b = parse_quantity(one), parse_quantity(other)
+    except Rejection:
+        return
+    with localcontext(prec=3):
+        assert Fraction(total(a, b)) == Fraction(a) + Fraction(b)
+        assert Fraction(difference(a, b)) == Fraction(a) - Fraction(b)
+        assert Fraction(multiple(a, times)) == Fraction(a) * times
+        assert Fraction(plain_quantity(total(a, b))) == Fraction(a) + Fraction(b)
+        assert (plain_quantity(a) == plain_quantity(b)) == (a == b), "equal quantities have equal texts, and others have not"
+        assert plain_quantity(difference(a, a)) == "0"
+
+
+def test_a_sum_that_cannot_be_exact_raises() -> None:
+    with pytest.raises(Inexact):
+        total(Decimal(10) ** 700, Decimal(1))

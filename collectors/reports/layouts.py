@@ -1,0 +1,179 @@
+"""Which versions of a report there are: the manifests of AWS, Azure and GCP exports, as their providers document them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from ...schemas.errors import BadInput, Rejection
+from ...schemas.times import NS, parse_naive_utc
+from .stores import Store, Stored
+
+__all__ = ["LAYOUTS", "Layout", "Version"]
+
+
+class Version(NamedTuple):
+    """One publication of a report's period.
+
+    id: the provider's name for it, and a hash of the ETags of its files: it is another one as soon as one of them is. start, end: the period,
+    seconds since 1970, end exclusive. files: as they were listed, and as they must still be when they are read. manifest: what names them.
+    """
+
+    report: str
+    period: str
+    id: str
+    start: int
+    end: int
+    files: tuple[Stored, ...]
+    manifest: Stored
+
+
+class Layout(NamedTuple):
+    """How a provider lays out its exports. format: of the rows, a name of schemas.decoders.registry."""
+
+    format: str
+    find: Callable[[Store, str], Iterator[Version]]
+
+
+def _document(store: Store, found: Stored) -> dict[str, Any]:
+    with store.open(found.name, found.etag) as file:
+        raw = file.read()
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{store}/{found.name}: no manifest: {error}; is this the folder of an export?") from None
+    if not isinstance(document, dict):
+        raise BadInput(f"{store}/{found.name}: no manifest: it is not a JSON object; is this the folder of an export?")
+    return document
+
+
+def _version(
+    report: str, period: str, id: str, span: tuple[int, int], names: Iterable[str], listed: Mapping[str, str], manifest: Stored
+) -> Version:  # fmt: skip
+    files = tuple(Stored(name, listed.get(name, "")) for name in names)
+    etags = hashlib.blake2b(" ".join(file.etag for file in (manifest, *files)).encode(), digest_size=8).hexdigest()
+    return Version(report, period, f"{id}@{etags}", *span, files, manifest)
+
+
+def _member(document: dict[str, Any], found: Stored, *path: str) -> Any:
+    value: Any = document
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    if value in (None, "", []):
+        raise BadInput(f"{found.name}: the manifest has no {'.'.join(path)}; this is not the export that was asked for, or its layout has changed")
+    return value
+
+
+def _names(document: dict[str, Any], found: Stored, member: str) -> tuple[str, ...]:
+    names = _member(document, found, member)
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise BadInput(f"{found.name}: {member} of the manifest is no list of file names")
+    return tuple(names)
+
+
+def _seconds(text: str, found: Stored) -> int:
+    """`20231101T000000.000Z`, or ISO 8601 with or without a zone: UTC."""
+    compact = re.fullmatch(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(?:\.\d+)?Z", text)
+    if compact:
+        return int(datetime(*(int(part) for part in compact.groups()), tzinfo=UTC).timestamp())  # type: ignore[misc, arg-type]
+    try:
+        return parse_naive_utc(text.removesuffix("Z")) // NS
+    except Rejection as rejection:
+        raise BadInput(f"{found.name}: the manifest says a time that cannot be read: {rejection.detail}") from None
+
+
+def _month(text: str) -> tuple[int, int]:
+    """Start and end of `YYYY-MM`, seconds since 1970."""
+    year, month = int(text[:4]), int(text[5:7])
+    start = datetime(year, month, 1, tzinfo=UTC)
+    end = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+    return int(start.timestamp()), int(end.timestamp())
+
+
+def _aws_cur(store: Store, report: str) -> Iterator[Version]:
+    """Cost and Usage Report, version 1: `REPORT/YYYYMMDD-YYYYMMDD/REPORT-Manifest.json` names the newest version, also where old ones are kept."""
+    manifest = re.compile(rf"(?:.*/)?{re.escape(report)}/\d{{8}}-\d{{8}}/{re.escape(report)}-Manifest\.json")
+    listed = dict(store.list())
+    for found in (Stored(*one) for one in listed.items()):
+        if manifest.fullmatch(found.name) is None:
+            continue
+        said = _document(store, found)
+        start, end = (_seconds(str(_member(said, found, "billingPeriod", edge)), found) for edge in ("start", "end"))
+        names = [store.within(name) for name in _names(said, found, "reportKeys")]
+        period = datetime.fromtimestamp(start, UTC).strftime("%Y-%m")
+        yield _version(report, period, str(_member(said, found, "assemblyId")), (start, end), names, listed, found)
+
+
+def _aws_export(store: Store, report: str) -> Iterator[Version]:
+    """Data Exports (CUR 2.0): `EXPORT/metadata/BILLING_PERIOD=YYYY-MM/EXPORT-Manifest.json`."""
+    manifest = re.compile(rf"(?:.*/)?{re.escape(report)}/metadata/BILLING_PERIOD=(\d{{4}}-(?:0[1-9]|1[0-2]))/{re.escape(report)}-Manifest\.json")
+    listed = dict(store.list())
+    for found in (Stored(*one) for one in listed.items()):
+        if (match := manifest.fullmatch(found.name)) is None:
+            continue
+        said = _document(store, found)
+        names = [store.within(name) for name in _names(said, found, "dataFiles")]
+        yield _version(report, match[1], str(_member(said, found, "executionId")), _month(match[1]), names, listed, found)
+
+
+def _azure_export(store: Store, report: str) -> Iterator[Version]:
+    """Cost Management exports: `EXPORT/YYYYMMDD-YYYYMMDD/…/manifest.json`, one for each run. Of a period the run submitted last counts."""
+    manifest = re.compile(rf"(?:.*/)?{re.escape(report)}/\d{{8}}-\d{{8}}/(?:.*/)?manifest\.json", re.IGNORECASE)
+    newest: dict[str, tuple[str, Version]] = {}
+    listed = dict(store.list())
+    for found in (Stored(*one) for one in listed.items()):
+        if manifest.fullmatch(found.name) is None:
+            continue
+        said = _document(store, found)
+        blobs = _member(said, found, "blobs")
+        if not isinstance(blobs, list) or not all(isinstance(blob, dict) and isinstance(blob.get("blobName"), str) for blob in blobs):
+            raise BadInput(f"{found.name}: blobs of the manifest is no list of blobs with a blobName")
+        start = _seconds(str(_member(said, found, "runInfo", "startDate")), found)
+        end = _seconds(str(_member(said, found, "runInfo", "endDate")), found)
+        if end % 86_400 == 0:
+            end += 86_400  # endDate is the last day of the range, and belongs to it
+        submitted = str(_member(said, found, "runInfo", "submittedTime"))
+        # A month to date grows, so its beginning names it.
+        period = datetime.fromtimestamp(start, UTC).strftime("%Y-%m" if datetime.fromtimestamp(start, UTC).day == 1 else "%Y-%m-%d")
+        run = str(_member(said, found, "runInfo", "runId"))
+        version = _version(report, period, run, (start, end), [store.within(blob["blobName"]) for blob in blobs], listed, found)
+        if period not in newest or newest[period][0] < submitted:
+            newest[period] = (submitted, version)
+    yield from (version for _, version in newest.values())
+
+
+_GCP_FILE = re.compile(r"\.(csv|json|jsonl|ndjson)(\.gz)?$|\.parquet$", re.IGNORECASE)
+
+
+def _gcp_export(store: Store, report: str) -> Iterator[Version]:
+    """Billing export of BigQuery, written by EXPORT DATA to `REPORT/YYYY-MM/`: there is no manifest, so all files of the folder are its version.
+
+    The file `_SUCCESS` is the last one to be written, by whoever runs EXPORT DATA: without it half a version could be read.
+    """
+    months: dict[str, list[Stored]] = {}
+    marks: dict[str, Stored] = {}
+    place = re.compile(rf"(?:.*/)?{re.escape(report)}/(\d{{4}}-(?:0[1-9]|1[0-2]))/([^/]+)")
+    for found in store.list():
+        if (match := place.fullmatch(found.name)) is None:
+            continue
+        if match[2] == "_SUCCESS":
+            marks[match[1]] = found
+        elif _GCP_FILE.search(match[2]):
+            months.setdefault(match[1], []).append(found)
+    for month, mark in marks.items():
+        files = dict(sorted(months.get(month, [])))
+        if not files:
+            raise BadInput(f"{mark.name}: no file beside it; write the rows of the month as CSV, JSON lines or Parquet")
+        yield _version(report, month, "export", _month(month), files, files, mark)
+
+
+LAYOUTS = {
+    "aws-cur": Layout("aws-cur", _aws_cur),
+    "aws-export": Layout("aws-cur", _aws_export),
+    "azure-export": Layout("azure-cost", _azure_export),
+    "gcp-export": Layout("gcp-billing", _gcp_export),
+}
