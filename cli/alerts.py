@@ -19,9 +19,9 @@ from ..api.alerting.rules import Rule
 from ..api.alerting.signing import new_id
 from ..api.alerting.store import Alerts, Delivery
 from ..api.alerting.webhooks import Answer, Sender
-from ..api.store.database import open_database
 from ..schemas.errors import BadInput, Unavailable
 from ..schemas.times import NS
+from ..store.database import open_database
 from ..streams.config import Config, load_config
 from .corrections import time_text, with_config
 from .dead_letters import printable

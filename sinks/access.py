@@ -1,23 +1,14 @@
-"""What holds for every server that Ratemill talks to: which addresses may be reached without TLS, and what TLS means."""
+"""What holds for every server that Ratemill talks to: how its address is written, and what TLS means."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from ..schemas.errors import BadConfig
 
-__all__ = ["address", "is_here", "servers", "tls_context", "tls_trouble"]
-
-
-def is_here(host: str) -> bool:
-    """Whether what is sent to a host stays on this machine."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+__all__ = ["address", "servers", "tls_context", "tls_trouble"]
 
 
 def address(url: str) -> SplitResult:

@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
+from ..schemas.addresses import is_here
 from ..schemas.errors import BadConfig, BadInput
 from ..schemas.limits import Limits
-from ..sinks.access import address, is_here, servers
+from ..sinks.access import address, servers
 
 __all__ = ["ApiConfig", "Config", "ElasticsearchConfig", "KafkaConfig", "RatingConfig", "RawTopic", "WatchConfig", "WorkerConfig", "load_config"]
 

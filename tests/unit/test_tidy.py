@@ -25,10 +25,11 @@ ALLOWED = {
     "schemas": {"native"},
     "pricing": {"schemas"},
     "metering": {"schemas", "pricing"},
+    "store": {"schemas"},
     "sinks": {"schemas"},
     "streams": {"schemas", "pricing", "metering", "sinks"},
     "collectors": {"schemas", "sinks"},
-    "api": {"schemas", "pricing", "sinks"},
+    "api": {"schemas", "pricing", "sinks", "store"},
     "local": {"schemas"},
 }
 # A stack that `ratemill local up` left here is used without being named: only the configuration knows of it.
