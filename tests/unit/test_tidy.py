@@ -26,7 +26,7 @@ ALLOWED = {
     "pricing": {"schemas"},
     "metering": {"schemas", "pricing"},
     "store": {"schemas"},
-    "sinks": {"schemas"},
+    "sinks": {"schemas", "pricing", "store"},
     "streams": {"schemas", "pricing", "metering", "sinks"},
     "collectors": {"schemas", "sinks"},
     "api": {"schemas", "pricing", "sinks", "store"},

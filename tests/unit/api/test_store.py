@@ -21,7 +21,7 @@ from ratemill.store.tables import metadata, tokens
 from sqlalchemy import Engine, create_engine, func, inspect, make_url, select, text
 
 CANARY = "canary-Kx7"  # as in conftest.py
-NEWEST = "0003"
+NEWEST = "0004"
 
 # Opens each of the databases at the word, and says which schema it then has.
 OPENER = """
