@@ -57,7 +57,7 @@ def controls(folder: Path, template: Path) -> int:
     missed = 0
     print("| wrong on purpose | caught by seed | because |\n|---|--:|---|")
     for name, broken in CONTROLS.items():
-        seed, why = first_caught(broken, folder, template, 200)
+        seed, why = first_caught(broken, folder, template, 400)
         missed += not seed
         print(f"| {name} | {seed or 'none'} | {why} |", flush=True)
     return 1 if missed else 0

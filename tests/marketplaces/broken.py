@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from decimal import Decimal
+from typing import cast
 
 from ratemill.pricing.money import money, plain
 from ratemill.sinks.marketplace.listings import Listing
 from ratemill.sinks.marketplace.outbox import Outbox
-from ratemill.sinks.marketplace.records import Contribution, Outcome, Record, State, Verdict
+from ratemill.sinks.marketplace.records import Contribution, Outcome, Record, Verdict
 from ratemill.sinks.marketplace.reporter import Reporter
 from ratemill.sinks.marketplace.rules import Rules
 from ratemill.store.database import transaction
@@ -64,35 +65,39 @@ class _TakesEveryDuplicate(Reporter):
 
 
 class _KeepsTheCarryInMemory(Outbox):
-    """The fraction that is carried is written down only now and then, and a crash loses it."""
+    """What is carried over is written down with the next step, and a crash in between loses it."""
 
     def freeze(self, rules: Mapping[str, Rules], complete_until: int, now: int) -> int:
-        memory = self.__dict__.setdefault("_memory", {})
-        with self._lease.transaction() as connection:
-            for target, carry in memory.items():
-                self._set_carry(connection, target, carry)
+        self._write_down()
         made = super().freeze(rules, complete_until, now)
         with self._lease.transaction() as connection:
-            for row in connection.execute(select(marketplace_targets)).all():
-                memory[row.id] = money(row.carry)
+            for row in connection.execute(select(marketplace_targets)).all() if made else ():
+                self._memory[row.id] = money(row.carry)
                 self._set_carry(connection, row.id, money("0"))
         return made
 
-    def count(self, contributions: Iterable[Contribution], positions: Mapping[tuple[str, int], int]) -> int:
-        memory = self.__dict__.setdefault("_memory", {})
+    def due(self, listing: str, now: int, most: int) -> list[Record]:
+        self._write_down()
+        return super().due(listing, now, most)
+
+    @property
+    def _memory(self) -> dict[str, Decimal]:
+        return cast("dict[str, Decimal]", self.__dict__.setdefault("memory", {}))
+
+    def _write_down(self) -> None:
         with self._lease.transaction() as connection:
-            for target, carry in memory.items():
+            for target, carry in self._memory.items():
                 self._set_carry(connection, target, carry)
-        memory.clear()
-        return super().count(contributions, positions)
+        self._memory.clear()
 
 
 class _ForgetsItsDoubts(Outbox):
-    """What was sent without an answer counts as never taken when its time is over."""
+    """A refusal of now says all: that an earlier try may have been taken does not matter."""
 
-    def _give_up(self, connection: Connection, row: Any, detail: str) -> None:
-        connection.execute(update(marketplace_records).where(marketplace_records.c.id == row.id).values(state=State.EXPIRED, detail=detail))
-        self._carry(connection, row.target, row.quantity)
+    def settle(self, verdicts: Mapping[str, Verdict], now: int) -> None:
+        with self._lease.transaction() as connection:
+            connection.execute(update(marketplace_records).where(marketplace_records.c.id.in_(list(verdicts))).values(doubts=1))
+        super().settle(verdicts, now)
 
 
 class _PositionsFirst(Outbox):

@@ -77,14 +77,15 @@ class Plan:
         def span(chance: int, longest: int) -> tuple[int, int]:
             if dice.randrange(100) >= chance:
                 return (0, 0)
-            begin = SINCE + dice.randrange(hours) * HOUR_S
-            return (begin, begin + dice.randrange(1, longest) * HOUR_S)
+            # Half of them when the first tries of an hour have just been made.
+            begin = SINCE + dice.choice((dice.randrange(hours * HOUR_S), dice.randrange(hours) * HOUR_S + 600 + dice.randrange(600)))
+            return (begin, begin + dice.randrange(HOUR_S // 2, longest * HOUR_S))
 
         # Google and Stripe cannot tell of somebody else's reports: their keys are our ids.
         foreign = dice.randrange(6) == 0 and kind not in ("gcp", "stripe")
         pace = (60, 420) if brisk else (300, 1_740)
         longest = 4 if brisk else 30
-        return cls(kind, hours, dice.choice((0, 4, 10)), dice.choice((0, 10)), span(30, longest), span(25, min(longest, 12)), foreign, pace)
+        return cls(kind, hours, dice.choice((0, 4, 10)), dice.choice((0, 10)), span(50, longest), span(25, min(longest, 12)), foreign, pace)
 
 
 @dataclass
