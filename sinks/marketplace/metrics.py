@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from .records import State
+
 __all__ = ["ReporterMetrics"]
 
 
@@ -12,6 +14,7 @@ class ReporterMetrics:
 
     def __init__(self) -> None:
         self.registry = r = CollectorRegistry()
+        self.states = tuple(State)
         self.works = Gauge("ratemill_marketplace_works", "1: this process holds the lease.", registry=r)
         self.errors = Counter("ratemill_marketplace_errors_total", "Steps that failed and are tried again.", ["step"], registry=r)
         self.left = Counter("ratemill_marketplace_left_out_total", "Line items read that count for no dimension, by reason.", ["reason"], registry=r)

@@ -13,7 +13,7 @@ from .fake_stripe import FakeStripe
 __all__ = ["ACCOUNTS", "KINDS", "SINCE", "fake_for", "listings_text"]
 
 SINCE = 1_793_660_400  # 2026-11-02T23:00:00Z; the hour 23:00 is not cut by the end of a month
-ACCOUNTS = ("acct-1", "acct-2", "acct-3")
+ACCOUNTS = ("acct-1", "acct-2")
 DIMENSIONS = ("gb_hours", "requests", "fee_cents")
 SERVICE = "shop.gcpmarketplace.example.com"
 ARN = "arn:aws:license-manager::111122223333:license:l-"

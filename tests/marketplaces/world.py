@@ -72,7 +72,7 @@ class Plan:
     def draw(cls, dice: random.Random, kinds: tuple[str, ...]) -> Plan:
         kind = dice.choice(kinds)
         brisk = kind == "gcp"  # an hour is open for an hour only: others would never be caught up with
-        hours = dice.randrange(4, 9) if brisk else dice.randrange(6, 20)
+        hours = dice.randrange(3, 7) if brisk else dice.randrange(4, 13)
 
         def span(chance: int, longest: int) -> tuple[int, int]:
             if dice.randrange(100) >= chance:
@@ -83,7 +83,7 @@ class Plan:
 
         # Google and Stripe cannot tell of somebody else's reports: their keys are our ids.
         foreign = dice.randrange(6) == 0 and kind not in ("gcp", "stripe")
-        pace = (60, 420) if brisk else (300, 1_740)
+        pace = (120, 480) if brisk else (420, 1_740)
         longest = 4 if brisk else 30
         return cls(kind, hours, dice.choice((0, 4, 10)), dice.choice((0, 10)), span(50, longest), span(25, min(longest, 12)), foreign, pace)
 
@@ -216,7 +216,7 @@ class World:
 
     def use(self) -> None:
         """Line items of now, and restated ones of before."""
-        for _ in range(self.dice.randrange(0, 8 if self.plan.pace[0] > 60 else 3)):
+        for _ in range(self.dice.randrange(0, 8 if self.plan.pace[0] > 120 else 3)):
             late = self.dice.choice((0, 0, 0, 0, 1, 3, 9))
             hour = max(SINCE, self.now // HOUR_S * HOUR_S - late * HOUR_S)
             sku, unit = self.dice.choice(SKUS)
