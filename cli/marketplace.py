@@ -270,7 +270,7 @@ def _standing(engine: Engine, listings: Listings) -> Standing:
 def _secrets(config: Config) -> Secrets:
     its = config.marketplace
     return Secrets(
-        its.azure_tenant, its.azure_client_id, its.azure_client_secret.get_secret_value(), its.azure_login_url, its.gcp_token_file,
+        its.azure_tenant, its.azure_client_id, its.azure_client_secret.get_secret_value(), its.azure_login_url, its.gcp_access_file,
         its.gcp_metadata_url, its.stripe_api_key.get_secret_value(),
     )  # fmt: skip
 

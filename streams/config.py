@@ -262,7 +262,7 @@ class MarketplaceConfig(_Section):
     azure_client_id: str = Field(default="", description="id of that application")
     azure_client_secret: SecretStr = Field(default=SecretStr(""), description="its secret; better by …_FILE")
     azure_login_url: str = Field(default="https://login.microsoftonline.com", description="where its tokens come from")
-    gcp_token_file: str = Field(default="", description="file with an access token that somebody keeps fresh; empty: that of the metadata server")
+    gcp_access_file: str = Field(default="", description="file with an access token that somebody keeps fresh; empty: that of the metadata server")
     gcp_metadata_url: str = Field(default="http://metadata.google.internal", description="the metadata server")
     stripe_api_key: SecretStr = Field(default=SecretStr(""), description="key that may write meter events; better by …_FILE")
     metrics_port: int = Field(default=0, ge=0, le=65_535, description="0: no metrics endpoint")
@@ -341,7 +341,7 @@ def _from_environment(environment: Mapping[str, str], mistakes: list[str]) -> di
         if not name.startswith(ENVIRONMENT) or name[len(ENVIRONMENT) :] in NOT_SETTINGS:
             continue
         key = name[len(ENVIRONMENT) :]
-        if key.endswith("_FILE") and not key.lower().endswith(("__ca_file", "__cert_file", "__key_file", "__gcp_token_file")):
+        if key.endswith("_FILE") and not key.lower().endswith(("__ca_file", "__cert_file", "__key_file", "__gcp_access_file")):
             try:
                 value = Path(value).read_text(encoding="utf-8").strip()
             except OSError as error:

@@ -36,7 +36,7 @@ class Secrets:
     azure_client_id: str = ""
     azure_client_secret: str = field(default="", repr=False)
     azure_login_url: str = "https://login.microsoftonline.com"
-    gcp_token_file: str = ""
+    gcp_access_file: str = ""
     gcp_metadata_url: str = GCP_METADATA
     stripe_api_key: str = field(default="", repr=False)
 
@@ -97,11 +97,11 @@ class Credentials:
         token, ends = self._tokens.get(kind, ("", 0.0))
         if ends - _EARLY_S > self._clock():
             return token
-        if kind == "gcp" and self._secrets.gcp_token_file:
+        if kind == "gcp" and self._secrets.gcp_access_file:
             try:
-                return Path(self._secrets.gcp_token_file).read_text(encoding="utf-8").strip()  # whoever writes it keeps it fresh
+                return Path(self._secrets.gcp_access_file).read_text(encoding="utf-8").strip()  # whoever writes it keeps it fresh
             except OSError as error:
-                raise Unavailable(f"the file of marketplace.gcp_token_file cannot be read: {error.strerror}") from error
+                raise Unavailable(f"the file of marketplace.gcp_access_file cannot be read: {error.strerror}") from error
         answer = await self._send(self._azure() if kind == "azure" else self._metadata())
         found = json_of(answer)
         token, lasts = str(found.get("access_token") or ""), str(found.get("expires_in") or "300")

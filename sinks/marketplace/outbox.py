@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, localcontext
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Table, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ...pricing.money import EXACT, ZERO, money, plain
@@ -139,6 +139,7 @@ class Outbox:
             if connection.execute(query.limit(1)).one_or_none() is None:
                 return 0
         made: list[dict[str, Any]] = []
+        moved: list[dict[str, Any]] = []
         with self._lease.transaction() as connection:
             waiting = connection.execute(query).all()
             usage = self._usage(connection, [row.id for row in waiting])
@@ -146,8 +147,10 @@ class Outbox:
                 standing = Standing(row.next_hour, money(row.carry))
                 frozen, after = freeze(rules[row.listing], standing, usage.get(row.id, {}), due_until, now, row.until)
                 made += [_row(row, each, now) for each in frozen]
-                values = {"next_hour": after.next_hour, "carry": plain(after.carry)}
-                connection.execute(update(targets).where(targets.c.id == row.id).values(**values))
+                moved.append({"its_id": row.id, "its_hour": after.next_hour, "its_carry": plain(after.carry)})
+            if moved:
+                query = update(targets).where(targets.c.id == bindparam("its_id"))
+                connection.execute(query.values(next_hour=bindparam("its_hour"), carry=bindparam("its_carry")), moved)
             if made:
                 connection.execute(insert(records), made)
             frozen_now = usage_table.c.target.in_([row.id for row in waiting]), usage_table.c.hour < due_until
@@ -203,11 +206,17 @@ class Outbox:
 
     def settle(self, verdicts: Mapping[str, Verdict], now: int) -> None:
         """Write down what came of marked records, by id, in one transaction."""
+        changed: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         with self._lease.transaction() as connection:
             for row in connection.execute(select(records).where(records.c.id.in_(list(verdicts)))).all():
-                self._settle(connection, row, verdicts[row.id], now)
+                values = self._settled(connection, row, verdicts[row.id], now)
+                changed.setdefault(tuple(values), []).append({**values, "its_id": row.id})
+            for names, rows in changed.items():
+                query = update(records).where(records.c.id == bindparam("its_id")).values({name: bindparam(name) for name in names})
+                connection.execute(query, rows)
 
-    def _settle(self, connection: Connection, row: Any, verdict: Verdict, now: int) -> None:
+    def _settled(self, connection: Connection, row: Any, verdict: Verdict, now: int) -> dict[str, Any]:
+        """What changes in a record by a verdict."""
         outcome = verdict.outcome
         doubts = row.doubts if outcome == Outcome.DOUBT else row.doubts - 1
         detail = " ".join(verdict.detail.split())[:_SHOWN]
@@ -227,7 +236,7 @@ class Outbox:
         else:
             wait_s = 0 if outcome == Outcome.APART else max(verdict.wait_s, min(2**row.attempts, _LONGEST_WAIT_S))
             values |= {"state": State.DOUBTFUL if doubts else State.PENDING, "due_at": now + wait_s, "alone": row.alone or outcome == Outcome.APART}
-        connection.execute(update(records).where(records.c.id == row.id).values(**values))
+        return values
 
     # -- what a person does --------------------------------------------------------------------------------------------
 

@@ -29,24 +29,27 @@ def judge(world: World) -> tuple[list[str], Counter[str]]:
         rows = connection.execute(select(marketplace_records)).all()
     expected = oracle(world.log)
     keys: set[Key] = set()
+    ours: set[Key] = set()  # without what somebody else reported for an hour of which we reported nothing
     frozen: dict[str, Fraction] = {name: Fraction(0) for name in targets}
     unsure: Counter[str] = Counter()
     for row in rows:
         key = Key(customer_of(json.loads(row.wire)), targets[row.target].dimension, row.hour)
         keys.add(key)
         outcome[row.state] += 1
+        if row.state not in NONE:
+            ours.add(key)
         wrong += _record(world, row, key)
         if row.state not in (State.EXPIRED, State.LATE):
             frozen[row.target] += row.quantity
         if row.state in (State.UNKNOWN, State.MISMATCH, State.REJECTED):
             unsure[row.target] += 1
-    wrong += [f"billed and not in the outbox: {key}" for key, _ in world.fake.billed if key not in keys and key not in world.foreign]
+    wrong += [f"billed and not in the outbox: {key}" for key, _ in world.fake.billed if key not in keys | world.foreign]
     for name, target in targets.items():
         usage = expected.get((target.account, target.dimension), Fraction(0))
         carry = Fraction(target.carry)
         if frozen[name] + carry != usage:
             wrong.append(f"{name}: frozen {frozen[name]} and carry {carry} are not the usage {usage}")
-        billed = sum((quantity for key, quantity in world.fake.billed if key in keys and (key.customer, key.dimension) == _side(target)), Fraction(0))
+        billed = sum((quantity for key, quantity in world.fake.billed if key in ours and (key.customer, key.dimension) == _side(target)), Fraction(0))
         if unsure[name]:
             outcome["target: somebody has to look"] += 1
         elif carry < 0:
@@ -71,7 +74,7 @@ def _record(world: World, row: Any, key: Key) -> list[str]:
         return [f"{name}: still to be sent"]
     if row.state in HELD and has != row.quantity:
         return [f"{name}: the marketplace has {has}"]
-    if row.state in NONE and has:
+    if row.state in NONE and has and key not in world.foreign:
         return [f"{name}: the marketplace has {has} of what it never took"]
     if row.state == State.MISMATCH and has == row.quantity:
         return [f"{name}: it is no mismatch"]
