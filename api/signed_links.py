@@ -20,8 +20,8 @@ import msgspec
 from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select, update
 
 from ..schemas.event_checks import require_text
-from .store.database import transaction
-from .store.tables import link_secrets as table
+from ..store.database import transaction
+from ..store.tables import link_secrets as table
 from .tokens import Principal, Tokens
 
 __all__ = ["DEFAULT_LIFETIME_S", "KEPT_S", "MAX_LIFETIME_S", "MIN_LIFETIME_S", "PREFIX", "Links", "Statement", "verifier"]

@@ -18,8 +18,8 @@ from sqlalchemy import Engine, RowMapping, delete, func, insert, select, update
 
 from ..schemas.errors import BadInput
 from ..schemas.event_checks import require_text
-from .store.database import transaction
-from .store.tables import tokens as table
+from ..store.database import transaction
+from ..store.tables import tokens as table
 
 __all__ = ["ACCOUNT_SCOPES", "KEPT_S", "MAX_LIFETIME_S", "SCOPES", "Principal", "State", "TokenInfo", "Tokens", "digest", "new_token", "token_id"]
 

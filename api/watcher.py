@@ -22,10 +22,10 @@ from ..schemas.arrivals import Arrivals
 from ..schemas.errors import RatemillError, Unavailable
 from ..sinks.costs import CostRow, costs
 from ..sinks.periods import read_closed
+from ..store.lease import Lease, LeaseLost
 from .alerting.deliveries import Deliveries, Due
 from .alerting.evaluation import Question, evaluate, periods_of, questions
 from .alerting.webhooks import RETRY_S, Sender
-from .lease import Lease, LeaseLost
 from .sources.states import is_silent
 from .sources.store import Sources
 from .tokens import Tokens

@@ -5,26 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import Any
 
 import click
 import msgspec
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ..api.alerting.evaluation import periods_of, sample
 from ..api.alerting.rules import Rule
 from ..api.alerting.signing import new_id
 from ..api.alerting.store import Alerts, Delivery
 from ..api.alerting.webhooks import Answer, Sender
-from ..api.store.database import open_database
 from ..schemas.errors import BadInput, Unavailable
 from ..schemas.times import NS
+from ..store.database import open_database
 from ..streams.config import Config, load_config
 from .corrections import time_text, with_config
 from .dead_letters import printable
+from .tables import print_table
 
 __all__ = ["command"]
 
@@ -55,7 +51,7 @@ def list_(path: str | None, account: str | None, as_json: bool) -> None:
     if not found:
         click.echo("no alert rules")
         return
-    _print(("Id", "Account", "Name", "Watches", "At", "State"), [
+    print_table(("Id", "Account", "Name", "Watches", "At", "State"), [
         (rule.id, rule.account, rule.name, _watched(rule), " ".join(rule.definition.thresholds), _state(rule)) for rule in found
     ])  # fmt: skip
 
@@ -77,7 +73,7 @@ def show(path: str | None, id: str, as_json: bool) -> None:
     if not deliveries:
         click.echo("nothing has fired")
         return
-    _print(("Month", "At", "Fired", "Status", "Tries", "Last error", "Id"), [
+    print_table(("Month", "At", "Fired", "Status", "Tries", "Last error", "Id"), [
         (each.period, each.threshold, time_text(each.fired_at * NS), _status(each), str(each.attempts), each.last_error, each.id)
         for each in deliveries
     ])  # fmt: skip
@@ -127,12 +123,3 @@ def _state(rule: Rule) -> str:
 
 def _status(delivery: Delivery) -> str:
     return delivery.status if delivery.due_at is None else f"next try {time_text(delivery.due_at * NS)}"
-
-
-def _print(titles: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for title in titles:
-        table.add_column(title, overflow="fold", no_wrap=title == "Id")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    Console().print(table)

@@ -24,11 +24,11 @@ from ..api.outbox import Outbox
 from ..api.parts import Parts
 from ..api.signed_links import Links, verifier
 from ..api.sources.store import Sources
-from ..api.store.database import open_database, transaction
 from ..api.tokens import Tokens
 from ..pricing.money import use_exact_arithmetic
 from ..schemas.errors import Unavailable
 from ..sinks.elasticsearch import connect
+from ..store.database import open_database, transaction
 from ..streams.config import Config, load_config
 from ..streams.logs import set_up_logs
 from ..streams.reach import client_settings

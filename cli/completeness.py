@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..api.sources.store import Sources
 from ..api.sources.view import CompletenessView, read_completeness
-from ..api.store.database import open_database
+from ..store.database import open_database
 from ..streams.config import load_config
 from .corrections import with_config
 from .dead_letters import printable

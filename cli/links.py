@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from ..api.signed_links import KEPT_S, Links
-from ..api.store.database import open_database
 from ..api.tokens import Tokens
+from ..store.database import open_database
 from ..streams.config import load_config
 from .corrections import with_config
 

@@ -36,6 +36,7 @@ COMMANDS = {
     "control": ("control", "List and show such requests, and what came of them."),
     "alerts": ("alerts", "List and show alert rules, and try their webhooks."),
     "completeness": ("completeness", "Tell \"no usage\" from \"collector silent\": sources, hour by hour."),
+    "marketplace": ("marketplace", "Report usage to AWS, Azure, Google and Stripe: report, status, reconcile, settle."),
     "tokens": ("tokens", "Make, list and revoke the keys of the HTTP API."),
     "links": ("links", "Change the secret that signs links for embedded views."),
     "dead-letters": ("dead_letters", "List, show and replay what could not be counted."),

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..api.store.database import open_database
 from ..api.tokens import SCOPES, TokenInfo, Tokens, token_id
 from ..schemas.errors import BadInput
 from ..schemas.times import NS, format_time
+from ..store.database import open_database
 from ..streams.config import load_config
 from .corrections import time_text, with_config
 from .dead_letters import printable

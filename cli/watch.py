@@ -15,11 +15,11 @@ import click
 from prometheus_client import start_http_server
 
 from ..api.alerting.webhooks import Sender
-from ..api.lease import Lease
-from ..api.store.database import open_database
 from ..api.watcher import Watcher, WatchParts
 from ..pricing.money import use_exact_arithmetic
 from ..sinks.elasticsearch import connect
+from ..store.database import open_database
+from ..store.lease import Lease
 from ..streams.arrivals import read_arrivals
 from ..streams.config import Config, load_config
 from ..streams.logs import set_up_logs

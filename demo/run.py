@@ -13,7 +13,6 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.live import Live
 
-from ..api.store.database import open_database
 from ..api.tokens import Tokens
 from ..cli.local import shown_progress
 from ..cli.publish import Sent, publish_file
@@ -22,6 +21,7 @@ from ..pricing.money import use_exact_arithmetic
 from ..schemas.errors import Unavailable
 from ..sinks.costs import CostRow, costs
 from ..sinks.elasticsearch import connect
+from ..store.database import open_database
 from ..streams.config import Config
 from ..streams.prices_topic import publish_book
 from ..streams.progress import Counters

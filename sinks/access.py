@@ -1,16 +1,16 @@
-"""What holds for every server that Ratemill talks to: which addresses may be reached without TLS, and what TLS means."""
+"""What holds for every server that Ratemill talks to: how its address is written, and what TLS means."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
 
+from ..schemas.addresses import is_here
 from ..schemas.errors import BadConfig
 
-__all__ = ["CLEAR", "KafkaAccess", "address", "check_kafka", "is_here", "kafka_client", "servers", "tls_context", "tls_trouble"]
+__all__ = ["CLEAR", "KafkaAccess", "address", "check_kafka", "kafka_client", "servers", "tls_context", "tls_trouble"]
 
 CLEAR = "sends everything in the clear to another machine"
 
@@ -34,14 +34,6 @@ class KafkaAccess(Protocol):
     def cert_file(self) -> str: ...
     @property
     def key_file(self) -> str: ...
-
-
-def is_here(host: str) -> bool:
-    """Whether what is sent to a host stays on this machine."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def address(url: str) -> SplitResult:

@@ -10,14 +10,19 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
+from ..schemas.addresses import is_here
 from ..schemas.errors import BadConfig, BadInput
 from ..schemas.limits import Limits
-from ..sinks.access import CLEAR, address, check_kafka, is_here, servers
+from ..sinks.access import CLEAR, address, check_kafka, servers
 
-__all__ = ["ApiConfig", "Config", "ElasticsearchConfig", "KafkaConfig", "RatingConfig", "RawTopic", "WatchConfig", "WorkerConfig", "load_config"]
+__all__ = [
+    "ApiConfig", "Config", "ElasticsearchConfig", "KafkaConfig", "MarketplaceConfig", "RatingConfig", "RawTopic", "WatchConfig", "WorkerConfig",
+    "load_config",
+]  # fmt: skip
 
 ENVIRONMENT = "RATEMILL_"
 # Set in the environment but not in the file: the file itself, where the embedded stack has its downloads from and keeps them, and whether compiled
@@ -236,6 +241,34 @@ class WatchConfig(_Section):
         return self
 
 
+class MarketplaceConfig(_Section):
+    """The reporter to marketplaces."""
+
+    listings: str = Field(default="", description="file with listings and customers (docs/marketplaces.md); empty: nothing is reported")
+    settle_s: int = Field(default=600, ge=0, le=3_000, description="so long after its end an hour is left open for usage that is rated late")
+    lease_s: float = Field(default=90.0, ge=1, le=600, description="of several reporters another one takes over from one silent for so long")
+    timeout_s: float = Field(default=30.0, ge=0.1, le=60, description="for one request; at most a third of lease_s")
+    azure_tenant: str = Field(default="", description="directory that the application of the offer is registered in")
+    azure_client_id: str = Field(default="", description="id of that application")
+    azure_client_secret: SecretStr = Field(default=SecretStr(""), description="its secret; better by …_FILE")
+    azure_login_url: str = Field(default="https://login.microsoftonline.com", description="where its tokens come from")
+    gcp_access_file: str = Field(default="", description="file with an access token that somebody keeps fresh; empty: that of the metadata server")
+    gcp_metadata_url: str = Field(default="http://metadata.google.internal", description="the metadata server")
+    stripe_api_key: SecretStr = Field(default=SecretStr(""), description="key that may write meter events; better by …_FILE")
+    metrics_port: int = Field(default=0, ge=0, le=65_535, description="0: no metrics endpoint")
+    metrics_host: str = Field(default="127.0.0.1", description="address that the metrics endpoint listens on")
+
+    @model_validator(mode="after")
+    def _fits(self) -> MarketplaceConfig:
+        if self.lease_s < 3 * self.timeout_s:
+            raise ValueError("lease_s must be at least three times timeout_s, so that no try outlives the lease")
+        for name, url in (("azure_login_url", self.azure_login_url), ("gcp_metadata_url", self.gcp_metadata_url)):
+            host = urlsplit(url).hostname or ""
+            if not url.startswith("https://") and not is_here(host) and host != "metadata.google.internal":
+                raise ValueError(f"{name} {CLEAR}; make it https")
+        return self
+
+
 class Config(_Section):
     """All settings."""
 
@@ -245,6 +278,7 @@ class Config(_Section):
     worker: WorkerConfig = WorkerConfig()
     api: ApiConfig = ApiConfig()
     watch: WatchConfig = WatchConfig()
+    marketplace: MarketplaceConfig = MarketplaceConfig()
 
 
 def load_config(path: str | None = None, environment: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -297,7 +331,7 @@ def _from_environment(environment: Mapping[str, str], mistakes: list[str]) -> di
         if not name.startswith(ENVIRONMENT) or name[len(ENVIRONMENT) :] in NOT_SETTINGS:
             continue
         key = name[len(ENVIRONMENT) :]
-        if key.endswith("_FILE") and not key.lower().endswith(("__ca_file", "__cert_file", "__key_file")):
+        if key.endswith("_FILE") and not key.lower().endswith(("__ca_file", "__cert_file", "__key_file", "__gcp_access_file")):
             try:
                 value = Path(value).read_text(encoding="utf-8").strip()
             except OSError as error:

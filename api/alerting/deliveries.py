@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from ..lease import Lease
-from ..store.database import transaction
-from ..store.tables import alert_deliveries as table
-from ..store.tables import alert_rules as rules
+from ...store.database import transaction
+from ...store.lease import Lease
+from ...store.tables import alert_deliveries as table
+from ...store.tables import alert_rules as rules
 from .evaluation import Fired, Firing
 from .rules import Rule
 from .signing import new_id

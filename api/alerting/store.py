@@ -12,9 +12,9 @@ from sqlalchemy.exc import IntegrityError
 
 from ...schemas.errors import BadInput
 from ...schemas.event_checks import require_text
-from ..store.database import transaction
-from ..store.tables import alert_deliveries as deliveries
-from ..store.tables import alert_rules as table
+from ...store.database import transaction
+from ...store.tables import alert_deliveries as deliveries
+from ...store.tables import alert_rules as table
 from ..tokens import new_token
 from .rules import Definition, Rule, check_definition, check_name, check_url
 from .signing import new_secret

@@ -11,9 +11,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from ...schemas.arrivals import HOUR_S, Arrivals
 from ...schemas.event_checks import require_text
-from ..lease import Lease
-from ..store.database import transaction
-from ..store.tables import read_positions, source_hours, sources
+from ...store.database import transaction
+from ...store.lease import Lease
+from ...store.tables import read_positions, source_hours, sources
 from .states import EXPECTED_S, Hour
 
 __all__ = ["KEPT_S", "MOST_SOURCES", "OTHERS", "Sources"]

@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from ...schemas.addresses import is_here
 from ...schemas.errors import UNREADABLE, BadInput
-from ...sinks.access import CLEAR, address, is_here, tls_context
+from ...sinks.access import CLEAR, address, tls_context
 from .spool import Refused, Row
 from .targets import Outcome
 

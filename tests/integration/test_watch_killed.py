@@ -16,8 +16,8 @@ from harness.zygote import Forked, start
 from ratemill.api.alerting.evaluation import periods_of
 from ratemill.api.alerting.rules import Definition
 from ratemill.api.alerting.store import Alerts
-from ratemill.api.store.database import open_database
-from ratemill.api.store.tables import leases
+from ratemill.store.database import open_database
+from ratemill.store.tables import leases
 from sqlalchemy import select
 
 MAIN = Path(__file__).parent / "harness" / "watch_main.py"

@@ -25,11 +25,12 @@ ALLOWED = {
     "schemas": {"native"},
     "pricing": {"schemas"},
     "metering": {"schemas", "pricing"},
-    "sinks": {"schemas"},
+    "store": {"schemas"},
+    "sinks": {"schemas", "pricing", "store"},
     "streams": {"schemas", "pricing", "metering", "sinks"},
     "collectors": {"schemas", "sinks"},
     "invoicing": {"schemas", "pricing"},
-    "api": {"schemas", "pricing", "sinks", "invoicing"},
+    "api": {"schemas", "pricing", "sinks", "store", "invoicing"},
     "local": {"schemas"},
 }
 # A stack that `ratemill local up` left here is used without being named: only the configuration knows of it.

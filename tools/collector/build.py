@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 MODULES = (
     "collectors/__init__.py", "schemas/__init__.py", "schemas/errors.py", "schemas/limits.py", "schemas/quantity.py", "schemas/texts.py",
-    "schemas/times.py", "sinks/__init__.py", "sinks/access.py", "collectors/py.typed", "schemas/py.typed", "sinks/py.typed",
+    "schemas/times.py", "schemas/addresses.py", "sinks/__init__.py", "sinks/access.py", "collectors/py.typed", "schemas/py.typed", "sinks/py.typed",
 )  # fmt: skip
 
 

@@ -20,7 +20,6 @@ from ratemill.api.parts import Parts
 from ratemill.api.ports import Ports
 from ratemill.api.signed_links import Links, verifier
 from ratemill.api.sources.store import Sources
-from ratemill.api.store.database import open_database
 from ratemill.api.tokens import Principal, Tokens
 from ratemill.cli.offline import OfflineRating
 from ratemill.collectors.files import Piece
@@ -29,6 +28,7 @@ from ratemill.pricing.money import EXACT, use_exact_arithmetic
 from ratemill.schemas.limits import DEFAULT_LIMITS
 from ratemill.schemas.line_item import RatedLineItem, decode_line_item
 from ratemill.sinks.elasticsearch import ElasticsearchSink
+from ratemill.store.database import open_database
 from ratemill.streams.core.items import changes_between
 
 __all__ = ["InProcess"]

@@ -21,12 +21,12 @@ import msgspec
 from ratemill.api import lease, watcher
 from ratemill.api.alerting import deliveries, webhooks
 from ratemill.api.alerting.signing import new_id
-from ratemill.api.store.database import transaction
 from ratemill.cli import watch
 from ratemill.cli.main import main
 from ratemill.schemas.arrivals import Arrivals
 from ratemill.sinks.costs import CostRow
 from ratemill.sinks.periods import ClosedPeriods
+from ratemill.store.database import transaction
 
 SPEC = json.loads(sys.argv.pop(1))
 

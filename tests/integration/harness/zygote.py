@@ -39,7 +39,7 @@ _PR_SET_PDEATHSIG = 1
 # What a program imports only when it begins, by the command or the script.
 _NEEDS = {
     "worker": "ratemill.streams.worker", "worker_main.py": "ratemill.streams.worker", "api_main.py": "ratemill.cli.api",
-    "watch_main.py": "ratemill.cli.watch",
+    "watch_main.py": "ratemill.cli.watch", "market_main.py": "ratemill.cli.marketplace",
 }  # fmt: skip
 
 

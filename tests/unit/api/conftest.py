@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
-from ratemill.api.store.database import open_database
+from ratemill.store.database import open_database
 from sqlalchemy import Engine
 
 PASSWORD = "canary-Kx7"

@@ -10,11 +10,11 @@ from ratemill.api.alerting.evaluation import Fired, Firing
 from ratemill.api.alerting.rules import Definition, Rule
 from ratemill.api.alerting.store import MOST_RULES, OVERLAP_S, Alerts, TooMany
 from ratemill.api.alerting.webhooks import RETRY_S, Answer
-from ratemill.api.lease import Lease, LeaseLost
-from ratemill.api.store.database import transaction
-from ratemill.api.store.tables import alert_deliveries as deliveries_table
-from ratemill.api.store.tables import alert_rules, leases
 from ratemill.schemas.errors import BadInput
+from ratemill.store.database import transaction
+from ratemill.store.lease import Lease, LeaseLost
+from ratemill.store.tables import alert_deliveries as deliveries_table
+from ratemill.store.tables import alert_rules, leases
 from set_clock import Clock
 from sqlalchemy import Engine, func, select
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 from ratemill.api.signed_links import KEPT_S, MAX_LIFETIME_S, Links, Statement, verifier
-from ratemill.api.store.database import open_database, transaction
-from ratemill.api.store.tables import link_secrets
 from ratemill.api.tokens import Principal, Tokens
 from ratemill.cli.main import main
 from ratemill.schemas.errors import BadInput
+from ratemill.store.database import open_database, transaction
+from ratemill.store.tables import link_secrets
 from set_clock import Clock
 from sqlalchemy import Engine, func, select
 

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ratemill.api.lease import Lease
 from ratemill.api.sources import store
 from ratemill.api.sources.states import EXPECTED_S, Hour, is_silent, table_of
 from ratemill.api.sources.store import KEPT_S, OTHERS, Sources
@@ -15,6 +14,7 @@ from ratemill.api.sources.view import read_completeness
 from ratemill.schemas.arrivals import Arrivals
 from ratemill.schemas.errors import BadInput
 from ratemill.schemas.limits import DEFAULT_LIMITS
+from ratemill.store.lease import Lease
 from ratemill.streams.arrivals import count_records
 from sqlalchemy import Engine
 

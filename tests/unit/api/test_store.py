@@ -14,19 +14,19 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from ratemill.api.store import database
-from ratemill.api.store.database import LOCK, VERSION_TABLE, open_database, transaction
-from ratemill.api.store.tables import metadata, tokens
 from ratemill.schemas.errors import BadConfig, BadInput, NewerSchema, RatemillError, Unavailable
+from ratemill.store import database
+from ratemill.store.database import LOCK, VERSION_TABLE, open_database, transaction
+from ratemill.store.tables import metadata, tokens
 from sqlalchemy import Engine, create_engine, func, inspect, make_url, select, text
 
 CANARY = "canary-Kx7"  # as in conftest.py
-NEWEST = "0003"
+NEWEST = "0004"
 
 # Opens each of the databases at the word, and says which schema it then has.
 OPENER = """
 import sys
-from ratemill.api.store.database import VERSION_TABLE, open_database
+from ratemill.store.database import VERSION_TABLE, open_database
 from sqlalchemy import text
 print("ready", flush=True)
 for line in sys.stdin:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ratemill.api.store.database import transaction
-from ratemill.api.store.tables import tokens as table
 from ratemill.api.tokens import ACCOUNT_SCOPES, KEPT_S, MAX_LIFETIME_S, SCOPES, Principal, State, TokenInfo, Tokens, digest, new_token, token_id
 from ratemill.schemas.errors import BadInput, Unavailable
+from ratemill.store.database import transaction
+from ratemill.store.tables import tokens as table
 from set_clock import Clock
 from sqlalchemy import Engine, RowMapping, delete, select, update
 

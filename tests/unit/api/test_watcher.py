@@ -16,14 +16,14 @@ from ratemill.api import watcher
 from ratemill.api.alerting.rules import Definition
 from ratemill.api.alerting.store import Alerts
 from ratemill.api.alerting.webhooks import Sender
-from ratemill.api.lease import Lease
 from ratemill.api.sources.store import Sources
-from ratemill.api.store.database import open_database
 from ratemill.api.watcher import AT_ONCE_PER_ACCOUNT, Watcher, WatchParts
 from ratemill.schemas.arrivals import Arrivals
 from ratemill.schemas.errors import RatemillError, Unavailable
 from ratemill.sinks.costs import CostRow
 from ratemill.sinks.periods import ClosedPeriods
+from ratemill.store.database import open_database
+from ratemill.store.lease import Lease
 
 
 class Slow(Receiver):

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from ratemill.api.store.database import open_database
 from ratemill.api.tokens import SCOPES, Tokens
 from ratemill.cli.main import main
 from ratemill.cli.tokens import parse_lifetime
 from ratemill.schemas.errors import BadInput
+from ratemill.store.database import open_database
 
 CANARY = "canary-Kx7"
 TOKEN = re.compile(r"rm_[a-z2-7]{12}_[A-Za-z0-9_-]{43}\n")

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import trustme
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
+from ratemill.schemas.addresses import is_here
 from ratemill.schemas.errors import BadConfig
-from ratemill.sinks.access import address, is_here, servers, tls_context, tls_trouble
+from ratemill.sinks.access import address, servers, tls_context, tls_trouble
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])

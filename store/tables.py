@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
 
-__all__ = ["alert_deliveries", "alert_rules", "leases", "link_secrets", "metadata", "read_positions", "source_hours", "sources", "tokens"]
+__all__ = [
+    "alert_deliveries", "alert_rules", "leases", "link_secrets", "marketplace_items", "marketplace_notes", "marketplace_positions",
+    "marketplace_records", "marketplace_targets", "marketplace_usage", "metadata", "read_positions", "source_hours", "sources", "tokens",
+]  # fmt: skip
 
 metadata = MetaData()
 
@@ -105,4 +108,80 @@ read_positions = Table(
     Column("partition", Integer, primary_key=True),
     Column("next_offset", BigInteger, nullable=False),
     Column("through", BigInteger, nullable=False),  # everything that had arrived by then is counted
+)
+
+# What marketplaces are told of (sinks/marketplace/). Exact quantities are texts; hours are their first second.
+marketplace_targets = Table(
+    "marketplace_targets",
+    metadata,
+    Column("id", Text, primary_key=True),  # marketplace, customer and dimension
+    Column("listing", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("dimension", Text, nullable=False),
+    Column("customer", Text, nullable=False),  # JSON: the names that the marketplace has for the customer
+    Column("until", BigInteger, nullable=False),  # 0: open
+    Column("next_hour", BigInteger, nullable=False),  # those before it are frozen
+    Column("carry", Text, nullable=False),  # usage of the hours before it that is in no record; may be below zero
+)
+
+# The revision of each line item that is counted, and what it adds to which target.
+marketplace_items = Table(
+    "marketplace_items",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("hour", BigInteger, nullable=False),
+    Column("quantity", Text, nullable=False),
+)
+
+# Of hours that are not frozen.
+marketplace_usage = Table(
+    "marketplace_usage",
+    metadata,
+    Column("target", Text, primary_key=True),
+    Column("hour", BigInteger, primary_key=True),
+    Column("quantity", Text, nullable=False),
+)
+
+# The outbox. From `target` to `frozen_at` nothing of a row ever changes.
+marketplace_records = Table(
+    "marketplace_records",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("target", Text, nullable=False),
+    Column("hour", BigInteger, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("usage", Text, nullable=False),  # of the hour itself
+    Column("carried", Text, nullable=False),  # from before it
+    Column("wire", Text, nullable=False),  # JSON: the customer's names, as they are sent
+    Column("frozen_at", BigInteger, nullable=False),
+    Column("state", String(10), nullable=False),  # records.State
+    Column("attempts", Integer, nullable=False),
+    Column("doubts", Integer, nullable=False),  # attempts of which it is not known what came of them
+    Column("doubt_since", BigInteger, nullable=False),  # 0: no doubts
+    Column("alone", Boolean, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("answered_at", BigInteger, nullable=False),  # 0: never
+    Column("accepted", Text, nullable=False),  # quantity that the marketplace has; empty: not known
+    Column("receipt", Text, nullable=False),
+    Column("detail", Text, nullable=False),  # what it last said
+    UniqueConstraint("target", "hour", name="marketplace_records_once"),
+    Index("marketplace_records_due", "state", "due_at"),
+)
+
+# How far the rated topic is counted, in the same transaction as the contributions.
+marketplace_positions = Table(
+    "marketplace_positions",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("next_offset", BigInteger, nullable=False),
+)
+
+marketplace_notes = Table(
+    "marketplace_notes",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", Text, nullable=False),
 )

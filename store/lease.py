@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, Connection, Engine, Update, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from ..schemas.errors import Unavailable
-from .store.database import transaction
-from .store.tables import leases as table
+from .database import transaction
+from .tables import leases as table
 
 __all__ = ["Lease", "LeaseLost"]
 

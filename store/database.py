@@ -22,8 +22,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ...schemas.errors import BadConfig, BadInput, NewerSchema, Unavailable
-from ...sinks.access import is_here
+from ..schemas.addresses import is_here
+from ..schemas.errors import BadConfig, BadInput, NewerSchema, Unavailable
 from .tables import metadata
 
 __all__ = ["open_database", "transaction"]
