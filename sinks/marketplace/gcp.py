@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...schemas.times import NS, format_time
-from .http import Answer, Request, for_all, json_of, trouble
+from .http import Answer, Request, for_all, read_json, trouble
 from .listings import Listing
 from .records import HOUR_S, Outcome, Record, Verdict
 
@@ -40,13 +40,10 @@ def _operation(service: str, record: Record) -> dict[str, Any]:
 
 def verdicts(answer: Answer, batch: Sequence[Record]) -> dict[str, Verdict]:
     """What services.report said of each operation: those that it does not name in an answer of 200 are taken."""
-    try:
-        whole = isinstance(json.loads(answer.body), dict)
-    except ValueError:
-        whole = False
-    found = json_of(answer)
-    if answer.status == 200 and not whole:
+    found = read_json(answer)
+    if answer.status == 200 and found is None:
         return for_all(batch, Verdict(Outcome.DOUBT, "the answer cannot be read"))
+    found = found or {}
     if answer.status != 200:
         error = found.get("error")
         said = f"{error.get('status') or ''} {error.get('message') or ''}".strip() if isinstance(error, dict) else ""

@@ -11,7 +11,7 @@ from ...pricing.money import money
 from .listings import Listing
 from .records import Outcome, Record, Verdict
 
-__all__ = ["Answer", "Marketplace", "Request", "for_all", "json_of", "trouble"]
+__all__ = ["Answer", "Marketplace", "Request", "for_all", "json_of", "read_json", "trouble"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,18 @@ def for_all(batch: Sequence[Record], verdict: Verdict) -> dict[str, Verdict]:
     return {record.id: verdict for record in batch}
 
 
-def json_of(answer: Answer) -> dict[str, Any]:
-    """The body, or nothing where it is no JSON object. Numbers with a point are exact decimals."""
+def read_json(answer: Answer) -> dict[str, Any] | None:
+    """The body, or None where it is no JSON object. Numbers with a point are exact decimals."""
     try:
         found = json.loads(answer.body, parse_float=money)
     except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def json_of(answer: Answer) -> dict[str, Any]:
+    """The body, or nothing where it is no JSON object."""
+    return read_json(answer) or {}
 
 
 def trouble(answer: Answer, said: str = "") -> Verdict | None:

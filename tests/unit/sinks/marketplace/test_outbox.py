@@ -1,0 +1,169 @@
+"""The outbox on a real database: what is counted once, what is frozen for good, and what becomes of each answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from marketplaces.markets import SINCE, listings_text
+from ratemill.pricing.money import money
+from ratemill.sinks.marketplace.listings import read_listings
+from ratemill.sinks.marketplace.outbox import Outbox
+from ratemill.sinks.marketplace.reconciling import books
+from ratemill.sinks.marketplace.records import HOUR_S, Contribution, Outcome, Record, State, Verdict
+from ratemill.sinks.marketplace.rules import RULES
+from ratemill.sinks.marketplace.standing import standing
+from ratemill.store.database import open_database
+from ratemill.store.lease import Lease, LeaseLost
+from sqlalchemy import Engine
+
+LISTINGS = read_listings(listings_text("azure", "2026-11-02T23:00:00Z", ("acct-1",)), "shop.yaml")
+TARGET = next(each.id for each in LISTINGS.targets() if each.dimension == "gb_hours")
+RULES_OF = {"shop": RULES["azure"]}
+TOPIC = ("usage.rated", 0)
+NOW = SINCE + HOUR_S + 600
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    opened = open_database(f"sqlite:///{tmp_path}/control.db")
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def outbox(engine: Engine) -> Outbox:
+    lease = Lease(engine, "marketplace", "one", 60)
+    assert lease.take()
+    made = Outbox(engine, lease)
+    assert made.declare(LISTINGS.targets(), LISTINGS.digest)
+    return made
+
+
+def line(id: str, revision: int, quantity: str, hour: int = SINCE) -> Contribution:
+    return Contribution(id, revision, TARGET, hour, money(quantity))
+
+
+def frozen(outbox: Outbox, quantity: str = "7.5") -> Record:
+    outbox.count([line("a", 1, quantity)], {TOPIC: 1})
+    outbox.freeze(RULES_OF, NOW, NOW)
+    (record,) = outbox.due("shop", NOW, 25)
+    return record
+
+
+def answered(outbox: Outbox, engine: Engine, record: Record, *outcomes: Outcome) -> tuple[str, str]:
+    """(state of the record, carry of its target) after tries with these outcomes."""
+    for outcome in outcomes:
+        outbox.mark([record], NOW)
+        outbox.settle({record.id: Verdict(outcome, accepted="3" if outcome == Outcome.MISMATCH else "")}, NOW)
+    found = standing(engine, NOW, RULES_OF)
+    assert [each.difference for each in books(engine)] == [0, 0, 0]
+    state = next(state for (_, state), number in found.counts.items() if number)
+    return state, str(next(each.carry for each in found.targets if each.id == TARGET))
+
+
+def test_a_line_item_counts_once_by_its_highest_revision(outbox: Outbox, engine: Engine) -> None:
+    assert outbox.count([line("a", 2, "5"), line("a", 1, "9"), line("b", 1, "0.5")], {TOPIC: 3}) == 2
+    assert outbox.count([line("a", 2, "5"), line("b", 1, "0.5"), line("b", 2, "2")], {TOPIC: 6}) == 1
+    assert outbox.positions() == {TOPIC: 6}
+    outbox.freeze(RULES_OF, NOW, NOW)
+    assert [each.quantity for each in outbox.due("shop", NOW, 25)] == [7]
+
+
+def test_what_is_frozen_never_changes_and_a_correction_goes_into_the_next_hour(outbox: Outbox, engine: Engine) -> None:
+    record = frozen(outbox)
+    outbox.count([line("a", 2, "3")], {})
+    assert outbox.due("shop", NOW, 25) == [record]
+    outbox.count([line("b", 1, "6.25", SINCE + HOUR_S)], {})
+    outbox.freeze(RULES_OF, NOW + HOUR_S, NOW + HOUR_S)
+    assert [each.quantity for each in outbox.due("shop", NOW + HOUR_S, 25)] == [7, 2]  # 3 - 7 + 6.25
+    assert [each.difference for each in books(engine)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "state", "carry"),
+    [
+        ([Outcome.ACCEPTED], State.ACCEPTED, "0.5"),
+        ([Outcome.DOUBT], State.DOUBTFUL, "0.5"),
+        ([Outcome.DOUBT, Outcome.ACCEPTED], State.ACCEPTED, "0.5"),
+        ([Outcome.NOT_NOW], State.PENDING, "0.5"),
+        ([Outcome.DOUBT, Outcome.NOT_NOW], State.DOUBTFUL, "0.5"),
+        ([Outcome.APART], State.PENDING, "0.5"),
+        ([Outcome.MISMATCH], State.MISMATCH, "0.5"),
+        ([Outcome.REJECTED], State.REJECTED, "0.5"),
+        ([Outcome.DOUBT, Outcome.REJECTED], State.UNKNOWN, "0.5"),
+        ([Outcome.EXPIRED], State.EXPIRED, "7.5"),  # surely not taken: it goes into the next hour
+        ([Outcome.DOUBT, Outcome.EXPIRED], State.UNKNOWN, "0.5"),  # it may have been taken: it does not
+    ],
+)
+def test_what_becomes_of_an_answer(outbox: Outbox, engine: Engine, outcomes: list[Outcome], state: State, carry: str) -> None:
+    assert answered(outbox, engine, frozen(outbox), *outcomes) == (state, carry)
+
+
+def test_a_record_that_a_batch_was_refused_for_goes_alone(outbox: Outbox) -> None:
+    record = frozen(outbox)
+    outbox.mark([record], NOW)
+    outbox.settle({record.id: Verdict(Outcome.APART)}, NOW)
+    outbox.count([line("b", 1, "2", SINCE + HOUR_S)], {})
+    outbox.freeze(RULES_OF, NOW + HOUR_S, NOW + HOUR_S)
+    assert [(each.id, each.alone) for each in outbox.due("shop", NOW + HOUR_S, 25)] == [(record.id, True)]
+
+
+def test_a_deadline_carries_on_what_was_never_sent_and_leaves_what_may_have_been_taken(outbox: Outbox, engine: Engine) -> None:
+    record = frozen(outbox)
+    late = SINCE + 86_400
+    assert outbox.pass_deadlines("shop", RULES["azure"], late - 1) == 0
+    overdue = standing(engine, late - 1, RULES_OF).overdue
+    assert [(each.id, each.closes_at) for each in overdue] == [(record.id, late)]  # told of before
+    assert outbox.pass_deadlines("shop", RULES["azure"], late) == 1
+    assert standing(engine, late, RULES_OF).counts == {("shop", State.EXPIRED): 1}
+
+
+def test_stripe_is_not_asked_again_once_it_may_have_forgotten(outbox: Outbox, engine: Engine) -> None:
+    record = frozen(outbox)
+    outbox.mark([record], NOW)
+    assert outbox.pass_deadlines("shop", RULES["stripe"], NOW + 23 * HOUR_S - 1) == 0
+    assert outbox.pass_deadlines("shop", RULES["stripe"], NOW + 23 * HOUR_S) == 1
+    assert standing(engine, NOW, RULES_OF).counts == {("shop", State.UNKNOWN): 1}
+
+
+def test_somebody_says_what_the_marketplace_has_and_the_rest_is_carried(outbox: Outbox, engine: Engine) -> None:
+    record = frozen(outbox)
+    assert outbox.resolve(record.id, 0, "", NOW) == "it is pending, and nothing is to be said of it"
+    assert answered(outbox, engine, record, Outcome.MISMATCH) == (State.MISMATCH, "0.5")
+    assert outbox.resolve("x", 0, "", NOW) == "there is no such record"
+    assert outbox.resolve(record.id, 3, "seen in its report", NOW) == ""
+    assert standing(engine, NOW, RULES_OF).counts == {("shop", State.SETTLED): 1}
+    assert [each.difference for each in books(engine)] == [0, 0, 0]
+    assert str(next(each.carry for each in standing(engine, NOW, RULES_OF).targets if each.id == TARGET)) == "4.5"
+
+
+def test_another_file_is_read_for_from_the_beginning_and_nothing_counts_twice(outbox: Outbox) -> None:
+    outbox.count([line("a", 1, "5")], {TOPIC: 1})
+    assert not outbox.declare(LISTINGS.targets(), LISTINGS.digest)
+    assert outbox.declare(LISTINGS.targets(), "another")
+    assert outbox.positions() == {}
+    assert outbox.count([line("a", 1, "5")], {TOPIC: 1}) == 0
+
+
+def test_who_lost_the_lease_writes_nothing(outbox: Outbox, engine: Engine) -> None:
+    record = frozen(outbox)
+    clock = [0.0]
+    other = Lease(engine, "marketplace", "two", 60, clock=lambda: clock[0])
+    assert not other.take()
+    clock[0] = 61.0
+    assert other.take()
+    with pytest.raises(LeaseLost):
+        outbox.mark([record], NOW)
+    with pytest.raises(LeaseLost):
+        outbox.count([line("b", 1, "1")], {TOPIC: 9})
+    assert outbox.positions() == {TOPIC: 1}
+    assert standing(engine, NOW, RULES_OF).counts == {("shop", State.PENDING): 1}
+
+
+def test_books_that_do_not_balance_are_seen(outbox: Outbox, engine: Engine) -> None:
+    frozen(outbox)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE marketplace_targets SET carry = '0' WHERE dimension = 'gb_hours'")
+    assert sorted(str(each.difference) for each in books(engine)) == ["0", "0", "0.5"]
