@@ -31,6 +31,7 @@ PROCESSES = {
     "api/": "`ratemill api`",
     "api/watcher.py": "`ratemill watch`",
     "cli/reconcile.py": "`ratemill reconcile --metrics`",
+    "sinks/marketplace/": "`ratemill marketplace report`",
 }
 
 # Topic -> key, what is in it, who writes it, who may read it.
