@@ -7,6 +7,7 @@ and the commit protocol in ledger.py.
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,8 @@ class RatemillWorker:
     async def _stop_lanes(self) -> None:
         lanes, self._lanes = set(self._lanes.values()), {}
         await asyncio.gather(*(lane.stop() for lane in lanes))
+        if lanes:
+            clear_up()
 
     def _plan(self, assigned: set[TP]) -> dict[str, tuple[str, int, list[TopicPartition]]]:
         """Lanes for an assignment: {lane name: (agent, number, sources)}."""
@@ -283,6 +286,12 @@ class RatemillWorker:
                 return dict(await self.app.consumer.highwaters(*full)) if full else {}
         except (KafkaError, TimeoutError):
             return {}  # the lag is then as of the last fetch, and what is wrong with Kafka shows elsewhere
+
+
+def clear_up() -> None:
+    """Free the clients of lanes that ended: they refer to themselves, and the collector runs so seldom (`worker.py`) that a worker would grow with
+    every rebalance. All lanes have stopped and dropped their state, so there is little to look at."""
+    gc.collect()
 
 
 async def _feed(stream: Any) -> None:

@@ -115,6 +115,10 @@ def _once_each(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda config: made[id(config)] if id(config) in made else made.setdefault(id(config), make(config))
 
 
+def _leave_it() -> None:
+    """In place of a run of the collector."""
+
+
 def install(*, traced: bool = False) -> None:
     """Once in a process, before any world is made."""
     if os.environ.get("PYTHONHASHSEED") != "0":
@@ -160,6 +164,7 @@ def install(*, traced: bool = False) -> None:
     seldom_idle()
     answers.SWEPT_PER_COMMIT = 4  # groups: a sweep takes several commits
     failpoints.hit = _pause
+    app.clear_up = _leave_it  # `simulate` does that between two worlds
     gc.collect()
     gc.freeze()
     gc.disable()
