@@ -321,6 +321,26 @@ def test_the_state_has_one_owner_and_refuses_what_it_does_not_know(tmp_path: Pat
         ReportState(tmp_path / "file")
 
 
+def test_a_full_disk_is_said_and_nothing_is_lost(bench: tuple[Path, AwsReport, Log]) -> None:
+    root, report, log = bench
+    report.publish("v0", ROWS[:20])
+    run(root, log)
+    newer = restated(ROWS, 1)
+    report.publish("v1", newer)
+    state = ReportState(root / "state")
+    collector = Collector(Folder(root / "b"), "aws-cur", "hourly", state, log.deliver, lambda: NOW)
+    (pages,) = state._db.execute("PRAGMA page_count").fetchone()
+    for more in (1, 20, 40):  # it fails while lines are staged, and while they are taken over
+        state._db.execute(f"PRAGMA max_page_count = {pages + more}")
+        with pytest.raises(Unavailable, match="is the disk full"):
+            collector.run()
+        assert log.sums() == added_up(ROWS[:20])
+    state._db.execute("PRAGMA max_page_count = 1000000")
+    collector.run()
+    state.close()
+    assert log.sums() == added_up(newer)
+
+
 def test_a_state_is_of_one_report(tmp_path: Path) -> None:
     state = ReportState(tmp_path / "s")
     with pytest.raises(BadInput, match="say --new if it was never collected"):
