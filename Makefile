@@ -7,7 +7,7 @@ LISTS = $(basename $(wildcard tools/*.in bench/peers/*.in))
 FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test nightly fuzz guided lint chaos bench bench-peers soak collector-kill audit sbom contract lock clean
+.PHONY: help setup native demo test nightly fuzz guided lint chaos bench bench-peers soak collector-kill collector-wheel audit sbom contract contracts lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
@@ -71,6 +71,9 @@ chaos: setup ## Faults from a seed on real servers, then an oracle: make chaos S
 collector-kill: setup ## Kill a collector at random points while it publishes over Kafka and over HTTP: EVENTS=n KILLS=n SEED=s.
 	@PYTHONPATH=tests:tests/integration $(BIN)/python -m harness.collecting --events $(or $(EVENTS),100000) --kills $(or $(KILLS),20) --seed $(or $(SEED),1)
 
+collector-wheel: setup ## Build the SDK alone, ratemill-collector, into build/collector.
+	@$(BIN)/python tools/collector/build.py
+
 bench: setup ## Measure events per CPU-second.
 	@$(MAKE) --no-print-directory native || echo "no compiler here: measured without the compiled loops" >&2
 	$(BIN)/python -m ratemill.bench
@@ -102,6 +105,9 @@ build/contract/.installed: tools/contract.lock
 
 contract: setup build/contract/.installed ## Requests made from the OpenAPI document against a running API: no 5xx, nothing undocumented: EXAMPLES=n SEED=s.
 	$(BIN)/python tools/contract.py --examples $(or $(EXAMPLES),300) $(if $(SEED),--seed $(SEED))
+
+contracts: setup ## Write docs/contracts: AsyncAPI and JSON Schemas of the public topics; RELEASE=1 also makes them the last release.
+	$(BIN)/python tools/contracts.py $(if $(RELEASE),--release)
 
 lock: ## Choose the newest versions that pyproject.toml allows, and write requirements.lock.
 	$(PYTHON) -m venv build/lock

@@ -13,6 +13,7 @@ from .targets import Outcome, Sender, Target
 __all__ = ["Delivery"]
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 30.0
+_LONGEST_ASKED_S = 300.0  # whatever the other side asks for
 _log = logging.getLogger(__name__)
 
 
@@ -23,7 +24,7 @@ class Delivery:
         self._spool, self._linger_s, self._round_bytes = spool, linger_s, round_bytes
         self._sender: Sender = target.connect()
         self._changed = threading.Condition()
-        self.stopped = self._hurry = False
+        self.stopped = self._hurry = self._idle = False
         self.delivered_events = self.retries = 0
         self.failure = ""
         self._thread = threading.Thread(target=self._run, name="ratemill-delivery", daemon=True)
@@ -31,8 +32,10 @@ class Delivery:
 
     def wake(self) -> None:
         """Something was accepted."""
-        with self._changed:
-            self._changed.notify_all()
+        # A thread that lingers is left alone until a round is full: to wake it for each event would cost more than to accept one.
+        if self._idle or self._spool.waiting_bytes >= self._round_bytes:
+            with self._changed:
+                self._changed.notify_all()
 
     def flush(self, through: int, timeout_s: float) -> bool:
         """Wait until no row up to this number waits; False when that takes longer."""
@@ -72,9 +75,11 @@ class Delivery:
             until = time.monotonic() + wait_s
             while not self.stopped and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
+            self._idle = True  # before the spool is looked at: see `wake`
             while not self.stopped and not self._spool.waiting_events:
                 self._hurry = False
                 self._changed.wait()
+            self._idle = False
             lingered = time.monotonic() + self._linger_s
             while not (self.stopped or self._hurry or self._spool.waiting_bytes >= self._round_bytes):
                 if (left := lingered - time.monotonic()) <= 0:
@@ -107,4 +112,4 @@ class Delivery:
             self._changed.notify_all()
         if not outcome.failure:
             return 0.0
-        return outcome.wait_s or min(_LONGEST_WAIT_S, max(_FIRST_WAIT_S, 2 * waited_s))
+        return min(_LONGEST_ASKED_S, outcome.wait_s) or min(_LONGEST_WAIT_S, max(_FIRST_WAIT_S, 2 * waited_s))

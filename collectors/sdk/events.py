@@ -6,20 +6,23 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
 from ...schemas.errors import BadInput, Rejection
 from ...schemas.limits import DEFAULT_LIMITS
 from ...schemas.quantity import parse_quantity
-from ...schemas.texts import MAX_TEXT, check_characters
+from ...schemas.texts import CONTROLS, MAX_TEXT, check_characters
 from ...schemas.times import NS, format_time, parse_time
 
 __all__ = ["Event", "Time", "event_id", "usage"]
 
 Time = datetime | str | int  # with a zone; RFC 3339; nanoseconds since 1970
 
+_text = lru_cache(4_096)(format_time)  # many resources have the same window
 _encode = msgspec.json.Encoder(order="sorted").encode
+_REQUIRED = ("account", "source", "id", "sku", "unit")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -37,7 +40,7 @@ def event_id(source: str, resource: str, start: Time, end: Time, *what: str) -> 
     what: whatever else tells two events of one resource and window apart, such as the SKU. Never put an amount or the present time in: a reading that
     is repeated or corrected would then count beside the first one. Raises BadInput.
     """
-    parts = [source, resource, format_time(_time("start", start)), format_time(_time("end", end)), *what]
+    parts = [source, resource, _text(_time("start", start)), _text(_time("end", end)), *what]
     return hashlib.blake2b(_encode(parts), digest_size=20).hexdigest()
 
 
@@ -55,22 +58,35 @@ def usage(
     """
     if start is not None and end is not None and not id and time is None:
         what = (sku, unit, provider, region, _encode(dimensions).decode() if dimensions else "")
-        id, time = event_id(source, resource, start, end, *what), start
+        time = _time("start", start)
+        id = event_id(source, resource, time, end, *what)
     elif not id or time is None or start is not None or end is not None:
         raise BadInput("a usage event has either an id and a time, or the start and the end of its window; give one of the two pairs")
-    required = {"account": account, "source": source, "id": id, "sku": sku, "unit": unit}
-    optional = {name: text for name, text in (("provider", provider), ("region", region), ("resource", resource)) if text}
-    for name, text in (*required.items(), *optional.items(), ("backfill", backfill)):
-        _check(name, text, name in required)
-    data: dict[str, object] = {"sku": sku, "quantity": _quantity(quantity), "unit": unit, **optional}
+    _check_all(account=account, source=source, id=id, sku=sku, unit=unit, provider=provider, region=region, resource=resource, backfill=backfill)
+    data: dict[str, object] = {"sku": sku, "quantity": _quantity(quantity), "unit": unit}
+    for name, text in (("provider", provider), ("region", region), ("resource", resource)):
+        if text:
+            data[name] = text
     for name, pairs in (("dimensions", dimensions), ("tags", tags)):
         if pairs:
             data[name] = _map(name, pairs)
     body = msgspec.json.encode({
         "specversion": "1.0", "type": "ratemill.usage", "source": source, "id": id, "subject": account,
-        "time": format_time(_time("time", time)), "data": data,
+        "time": _text(_time("time", time)), "data": data,
     })  # fmt: skip
     return Event(account, body, backfill)
+
+
+def _check_all(**texts: str) -> None:
+    """All texts of an event at once; which one is at fault is looked for only when one is."""
+    try:
+        joined = "".join(texts.values())
+        usual = len(joined) <= MAX_TEXT and CONTROLS.search(joined) is None and all(map(texts.__getitem__, _REQUIRED))
+    except TypeError:
+        usual = False
+    if not usual:
+        for name, text in texts.items():
+            _check(name, text, name in _REQUIRED)
 
 
 def _check(name: str, text: str, required: bool) -> None:

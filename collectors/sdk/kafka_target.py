@@ -47,6 +47,8 @@ class KafkaTarget:
             raise BadInput(f"Kafka target: {error}") from None
         if not self.topic:
             raise BadInput("Kafka target: it names no topic; give kafka://host:port/topic")
+        if self.record_bytes > DEFAULT_LIMITS.max_record_bytes:
+            raise BadInput(f"Kafka target: record_bytes is {self.record_bytes:,}; at most {DEFAULT_LIMITS.max_record_bytes:,} of a record are read")
         try:
             import aiokafka
         except ImportError:

@@ -7,18 +7,16 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypedDict, Unpack
 
-from ...schemas.errors import BadInput
+from ...schemas.errors import BadInput, RatemillError
 from ...schemas.limits import DEFAULT_LIMITS
 from .delivery import Delivery
 from .events import Event
-from .spool import Refused, Spool
+from .spool import Refused, Spool, SpoolFailed
 from .targets import Target, target_of
 
 __all__ = ["AsyncPublisher", "Metrics", "Publisher"]
-
-_ROUND_BYTES = 4 << 20
 
 
 class Metrics(NamedTuple):
@@ -35,24 +33,35 @@ class Metrics(NamedTuple):
     failure: str
 
 
+class Options(TypedDict, total=False):
+    """Options of a publisher.
+
+    spool_bytes (1 GiB): beyond so many bytes of events, `put` refuses. linger_s (0.1): how long a few events wait to leave together. round_bytes
+    (4 MiB): so many are under way before their acknowledgement is waited for. fsync=False: `put` is quicker, and a power cut (not the end of the
+    process) may take what it accepted last.
+    """
+
+    spool_bytes: int
+    linger_s: float
+    round_bytes: int
+    fsync: bool
+
+
 class Publisher:
     """Publishes usage; for any number of threads of one process.
 
     target: `kafka://host:port/topic`, a KafkaTarget or an HttpTarget. spool: path of a file on a local disk, for this
-    publisher alone; what is in it from before is delivered too. spool_bytes: beyond so many, `put` refuses. linger_s: how long a few events wait to
-    leave together. fsync=False: `put` is quicker, and a power cut (not the end of the process) may take what it accepted last.
-    Raises BadInput, SpoolInUse, and what else `Spool` raises.
+    publisher alone; what is in it from before is delivered too. Raises BadInput, SpoolInUse, and what else `Spool` raises.
     """
 
-    def __init__(
-        self, target: str | Target, spool: str | Path, *, spool_bytes: int = 1 << 30, linger_s: float = 0.1, round_bytes: int = _ROUND_BYTES,
-        fsync: bool = True,
-    ) -> None:  # fmt: skip
+    def __init__(self, target: str | Target, spool: str | Path, **options: Unpack[Options]) -> None:
         chosen = target_of(target) if isinstance(target, str) else target
-        self._spool = Spool(spool, max_bytes=spool_bytes, fsync=fsync)
+        self._spool = Spool(spool, max_bytes=options.get("spool_bytes", 1 << 30), fsync=options.get("fsync", True))
         self._accepted = 0
         try:
-            self._delivery = Delivery(self._spool, chosen, linger_s=linger_s, round_bytes=round_bytes)
+            self._delivery = Delivery(
+                self._spool, chosen, linger_s=options.get("linger_s", 0.1), round_bytes=options.get("round_bytes", 4 << 20)
+            )  # fmt: skip
         except BaseException:
             self._spool.close()
             raise
@@ -62,11 +71,14 @@ class Publisher:
         self.put_many((event,))
 
     def put_many(self, events: Iterable[Event]) -> None:
-        """Accept events, all or none, with one fsync. Raises SpoolFull, SpoolFailed, and BadInput for an event that is too large."""
+        """Accept events, all or none, with one fsync. Raises SpoolFull, SpoolFailed, and BadInput for one that no record can hold."""
         events = list(events)
         for event in events:
-            if len(event.body) > DEFAULT_LIMITS.max_record_bytes:
-                raise BadInput(f"an event of {event.account} has {len(event.body):,} bytes; at most {DEFAULT_LIMITS.max_record_bytes:,} are read")
+            body = event.body
+            if len(body) > DEFAULT_LIMITS.max_record_bytes:
+                raise BadInput(f"an event of {event.account} has {len(body):,} bytes; at most {DEFAULT_LIMITS.max_record_bytes:,} are read")
+            if body[:1] != b"{" or body[-1:] != b"}" or b"\n" in body or b"\r" in body:
+                raise BadInput(f"an event of {event.account} is not one JSON object on one line: {body[:40]!r}; make it by usage()")
         if not events:
             return
         self._spool.append(events)
@@ -78,9 +90,12 @@ class Publisher:
         return self._delivery.flush(self._spool.last, timeout)
 
     def metrics(self) -> Metrics:
-        """How it goes."""
+        """How it goes; also once the publisher is closed."""
         spool, delivery = self._spool, self._delivery
-        first = spool.first()
+        try:
+            first = spool.first()
+        except RatemillError:
+            first = None
         oldest = max(0, int(time.time()) - first[1]) if first else 0
         return Metrics(
             self._accepted, delivery.delivered_events, delivery.retries, spool.waiting_events, spool.waiting_bytes, oldest, spool.refused_events,
@@ -101,7 +116,10 @@ class Publisher:
         """Flush, and let go of the spool. False when events still wait: the next publisher with this spool delivers them."""
         deadline = time.monotonic() + timeout
         if not self._delivery.stopped:
-            self.flush(timeout)
+            try:
+                self.flush(timeout)
+            except SpoolFailed:
+                pass  # whoever put events was told; what the disk kept is for the next publisher
         return self._delivery.stop(max(1.0, deadline - time.monotonic())) and not self._spool.waiting_events
 
     def __enter__(self) -> Self:
@@ -114,8 +132,8 @@ class Publisher:
 class AsyncPublisher:
     """The same for asyncio. What is put while a group is being written to the disk is written as the next group, with one fsync."""
 
-    def __init__(self, target: str | Target, spool: str | Path, **options: object) -> None:
-        self._publisher = Publisher(target, spool, **options)  # type: ignore[arg-type]
+    def __init__(self, target: str | Target, spool: str | Path, **options: Unpack[Options]) -> None:
+        self._publisher = Publisher(target, spool, **options)
         self._open: list[tuple[list[Event], asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
 
@@ -163,8 +181,18 @@ class AsyncPublisher:
         """As `Publisher.metrics`."""
         return self._publisher.metrics()
 
+    async def refused(self, most: int = 100) -> list[Refused]:
+        """As `Publisher.refused`."""
+        return await asyncio.to_thread(self._publisher.refused, most)
+
+    async def clear_refused(self, *, again: bool) -> int:
+        """As `Publisher.clear_refused`."""
+        return await asyncio.to_thread(self._publisher.clear_refused, again=again)
+
     async def close(self, timeout: float = 10.0) -> bool:
-        """As `Publisher.close`."""
+        """As `Publisher.close`, once what is being put is accepted."""
+        if self._writing is not None:
+            await self._writing
         return await asyncio.to_thread(self._publisher.close, timeout)
 
     async def __aenter__(self) -> Self:

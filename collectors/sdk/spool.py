@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from weakref import WeakSet
 
 from ...schemas.errors import BadInput, Damaged, NewerSchema, RatemillError, Unavailable
 from .events import Event
@@ -32,6 +33,24 @@ CREATE TABLE IF NOT EXISTS refused (
   seq INTEGER PRIMARY KEY, account TEXT NOT NULL, backfill TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, at INTEGER NOT NULL,
   body BLOB NOT NULL);
 """
+
+
+_open_spools: WeakSet[Spool] = WeakSet()
+
+
+def _keep_in_child() -> None:
+    """A forked child must never close a connection of its parent: SQLite would remove the write-ahead log, and with it what the parent accepts next.
+
+    The end of an interpreter takes every object apart that is not referred to, so there is one reference more than there are names.
+    """
+    import ctypes
+
+    for spool in _open_spools:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(spool._db))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_in_child)
 
 
 class SpoolFull(RatemillError):
@@ -89,6 +108,7 @@ class Spool:
         except BaseException:
             self._db.close()
             raise
+        _open_spools.add(self)
 
     def _open(self, fsync: bool) -> None:
         try:
@@ -195,7 +215,9 @@ class Spool:
     def close(self) -> None:
         """Let go of the file; what waits stays in it."""
         with self._lock:
+            self._check_process()
             self._closed = True
+            _open_spools.discard(self)
             self._db.close()
 
     def _check(self) -> None:
@@ -203,6 +225,9 @@ class Spool:
             raise BadInput(f"spool {self.path}: it was closed; open another publisher")
         if self._failed:
             raise SpoolFailed(f"spool {self.path}: the disk failed before; mend it, then open another publisher")
+        self._check_process()
+
+    def _check_process(self) -> None:
         if os.getpid() != self._pid:
             raise SpoolInUse(f"spool {self.path}: it belongs to the process that opened it; open a publisher of its own after the fork")
 

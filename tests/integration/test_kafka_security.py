@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -15,6 +17,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from harness.commands import Commands, Worker
 from harness.jobs import ACCOUNTS, do_a_job, usage, write_job
 from harness.secure_kafka import SecureKafka
+from ratemill.collectors.sdk import KafkaTarget, Publisher
+from ratemill.collectors.sdk import usage as collected
 from ratemill.local.ports import free_ports
 from ratemill.local.stack import Stack
 from ratemill.streams.config import KafkaConfig
@@ -105,6 +109,30 @@ def test_a_client_certificate_gets_a_whole_job_done(commands: Make, secure_kafka
     with c.worker() as worker:
         do_a_job(c, worker)
     assert worker.process.returncode == 0, worker.text[-2000:]
+
+
+def test_a_collector_publishes_over_tls_and_is_told_when_its_password_is_wrong(commands: Make, secure_kafka: SecureKafka, tmp_path: Path) -> None:
+    """By the same settings as the worker's; what waits while the password is wrong is delivered with the right one."""
+    c = commands()
+    assert c.run("publish", "usage.ndjson").status == 0  # makes the topics
+    topic = f"{c.settings['KAFKA__TOPIC_PREFIX']}usage.raw.cloudevents"
+    login = KafkaTarget(
+        secure_kafka.address("SECURE"), topic, security_protocol="SASL_SSL", sasl_mechanism="SCRAM-SHA-512", username="root", password=WRONG,
+        ca_file=str(secure_kafka.ca_file),
+    )  # fmt: skip
+    event = collected(account="acme", source="sdk", id="1", time="2026-11-27T10:00:00Z", sku="k", quantity=1, unit="u")
+    with Publisher(login, tmp_path / "spool", linger_s=0) as publisher:
+        publisher.put(event)
+        assert not publisher.flush(3)
+        deadline = time.monotonic() + 30
+        while not publisher.metrics().failure and time.monotonic() < deadline:
+            time.sleep(0.05)
+        said = publisher.metrics().failure
+        publisher.close(0)
+    assert said.startswith(f"Kafka at {login.bootstrap}, topic {topic}: ")
+    assert WRONG not in f"{said}{login!r}"
+    with Publisher(replace(login, password=PASSWORD), tmp_path / "spool") as publisher:
+        assert publisher.flush(60), publisher.metrics()
 
 
 NO_LOGIN = {"KAFKA__SASL_MECHANISM": None, "KAFKA__USERNAME": None, "KAFKA__PASSWORD_FILE": None}

@@ -15,6 +15,7 @@ SASL = {"sasl_mechanism": "PLAIN", "username": "u", "password": "canary-password
 
 @pytest.mark.parametrize(("target", "said"), [
     (KafkaTarget("example.com:9092"), "in the clear"), (KafkaTarget("nowhere"), "host:port"), (KafkaTarget("127.0.0.1:9092", ""), "no topic"),
+    (KafkaTarget("127.0.0.1:9092", record_bytes=2 << 20), "at most 1,048,576"),
     (KafkaTarget("127.0.0.1:9092", **SASL), "no use for sasl_mechanism"),  # type: ignore[arg-type]
     (KafkaTarget("example.com:9092", security_protocol="SASL_SSL"), "SASL needs"),
     (KafkaTarget("127.0.0.1:9092", ca_file="/nowhere"), "no use for ca_file"),

@@ -41,7 +41,7 @@ class Fake:
 
 
 def some(count: int, first: int = 0) -> list[Event]:
-    return [Event(f"a{n % 3}", f"{n}".encode()) for n in range(first, first + count)]
+    return [Event(f"a{n % 3}", b"{%d}" % n) for n in range(first, first + count)]
 
 
 def failing(*answers: Outcome | Exception) -> Callable[[Sequence[Row]], Outcome]:
@@ -79,7 +79,7 @@ def test_what_is_put_is_delivered_once(path: Path) -> None:
         publisher.put_many([])
         assert publisher.flush()
         assert publisher.metrics()[:3] == (100, 100, 0)
-    assert target.bodies == {f"{n}".encode(): 1 for n in range(100)}
+    assert target.bodies == {b"{%d}" % n: 1 for n in range(100)}
     assert (waiting(path), target.closed) == (0, 1)
 
 
@@ -125,15 +125,15 @@ def test_flush_waits_for_what_was_put_before_it_only(path: Path) -> None:
 
     def deliver(rows: Sequence[Row]) -> Outcome:
         first.set()
-        if rows[0].body == b"2":
+        if rows[0].body == b"{2}":
             second.wait(30)
         return Outcome(list(rows), [])
 
     publisher = Publisher(Fake(deliver), path, fsync=False, linger_s=0, round_bytes=1)
-    publisher.put(Event("a", b"1"))
+    publisher.put(Event("a", b"{1}"))
     first.wait(30)
     assert publisher.flush(timeout=30)
-    publisher.put(Event("a", b"2"))
+    publisher.put(Event("a", b"{2}"))
     assert not publisher.flush(timeout=0.1)
     second.set()
     assert publisher.close()
@@ -141,14 +141,14 @@ def test_flush_waits_for_what_was_put_before_it_only(path: Path) -> None:
 
 def test_refused_events_are_kept_with_the_reason_and_do_not_block(path: Path) -> None:
     def deliver(rows: Sequence[Row]) -> Outcome:
-        refused = [Refused(row.account, "", "bad_time", "why", line) for row in rows for line in row.body.split(b"\n") if line == b"3"]
+        refused = [Refused(row.account, "", "bad_time", "why", line) for row in rows for line in row.body.split(b"\n") if line == b"{3}"]
         return Outcome(list(rows), refused)
 
     with Publisher(Fake(deliver), path, fsync=False) as publisher:
         publisher.put_many(some(6))
         assert publisher.flush()
         assert publisher.metrics()[:2] == (6, 5)
-        assert (publisher.metrics().refused_events, publisher.refused()) == (1, [Refused("a0", "", "bad_time", "why", b"3")])
+        assert (publisher.metrics().refused_events, publisher.refused()) == (1, [Refused("a0", "", "bad_time", "why", b"{3}")])
         assert publisher.clear_refused(again=True) == 1
         assert publisher.flush()
         assert publisher.metrics().refused_events == 1
@@ -157,7 +157,7 @@ def test_refused_events_are_kept_with_the_reason_and_do_not_block(path: Path) ->
 
 def test_a_spool_that_is_full_refuses_until_there_is_room(path: Path) -> None:
     go = threading.Event()
-    with Publisher(Fake(lambda rows: Outcome(list(rows), []) if go.is_set() else Outcome([], [], "later", 0.01)), path, spool_bytes=30) as publisher:
+    with Publisher(Fake(lambda rows: Outcome(list(rows), []) if go.is_set() else Outcome([], [], "later", 0.01)), path, spool_bytes=50) as publisher:
         publisher.put_many(some(10))
         with pytest.raises(SpoolFull):
             publisher.put_many(some(10, 10))
@@ -177,7 +177,7 @@ def test_few_events_wait_for_more_and_many_do_not(path: Path) -> None:
 
     with Publisher(Fake(deliver), path, fsync=False, linger_s=60, round_bytes=300) as publisher:
         for n in range(4):
-            publisher.put(Event("a", f"{n}".encode() * 100))
+            publisher.put(Event("a", b"{%s}" % (b"%d" % n * 98)))
         deadline = time.monotonic() + 30
         while not rounds and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -188,8 +188,24 @@ def test_few_events_wait_for_more_and_many_do_not(path: Path) -> None:
 def test_an_event_too_large_for_any_record_is_refused(path: Path) -> None:
     with Publisher(Fake(), path, fsync=False) as publisher:
         with pytest.raises(BadInput, match="1,048,577 bytes"):
-            publisher.put_many([*some(1), Event("a", b"x" * ((1 << 20) + 1))])
+            publisher.put_many([*some(1), Event("a", b"{%s}" % (b"x" * ((1 << 20) - 1)))])
         assert publisher.metrics().accepted_events == publisher.metrics().waiting_events == 0
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"a":\n1}', b'{"a":\r1}', b"{}\n{}", b'"x"'])
+def test_what_is_not_one_object_on_one_line_is_refused(path: Path, body: bytes) -> None:
+    """It would share a record with others, and be taken for two of them."""
+    with Publisher(Fake(), path, fsync=False) as publisher, pytest.raises(BadInput, match="not one JSON object on one line"):
+        publisher.put(Event("a", body))
+
+
+def test_a_closed_publisher_takes_nothing_and_can_still_be_asked(path: Path) -> None:
+    publisher = Publisher(Fake(), path, fsync=False)
+    publisher.put_many(some(3))
+    assert publisher.close()
+    assert publisher.metrics()[:2] == (3, 3)
+    with pytest.raises(BadInput, match="closed"):
+        publisher.put(some(1)[0])
 
 
 def test_settings_that_cannot_work_leave_the_spool_free(path: Path) -> None:
@@ -218,6 +234,7 @@ async def test_the_async_publisher_writes_groups(path: Path, monkeypatch: pytest
         await asyncio.gather(*(publisher.put(event) for event in some(500)))
         assert publisher.metrics().accepted_events == 500
         assert await publisher.flush()
+        assert (await publisher.refused(), await publisher.clear_refused(again=True)) == ([], 0)
     assert sum(groups) == sum(target.bodies.values()) == 500
     assert len(groups) < 10
 
@@ -225,10 +242,10 @@ async def test_the_async_publisher_writes_groups(path: Path, monkeypatch: pytest
 async def test_what_one_caller_did_wrong_hurts_nobody_else(path: Path) -> None:
     target = Fake()
     async with AsyncPublisher(target, path, fsync=False) as publisher:
-        events: list[Any] = [*some(3), Event("a", b"x" * ((1 << 20) + 1)), *some(3, 3)]
+        events: list[Any] = [*some(3), Event("a", b"{%s}" % (b"x" * ((1 << 20) - 1))), *some(3, 3)]
         said = await asyncio.gather(*(publisher.put(event) for event in events), return_exceptions=True)
     assert [type(each) for each in said] == [type(None)] * 3 + [BadInput] + [type(None)] * 3
-    assert target.bodies == {f"{n}".encode(): 1 for n in range(6)}
+    assert target.bodies == {b"{%d}" % n: 1 for n in range(6)}
 
 
 def test_metrics_for_prometheus(path: Path) -> None:

@@ -141,6 +141,29 @@ def test_a_fork_may_not_use_it(spool: Spool) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
+def test_the_end_of_a_forked_child_takes_nothing_from_its_parent(path: Path) -> None:
+    """An interpreter that ends closes what it has open: SQLite would remove the log that the parent still writes to."""
+    program = f"""
+import os, sys
+from ratemill.collectors.sdk.spool import Spool, SpoolInUse
+from ratemill.collectors.sdk.events import Event
+spool = Spool({str(path)!r})
+spool.append([Event("a", b"1")])
+if not os.fork():
+    try:
+        spool.close()
+    except SpoolInUse:
+        sys.exit(0)
+    os._exit(1)
+assert os.wait()[1] == 0
+spool.append([Event("a", b"2")])
+os._exit(9)"""
+    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 9
+    spool = Spool(path)
+    assert spool.waiting_events == 2
+    spool.close()
+
+
 def test_a_closed_one_says_so(spool: Spool) -> None:
     spool.close()
     with pytest.raises(BadInput, match="was closed"):
