@@ -84,9 +84,9 @@ def _names(document: dict[str, Any], found: Stored, member: str) -> tuple[str, .
 
 def _seconds(text: str, found: Stored) -> int:
     """`20231101T000000.000Z`, or ISO 8601 with or without a zone: UTC."""
-    compact = re.fullmatch(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(?:\.\d+)?Z", text)
+    compact = re.fullmatch(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})(?:\.[0-9]+)?Z", text)
     if compact:
-        return int(datetime(*(int(part) for part in compact.groups()), tzinfo=UTC).timestamp())  # type: ignore[misc, arg-type]
+        text = "{}-{}-{}T{}:{}:{}".format(*compact.groups())
     try:
         return parse_naive_utc(text.removesuffix("Z")) // NS
     except Rejection as rejection:
