@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from .dead_letters import printable
 __all__ = ["command", "summary", "summary_text"]
 
 _FLUSH_S = 60.0
+_CLOSE_S = 1.0  # what was not delivered by then is in the spool
 
 
 @click.command("prometheus")
@@ -51,26 +53,26 @@ def command(
     """
     config, plan = load_config(path), read_plan(plan_path)
     begin = None if since is None else moment(since, "--since") // NS
-    kept = PrometheusState(Path(state, "windows.db"))
-    try:
-        with Publisher(target(config, topic, api, key_file), Path(state, "spool.db")) as publisher:
-            live_s = config.rating.event_age_s * 6 // 7
-            collector = PrometheusCollector(plan, Prometheus(plan), kept, publisher, lambda: int(time.time()), begin, live_s)
-            while True:
-                try:
-                    if not collector.run(_tell):
-                        click.echo("no window is over that was not read")
-                    if not publisher.flush(_FLUSH_S):
-                        raise Unavailable(f"events wait in {state}/spool.db, and leave when this runs again: {publisher.metrics().failure}")
-                except RatemillError as error:
-                    if every is None:
-                        raise
-                    click.echo(printable(f"error: {error}"), err=True)
+    with ExitStack() as stack:
+        kept = PrometheusState(Path(state, "windows.db"))
+        stack.callback(kept.close)
+        publisher = Publisher(target(config, topic, api, key_file), Path(state, "spool.db"))
+        stack.callback(publisher.close, _CLOSE_S)
+        live_s = config.rating.event_age_s * 6 // 7
+        collector = PrometheusCollector(plan, Prometheus(plan), kept, publisher, lambda: int(time.time()), begin, live_s)
+        while True:
+            try:
+                if not collector.run(_tell):
+                    click.echo("no window is over that was not read")
+                if not publisher.flush(_FLUSH_S):
+                    raise Unavailable(f"events wait in {state}/spool.db, and leave when this runs again: {publisher.metrics().failure}")
+            except RatemillError as error:
                 if every is None:
-                    return
-                time.sleep(every)
-    finally:
-        kept.close()
+                    raise
+                click.echo(printable(f"error: {error}"), err=True)
+            if every is None:
+                return
+            time.sleep(every)
 
 
 def summary(path: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from ...schemas.errors import BadInput, Rejection
+from ...schemas.errors import BadInput, RatemillError, Rejection
 from ...schemas.times import NS, parse_naive_utc
 from .stores import Store, Stored
 
@@ -32,11 +32,18 @@ class Version(NamedTuple):
     manifest: Stored
 
 
+Found = Iterator[Version | RatemillError]
+
+
 class Layout(NamedTuple):
-    """How a provider lays out its exports. format: of the rows, a name of schemas.decoders.registry."""
+    """How a provider lays out its exports. format: of the rows, a name of schemas.decoders.registry.
+
+    find: the newest version of each period of a report, by its name, and errors in place of those that cannot be made out.
+    Raises Unavailable, AccessDenied and BadInput where the store cannot be listed.
+    """
 
     format: str
-    find: Callable[[Store, str], Iterator[Version]]
+    find: Callable[[Store, str], Found]
 
 
 def _document(store: Store, found: Stored) -> dict[str, Any]:
@@ -77,9 +84,9 @@ def _names(document: dict[str, Any], found: Stored, member: str) -> tuple[str, .
 
 def _seconds(text: str, found: Stored) -> int:
     """`20231101T000000.000Z`, or ISO 8601 with or without a zone: UTC."""
-    compact = re.fullmatch(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(?:\.\d+)?Z", text)
+    compact = re.fullmatch(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})(?:\.[0-9]+)?Z", text)
     if compact:
-        return int(datetime(*(int(part) for part in compact.groups()), tzinfo=UTC).timestamp())  # type: ignore[misc, arg-type]
+        text = "{}-{}-{}T{}:{}:{}".format(*compact.groups())
     try:
         return parse_naive_utc(text.removesuffix("Z")) // NS
     except Rejection as rejection:
@@ -94,41 +101,49 @@ def _month(text: str) -> tuple[int, int]:
     return int(start.timestamp()), int(end.timestamp())
 
 
-def _aws_cur(store: Store, report: str) -> Iterator[Version]:
-    """Cost and Usage Report, version 1: `REPORT/YYYYMMDD-YYYYMMDD/REPORT-Manifest.json` names the newest version, also where old ones are kept."""
-    manifest = re.compile(rf"(?:.*/)?{re.escape(report)}/\d{{8}}-\d{{8}}/{re.escape(report)}-Manifest\.json")
+Make = Callable[[re.Match[str], Stored, dict[str, Any], Mapping[str, str]], Version]
+
+
+def _versions(store: Store, pattern: re.Pattern[str], make: Make) -> Found:
+    """What `make` makes of each manifest: (match of its name, itself, its content, ETags of all files); an error for what cannot be read."""
     listed = dict(store.list())
-    for found in (Stored(*one) for one in listed.items()):
-        if manifest.fullmatch(found.name) is None:
-            continue
-        said = _document(store, found)
+    for name, etag in listed.items():
+        if (match := pattern.fullmatch(name)) is not None:
+            found = Stored(name, etag)
+            try:
+                yield make(match, found, _document(store, found), listed)
+            except RatemillError as error:
+                yield error
+
+
+def _aws_cur(store: Store, report: str) -> Found:
+    """Cost and Usage Report, version 1: `REPORT/YYYYMMDD-YYYYMMDD/REPORT-Manifest.json` names the newest version, also where old ones are kept."""
+
+    def make(match: re.Match[str], found: Stored, said: dict[str, Any], listed: Mapping[str, str]) -> Version:
         start, end = (_seconds(str(_member(said, found, "billingPeriod", edge)), found) for edge in ("start", "end"))
         names = [store.within(name) for name in _names(said, found, "reportKeys")]
         period = datetime.fromtimestamp(start, UTC).strftime("%Y-%m")
-        yield _version(report, period, str(_member(said, found, "assemblyId")), (start, end), names, listed, found)
+        return _version(report, period, str(_member(said, found, "assemblyId")), (start, end), names, listed, found)
+
+    return _versions(store, re.compile(rf"(?:.*/)?{re.escape(report)}/\d{{8}}-\d{{8}}/{re.escape(report)}-Manifest\.json"), make)
 
 
-def _aws_export(store: Store, report: str) -> Iterator[Version]:
+def _aws_export(store: Store, report: str) -> Found:
     """Data Exports (CUR 2.0): `EXPORT/metadata/BILLING_PERIOD=YYYY-MM/EXPORT-Manifest.json`."""
-    manifest = re.compile(rf"(?:.*/)?{re.escape(report)}/metadata/BILLING_PERIOD=(\d{{4}}-(?:0[1-9]|1[0-2]))/{re.escape(report)}-Manifest\.json")
-    listed = dict(store.list())
-    for found in (Stored(*one) for one in listed.items()):
-        if (match := manifest.fullmatch(found.name)) is None:
-            continue
-        said = _document(store, found)
+
+    def make(match: re.Match[str], found: Stored, said: dict[str, Any], listed: Mapping[str, str]) -> Version:
         names = [store.within(name) for name in _names(said, found, "dataFiles")]
-        yield _version(report, match[1], str(_member(said, found, "executionId")), _month(match[1]), names, listed, found)
+        return _version(report, match[1], str(_member(said, found, "executionId")), _month(match[1]), names, listed, found)
+
+    name = re.escape(report)
+    return _versions(store, re.compile(rf"(?:.*/)?{name}/metadata/BILLING_PERIOD=(\d{{4}}-(?:0[1-9]|1[0-2]))/{name}-Manifest\.json"), make)
 
 
-def _azure_export(store: Store, report: str) -> Iterator[Version]:
+def _azure_export(store: Store, report: str) -> Found:
     """Cost Management exports: `EXPORT/YYYYMMDD-YYYYMMDD/…/manifest.json`, one for each run. Of a period the run submitted last counts."""
-    manifest = re.compile(rf"(?:.*/)?{re.escape(report)}/\d{{8}}-\d{{8}}/(?:.*/)?manifest\.json", re.IGNORECASE)
-    newest: dict[str, tuple[str, Version]] = {}
-    listed = dict(store.list())
-    for found in (Stored(*one) for one in listed.items()):
-        if manifest.fullmatch(found.name) is None:
-            continue
-        said = _document(store, found)
+    submitted: dict[str, str] = {}
+
+    def make(match: re.Match[str], found: Stored, said: dict[str, Any], listed: Mapping[str, str]) -> Version:
         blobs = _member(said, found, "blobs")
         if not isinstance(blobs, list) or not all(isinstance(blob, dict) and isinstance(blob.get("blobName"), str) for blob in blobs):
             raise BadInput(f"{found.name}: blobs of the manifest is no list of blobs with a blobName")
@@ -136,20 +151,28 @@ def _azure_export(store: Store, report: str) -> Iterator[Version]:
         end = _seconds(str(_member(said, found, "runInfo", "endDate")), found)
         if end % 86_400 == 0:
             end += 86_400  # endDate is the last day of the range, and belongs to it
-        submitted = str(_member(said, found, "runInfo", "submittedTime"))
         # A month to date grows, so its beginning names it.
         period = datetime.fromtimestamp(start, UTC).strftime("%Y-%m" if datetime.fromtimestamp(start, UTC).day == 1 else "%Y-%m-%d")
         run = str(_member(said, found, "runInfo", "runId"))
         version = _version(report, period, run, (start, end), [store.within(blob["blobName"]) for blob in blobs], listed, found)
-        if period not in newest or newest[period][0] < submitted:
-            newest[period] = (submitted, version)
-    yield from (version for _, version in newest.values())
+        submitted[version.id] = str(_member(said, found, "runInfo", "submittedTime"))
+        return version
+
+    manifest = re.compile(rf"(?:.*/)?{re.escape(report)}/\d{{8}}-\d{{8}}/(?:.*/)?manifest\.json", re.IGNORECASE)
+    versions, errors = dict[str, Version](), list[RatemillError]()
+    for one in _versions(store, manifest, make):
+        if isinstance(one, RatemillError):
+            errors.append(one)
+        elif one.period not in versions or submitted[versions[one.period].id] < submitted[one.id]:
+            versions[one.period] = one
+    # A run that cannot be read may be the newest one, and an older one must not take its place.
+    yield from errors or versions.values()
 
 
 _GCP_FILE = re.compile(r"\.(csv|json|jsonl|ndjson)(\.gz)?$|\.parquet$", re.IGNORECASE)
 
 
-def _gcp_export(store: Store, report: str) -> Iterator[Version]:
+def _gcp_export(store: Store, report: str) -> Found:
     """Billing export of BigQuery, written by EXPORT DATA to `REPORT/YYYY-MM/`: there is no manifest, so all files of the folder are its version.
 
     The file `_SUCCESS` is the last one to be written, by whoever runs EXPORT DATA: without it half a version could be read.
@@ -167,7 +190,8 @@ def _gcp_export(store: Store, report: str) -> Iterator[Version]:
     for month, mark in marks.items():
         files = dict(sorted(months.get(month, [])))
         if not files:
-            raise BadInput(f"{mark.name}: no file beside it; write the rows of the month as CSV, JSON lines or Parquet")
+            yield BadInput(f"{mark.name}: no file beside it; write the rows of the month as CSV, JSON lines or Parquet")
+            continue
         yield _version(report, month, "export", _month(month), files, files, mark)
 
 

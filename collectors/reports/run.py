@@ -69,8 +69,9 @@ class Collector:
         if not dry:
             self.drain()
         told: list[Told] = []
-        wrong: RatemillError | None = None
-        for version in sorted(self._layout.find(self._store, self._report), key=lambda one: one.start):
+        found = list(self._layout.find(self._store, self._report))
+        wrong = next((one for one in found if isinstance(one, RatemillError)), None)
+        for version in sorted((one for one in found if isinstance(one, Version)), key=lambda one: one.start):
             if version.start < self._since:
                 continue
             self._step("found")
@@ -97,7 +98,7 @@ class Collector:
                 lines = self._read(version)
                 break
             except Changed:
-                newest = {found.period: found for found in self._layout.find(self._store, self._report)}
+                newest = {found.period: found for found in self._layout.find(self._store, self._report) if isinstance(found, Version)}
                 version = newest.get(version.period, version)
                 if not left:
                     raise

@@ -119,7 +119,7 @@ class Report(NamedTuple):
 
 
 class ReportState:
-    """One process at a time. Every method may raise Unavailable: the disk is full, or the file is not to be had."""
+    """One process at a time. Every method may raise Unavailable (the disk is full, or the file is not to be had) and Damaged."""
 
     def __init__(self, folder: Path, *, reading: bool = False) -> None:
         """reading: only to tell what there is, also beside a collector that works. Raises BadInput, NewerSchema."""
@@ -186,10 +186,11 @@ class ReportState:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # SQLite ends it by itself when the disk is full
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     # -- a version ---------------------------------------------------------------------------------------------------
 
@@ -246,7 +247,8 @@ class ReportState:
 
     def _replace(self, version: Version, key: bytes, event: bytes, number: int, before: str | None, after: str, now: int) -> Change:
         was, becomes = ZERO if before is None else parse_quantity(before), parse_quantity(after)
-        sent = event_of(_decode(event), key, number + 1, difference(becomes, was))
+        change = parse_quantity(plain_quantity(difference(becomes, was)))  # what has too many digits is refused here, and not by the pipeline
+        sent = event_of(_decode(event), key, number + 1, change)
         where = (version.report, version.period)
         self._db.execute("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?, ?, ?)", (*where, key, number + 1, after, event))
         self._db.execute("INSERT INTO waiting (event) VALUES (?)", (_encode(sent),))

@@ -14,7 +14,7 @@ from ...schemas.errors import BadInput, Rejection
 from ...schemas.limits import DEFAULT_LIMITS
 from ...schemas.quantity import parse_quantity
 from ...schemas.texts import CONTROLS, MAX_TEXT, check_characters
-from ...schemas.times import NS, format_time, parse_time
+from ...schemas.times import NS, format_time, parse_time, year_start
 
 __all__ = ["Event", "Time", "event_id", "usage"]
 
@@ -24,6 +24,7 @@ _text = lru_cache(4_096)(format_time)  # many resources have the same window
 _encode = msgspec.json.Encoder(order="sorted").encode
 _REQUIRED = ("account", "source", "id", "sku", "unit")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _END = year_start(1678), year_start(2262)  # what a text of a time may be
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -41,7 +42,12 @@ def event_id(source: str, resource: str, start: Time, end: Time, *what: str) -> 
     is repeated or corrected would then count beside the first one. Raises BadInput.
     """
     parts = [source, resource, _text(_time("start", start)), _text(_time("end", end)), *what]
-    return hashlib.blake2b(_encode(parts), digest_size=20).hexdigest()
+    if not all([isinstance(part, str) for part in parts]):  # noqa: C419 - a generator takes longer
+        raise BadInput(f"an id is made of texts; these are {parts!r:.200}")
+    try:
+        return hashlib.blake2b(_encode(parts), digest_size=20).hexdigest()
+    except UnicodeEncodeError as error:
+        raise BadInput(f"what an id is made of holds half a surrogate pair: {error.reason}; give whole characters") from None
 
 
 def usage(
@@ -57,9 +63,9 @@ def usage(
     Raises BadInput for whatever Ratemill would not take.
     """
     if start is not None and end is not None and not id and time is None:
-        what = (sku, unit, provider, region, _encode(dimensions).decode() if dimensions else "")
+        checked = _map("dimensions", dimensions or {})
         time = _time("start", start)
-        id = event_id(source, resource, time, end, *what)
+        id = event_id(source, resource, time, end, sku, unit, provider, region, _encode(checked).decode() if checked else "")
     elif not id or time is None or start is not None or end is not None:
         raise BadInput("a usage event has either an id and a time, or the start and the end of its window; give one of the two pairs")
     _check_all(account=account, source=source, id=id, sku=sku, unit=unit, provider=provider, region=region, resource=resource, backfill=backfill)
@@ -135,7 +141,7 @@ def _time(name: str, time: Time) -> int:
         if time.tzinfo is None:
             raise BadInput(f"the {name} {time.isoformat()} has no zone; make it with datetime.now(UTC), or astimezone(UTC)")
         since = time - _EPOCH
-        return (since.days * 86_400 + since.seconds) * NS + since.microseconds * 1_000
+        time = (since.days * 86_400 + since.seconds) * NS + since.microseconds * 1_000
     if isinstance(time, str):
         try:
             return parse_time(time)
@@ -143,4 +149,6 @@ def _time(name: str, time: Time) -> int:
             raise BadInput(f"the {name}: {rejection.detail}") from None
     if not isinstance(time, int) or isinstance(time, bool):
         raise BadInput(f"the {name} is {time!r:.60}; give a datetime with a zone, an RFC 3339 text, or nanoseconds since 1970 as an int")
+    if not _FIRST <= time < _END:
+        raise BadInput(f"the {name} {time} is outside the years 1678 to 2261; is it in nanoseconds since 1970?")
     return time

@@ -48,12 +48,15 @@ def kill_and_restart(
 ) -> Killed:  # fmt: skip
     """Kill a collector (SIGKILL) when it has accepted so many events as a seed says, and start it again, until it ends by itself.
 
-    Every third kill comes when all were accepted and some are not delivered yet.
+    The last kill comes when all were accepted.
     """
     rng = random.Random(seed)
-    spec = {"target": target, "spool": str(folder / "spool"), "events": events, "source": source, "start": start_, "seed": seed, "break": broken}
-    points = sorted(rng.randrange(events) if n % 3 else events for n in range(1, kills + 1))
-    log, marks = folder / "collector.log", folder / "spool.accepted"
+    log, marks, end = folder / "collector.log", folder / "spool.accepted", folder / "end"
+    spec = {
+        "target": target, "spool": str(folder / "spool"), "events": events, "source": source, "start": start_, "seed": seed, "end": str(end),
+        "break": broken,
+    }  # fmt: skip
+    points = [*sorted(rng.randrange(events) for _ in range(kills - 1)), events]
     deadline = time.monotonic() + within_s
     done = 0
     while True:
@@ -63,13 +66,14 @@ def kill_and_restart(
             while not (_accepted(marks) >= points[done] and _starts(log) >= starts) and collector.poll() is None:
                 assert time.monotonic() < deadline, f"seed {seed}: {_accepted(marks)} of {events} accepted after {within_s:.0f} s; {log.read_text()}"
                 time.sleep(0.002)
-            time.sleep(rng.random() * (0.03 if points[done] < events else 0.5))  # the later ones are to fall into the delivery
+            time.sleep(rng.random() * 0.03)
             collector.kill()
             status = collector.wait(30)
-            done += status == -9
             if status == -9:
+                done += 1
                 continue
         else:
+            end.touch()
             status = collector.wait(max(1.0, deadline - time.monotonic()))
         assert status == 0, f"seed {seed}: the collector ended with {status}: {log.read_text()[-3000:]}"
         return Killed(done, [json.loads(line) for line in log.read_text().splitlines() if line.startswith('{"at"')])

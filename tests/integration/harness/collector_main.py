@@ -1,8 +1,8 @@
 """A collector that can be killed at any moment and goes on from where it was, or one that is broken on purpose: `python collector_main.py JSON`.
 
-JSON: {"target": arguments of a KafkaTarget, or of an HttpTarget with "url", "spool", "events", "source", "start", "seed", "break": ""}. The number of
-events that were accepted so far is the last line of SPOOL.accepted; a collector writes it down after it was told so, as one that reads its own source
-does. Ends once all are delivered.
+JSON: {"target": arguments of a KafkaTarget, or (with "url") of an HttpTarget, "spool", "events", "source", "start", "seed",
+"end": a file, "break": ""}. The number of events that were accepted so far is the last line of SPOOL.accepted; a collector writes it down after
+it was told so, as one that reads its own source does. Ends once all are delivered and the file "end" is there.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def settle_first() -> None:
     def round_(delivery: Any, waited_s: float) -> float:
         rows = delivery._spool.read(delivery._round_bytes)
         delivery._spool.settle(rows)
+        time.sleep(0.02)  # the window in which a kill loses something is there on any machine
         delivery._sender.deliver(rows)
         return 0.0
 
@@ -94,6 +95,9 @@ def main() -> None:
             assert time.monotonic() < deadline, publisher.metrics()
             time.sleep(0.05)
         assert publisher.metrics().refused_events == 0, publisher.refused(3)
+        while not Path(spec["end"]).exists():
+            assert time.monotonic() < deadline, "nobody lets it end"
+            time.sleep(0.01)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from ratemill.cli import collect as collect_command
@@ -282,7 +283,7 @@ def test_one_meter_does_not_hold_up_the_others(fake: Fake, tmp_path: Path) -> No
 
 def test_old_windows_are_a_backfill(fake: Fake, tmp_path: Path) -> None:
     fake.series = [({"tenant": "acme"}, counter(3, T0 - 600, T0 + HOUR + 600))]
-    disk, made = Disk(), plan(fake, tmp_path)
+    disk, made = Disk(), msgspec.structs.replace(plan(fake, tmp_path), window_s=86_400, step_s=HOUR)
     collect(made, tmp_path, disk, T0 + 40 * 86_400)
     assert {event.backfill for event in disk.events} == {"prometheus"}
 

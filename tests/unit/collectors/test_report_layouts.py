@@ -150,6 +150,29 @@ def test_other_reports_beside_it_and_old_versions_are_left_alone(s3: tuple[str, 
     assert sent.run(open_store("s3://reports/cur", address), "aws-cur", "none") == []
 
 
+def test_a_manifest_that_cannot_be_read_does_not_hold_up_other_months(sent: Sent, tmp_path: Path) -> None:
+    put = folder(tmp_path / "b")
+    rows = real_rows()[:20]
+    AwsReport(put, name="mine").publish("v0", rows)
+    put("cur/mine/20231001-20231101/mine-Manifest.json", b"{")
+    with pytest.raises(BadInput, match=r"20231001-20231101/mine-Manifest\.json: no manifest"):
+        sent.run(Folder(tmp_path / "b"), "aws-cur", "mine")
+    assert sent.sums() == added_up(rows)
+
+
+def test_an_older_run_does_not_take_the_place_of_one_that_cannot_be_read(sent: Sent, tmp_path: Path) -> None:
+    put, store = folder(tmp_path / "b"), Folder(tmp_path / "b")
+    rows = rows_of("azure_ea_actual_2023-09.csv")
+    azure_run(put, "run-1", "2023-09-10T02:00:00Z", rows)
+    azure_run(put, "run-2", "2023-09-11T02:00:00Z", changed(rows, "Quantity"))
+    sent.run(store, "azure-export", "daily")
+    count = len(sent.events)
+    put("exports/daily/20230901-20230930/run-2/manifest.json", b"{")
+    with pytest.raises(BadInput, match=r"run-2/manifest\.json"):
+        sent.run(store, "azure-export", "daily")
+    assert len(sent.events) == count
+
+
 def test_what_s3_refuses_is_said_in_one_line(s3: tuple[str, Put], sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
     address, put = s3
     put("x/file", b"1")

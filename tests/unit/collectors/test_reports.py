@@ -248,6 +248,9 @@ def test_a_version_that_cannot_be_read_in_full_is_not_taken(bench: tuple[Path, A
     assert log.sums() == added_up(ROWS)
 
 
+NO_TIME = b'{"assemblyId": "x", "billingPeriod": {"start": "now", "end": "20231201T000000.000Z"}, "reportKeys": ["x"]}'
+
+
 def test_a_missing_file_and_a_broken_archive_are_one_line(bench: tuple[Path, AwsReport, Log]) -> None:
     root, report, log = bench
     report.announce("v0", ["cur/hourly/20231101-20231201/v0/hourly-1.csv.gz"])
@@ -260,7 +263,7 @@ def test_a_missing_file_and_a_broken_archive_are_one_line(bench: tuple[Path, Aws
     with pytest.raises(BadInput) as raised:
         run(root, log)
     assert "\n" not in str(raised.value)
-    for wrong in (b"[]", b"{", b'{"assemblyId": "x"}', b'{"assemblyId": "x", "billingPeriod": {"start": "now", "end": "20231201T000000.000Z"}}'):
+    for wrong in (b"[]", b"{", b'{"assemblyId": "x"}', NO_TIME, NO_TIME.replace(b"now", b"20231301T000000.000Z")):
         (root / "b" / report.folder / "hourly-Manifest.json").write_bytes(wrong)
         with pytest.raises(BadInput, match=r"hourly-Manifest\.json"):
             run(root, log)
@@ -319,6 +322,26 @@ def test_the_state_has_one_owner_and_refuses_what_it_does_not_know(tmp_path: Pat
     (tmp_path / "file").touch()
     with pytest.raises(Unavailable):
         ReportState(tmp_path / "file")
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(bench: tuple[Path, AwsReport, Log]) -> None:
+    root, report, log = bench
+    report.publish("v0", ROWS[:20])
+    run(root, log)
+    newer = restated(ROWS, 1)
+    report.publish("v1", newer)
+    state = ReportState(root / "state")
+    collector = Collector(Folder(root / "b"), "aws-cur", "hourly", state, log.deliver, lambda: NOW)
+    (pages,) = state._db.execute("PRAGMA page_count").fetchone()
+    for more in (1, 20, 40):  # it fails while lines are staged, and while they are taken over
+        state._db.execute(f"PRAGMA max_page_count = {pages + more}")
+        with pytest.raises(Unavailable, match="is the disk full"):
+            collector.run()
+        assert log.sums() == added_up(ROWS[:20])
+    state._db.execute("PRAGMA max_page_count = 1000000")
+    collector.run()
+    state.close()
+    assert log.sums() == added_up(newer)
 
 
 def test_a_state_is_of_one_report(tmp_path: Path) -> None:

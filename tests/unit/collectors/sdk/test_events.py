@@ -98,7 +98,10 @@ def test_usual_events_are_made() -> None:
     ({"start": datetime(2026, 1, 1)}, "no zone"),  # noqa: DTZ001
     ({"start": "yesterday"}, "start"), ({"end": None}, "either an id and a time"), ({"id": "x"}, "either an id and a time"),
     ({"end": 1.0}, "RFC 3339"),
-    ({"dimensions": {"n": 1}}, "must be texts"), ({"tags": {str(n): "" for n in range(65)}}, "at most 64"),
+    ({"source": "\ud800"}, "surrogate"), ({"resource": None}, "made of texts"), ({"dimensions": {"a": "\ud800"}}, "control characters"),
+    ({"dimensions": {1: "a", "b": "c"}}, "must be texts"), ({"dimensions": {"n": 1}}, "must be texts"),
+    ({"start": 10**30}, "outside the years"), ({"start": datetime(1600, 1, 1, tzinfo=UTC)}, "outside the years"),
+    ({"tags": {str(n): "" for n in range(65)}}, "at most 64"),
 ])  # fmt: skip
 def test_what_ratemill_would_not_take_is_refused_in_one_line(change: dict[str, Any], said: str) -> None:
     with pytest.raises(BadInput, match=said) as caught:
