@@ -7,7 +7,7 @@ LISTS = $(basename $(wildcard tools/*.in bench/peers/*.in))
 FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test nightly fuzz guided lint chaos bench bench-peers soak audit sbom contract lock clean
+.PHONY: help setup native demo test nightly fuzz guided lint chaos marketplace-chaos bench bench-peers soak audit sbom contract lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
@@ -67,6 +67,10 @@ guided: build/atheris/.installed ## Fuzzing that follows the code: RUNS=n inputs
 chaos: setup ## Faults from a seed on real servers, then an oracle: make chaos SEED=7 [SECONDS=60] [BROKERS=3] [RUNS=30] [BREAK=no_dedupe].
 	PYTHONPATH=tests:tests/integration $(BIN)/python -m chaos --seed $(or $(SEED),1) --seconds $(or $(SECONDS),60) \
 	  --brokers $(or $(BROKERS),0) --runs $(or $(RUNS),1) $(foreach one,$(BREAK),--break $(one))
+
+marketplace-chaos: setup ## A reporter that dies anywhere against fake marketplaces: RUNS=n seeded runs, a table of what came of them, and real kills.
+	cd tests && ../$(BIN)/python -m marketplaces --runs $(or $(RUNS),1000) --first $(or $(SEED),1)
+	$(BIN)/python -m pytest -q tests/integration/test_marketplace_killed.py
 
 bench: setup ## Measure events per CPU-second.
 	@$(MAKE) --no-print-directory native || echo "no compiler here: measured without the compiled loops" >&2
