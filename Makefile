@@ -7,7 +7,7 @@ LISTS = $(basename $(wildcard tools/*.in bench/peers/*.in))
 FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test nightly fuzz guided lint chaos bench bench-peers soak audit sbom contract docs lock clean focus-validate collector-kill collector-wheel contracts
+.PHONY: help setup native demo test nightly fuzz guided lint chaos bench bench-peers soak audit sbom contract docs lock clean focus-validate collector-kill collector-wheel contracts marketplace-chaos
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
@@ -73,6 +73,10 @@ collector-kill: setup ## Kill a collector at random points while it publishes ov
 
 collector-wheel: setup ## Build the SDK alone, ratemill-collector, into build/collector.
 	@$(BIN)/python tools/collector/build.py
+
+marketplace-chaos: setup ## A reporter that dies anywhere against fake marketplaces: RUNS=n seeded runs, a table of what came of them, and real kills.
+	cd tests && ../$(BIN)/python -m marketplaces --runs $(or $(RUNS),1000) --first $(or $(SEED),1)
+	$(BIN)/python -m pytest -q tests/integration/test_marketplace_killed.py
 
 bench: setup ## Measure events per CPU-second.
 	@$(MAKE) --no-print-directory native || echo "no compiler here: measured without the compiled loops" >&2

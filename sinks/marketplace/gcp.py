@@ -53,8 +53,8 @@ def verdicts(answer: Answer, batch: Sequence[Record]) -> dict[str, Verdict]:
     verdicts = for_all(batch, Verdict(Outcome.ACCEPTED))
     errors = found.get("reportErrors")
     for each in errors if isinstance(errors, list) else ():
-        if isinstance(each, dict) and each.get("operationId") in verdicts:
-            verdicts[each["operationId"]] = _refusal(each.get("status"))
+        if isinstance(each, dict) and str(each.get("operationId")) in verdicts:
+            verdicts[str(each["operationId"])] = _refusal(each.get("status"))
     return verdicts
 
 

@@ -149,8 +149,8 @@ class Outbox:
                 made += [_row(row, each, now) for each in frozen]
                 moved.append({"its_id": row.id, "its_hour": after.next_hour, "its_carry": plain(after.carry)})
             if moved:
-                query = update(targets).where(targets.c.id == bindparam("its_id"))
-                connection.execute(query.values(next_hour=bindparam("its_hour"), carry=bindparam("its_carry")), moved)
+                move = update(targets).where(targets.c.id == bindparam("its_id"))
+                connection.execute(move.values(next_hour=bindparam("its_hour"), carry=bindparam("its_carry")), moved)
             if made:
                 connection.execute(insert(records), made)
             frozen_now = usage_table.c.target.in_([row.id for row in waiting]), usage_table.c.hour < due_until

@@ -56,7 +56,12 @@ class Transport:
             async with self._session.request(
                 request.method, request.url, data=request.body or None, headers=headers, allow_redirects=False
             ) as answer:  # fmt: skip
-                return Answer(answer.status, await answer.content.read(_MOST_BYTES), dict(answer.headers))
+                body = bytearray()
+                async for piece in answer.content.iter_any():
+                    body += piece
+                    if len(body) > _MOST_BYTES:
+                        return Answer(0, detail="the answer is too long to be one")
+                return Answer(answer.status, bytes(body), dict(answer.headers))
         except aiohttp.ClientConnectorError as error:  # no connection was made, so nothing was sent
             return Answer(0, detail=f"no connection to {error.host}", unsent=True)
         except TimeoutError:

@@ -18,6 +18,7 @@ from ratemill.api.pipeline import gauges_of
 from ratemill.api.watcher import WatchMetrics
 from ratemill.cli.reconcile import metrics_of
 from ratemill.schemas.pipeline import PipelineHealth
+from ratemill.sinks.marketplace.metrics import ReporterMetrics
 from ratemill.streams.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +59,8 @@ CASES = [
     Case("RatemillWorkerDown", True, 5, {'up{job="ratemill-worker",instance="w1"}': "1 0x9", 'up{job="ratemill-worker",instance="w2"}': "1x9"}),
     Case("RatemillWorkerDown", True, 5, {'up{job="ratemill-api"}': "1x9"}),
     Case("RatemillWorkerDown", False, 5, {'up{job="ratemill-worker",instance="w1"}': "1x9", 'up{job="ratemill-api"}': "0x9"}),
+    Case("RatemillMarketplaceOverdue", True, 10, {'ratemill_marketplace_overdue_hours{listing="a"}': "0x2 1x18"}),
+    Case("RatemillMarketplaceOverdue", False, 10, {'ratemill_marketplace_overdue_hours{listing="a"}': "0x20"}),
     Case("RatemillWatchDown", True, 10, {"ratemill_watch_works": "1 0x15"}),
     Case("RatemillWatchDown", True, 10, {'up{job="ratemill-api"}': "1x15"}),
     Case("RatemillWatchDown", False, 10, {'ratemill_watch_works{instance="a"}': "0x15", 'ratemill_watch_works{instance="b"}': "1x15"}),
@@ -167,7 +170,8 @@ def metrics_in_code() -> set[str]:
     ApiMetrics(api)
     names = set[str]()
     families = [*gauges_of(PipelineHealth(status="ok", freshness_s=0)), *metrics_of(0, 0, 0).collect()]
-    for family in [*families, *Metrics().registry.collect(), *WatchMetrics().registry.collect(), *api.collect()]:
+    own = [each.registry.collect() for each in (Metrics(), WatchMetrics(), ReporterMetrics())]
+    for family in [*families, *(family for families_of in own for family in families_of), *api.collect()]:
         endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
         names |= {family.name + ending for ending in endings}
     return names
