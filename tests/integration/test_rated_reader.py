@@ -31,7 +31,7 @@ def config_of(stack: Stack, prefix: str) -> Config:
 async def write(producer: AIOKafkaProducer, topic: str, *values: bytes, commit: bool) -> None:
     await producer.begin_transaction()
     for number, value in enumerate(values):
-        await producer.send_and_wait(topic, value, partition=number % 2)
+        await producer.send_and_wait(topic, value, b"key", partition=number % 2)  # a compacted topic takes none without
     await (producer.commit_transaction() if commit else producer.abort_transaction())
 
 

@@ -123,7 +123,7 @@ def test_a_migration_that_fails_half_way_leaves_nothing(url: str, monkeypatch: p
 def test_the_schema_of_a_newer_ratemill_is_refused_and_stays(url: str) -> None:
     with transaction(open_database(url)) as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0099'"))
-    assert "has schema 99, this Ratemill knows schemas up to 3;" in refused(url, NewerSchema)
+    assert "has schema 99, this Ratemill knows schemas up to 4;" in refused(url, NewerSchema)
     assert versions(plain(url)) == ["0099"]
 
 
