@@ -6,9 +6,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -22,6 +22,7 @@ from ..schemas.arrivals import Arrivals
 from ..schemas.errors import RatemillError, Unavailable
 from ..sinks.costs import CostRow, costs
 from ..sinks.periods import read_closed
+from ..store.holding import Holding
 from ..store.lease import Lease, LeaseLost
 from .alerting.deliveries import Deliveries, Due
 from .alerting.evaluation import Question, evaluate, periods_of, questions
@@ -86,23 +87,14 @@ class Watcher:
         self._told: set[str] = set()  # sources that the gauge of silence has
         # Not the loop's own threads: there the names of receivers are looked up, which can take longer than the lease lasts.
         self._threads = ThreadPoolExecutor(8, "watch")
+        self._holding = Holding(self._lease, self._ask, self._report)
 
     async def run(self) -> None:
         """Until it is cancelled; then the lease is free at once."""
         try:
-            while True:
-                try:
-                    while not await self._ask(self._lease.take):
-                        await asyncio.sleep(self._lease.seconds / 20)
-                    await self._work()
-                except RatemillError as error:  # the database, or another one has the lease
-                    self._report("lease", error)
-                    await asyncio.sleep(self._lease.seconds / 20)
+            await self._holding.run(self._work)
         finally:
             self._threads.shutdown(wait=False, cancel_futures=True)
-            if self._lease.left() > 0:
-                with suppress(Unavailable):  # it ends by itself
-                    self._lease.release()
 
     async def _work(self) -> None:
         """Until the lease is lost: raises LeaseLost."""
@@ -111,38 +103,16 @@ class Watcher:
         self._under_way.clear()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._hold())
-                group.create_task(self._repeat("evaluate", self._evaluate, self._parts.interval_s))
-                group.create_task(self._repeat("deliver", lambda: self._deliver(group), _LOOK_S))
-                group.create_task(self._repeat("arrivals", self._follow, _LOOK_S))
-                group.create_task(self._repeat("look", self._look, _LOOK_S))
-                group.create_task(self._repeat("sweep", self._sweep, _SWEEP_S))
+                group.create_task(self._holding.renew())
+                group.create_task(self._holding.repeat("evaluate", self._evaluate, self._parts.interval_s))
+                group.create_task(self._holding.repeat("deliver", lambda: self._deliver(group), _LOOK_S))
+                group.create_task(self._holding.repeat("arrivals", self._follow, _LOOK_S))
+                group.create_task(self._holding.repeat("look", self._look, _LOOK_S))
+                group.create_task(self._holding.repeat("sweep", self._sweep, _SWEEP_S))
         except* LeaseLost as lost:
             raise lost.exceptions[0] from None
         finally:
             self._metrics.works.set(0)
-
-    async def _hold(self) -> None:
-        while True:
-            await asyncio.sleep(self._lease.seconds / 6)
-            try:
-                await self._ask(self._lease.renew)
-            except LeaseLost:
-                raise
-            except Unavailable as error:
-                self._report("lease", error)
-            if self._lease.left() <= 0:
-                raise LeaseLost("the lease could not be renewed in time; this process waits for it")
-
-    async def _repeat(self, step: str, work: Callable[[], Awaitable[None]], pause_s: float) -> None:
-        while True:
-            try:
-                await work()
-            except LeaseLost:
-                raise
-            except RatemillError as error:
-                self._report(step, error)
-            await asyncio.sleep(pause_s)
 
     async def _ask(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """A call that asks the database, in a thread."""

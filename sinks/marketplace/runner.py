@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Protocol
 
-from ...schemas.errors import RatemillError, Unavailable
+from ...schemas.errors import RatemillError
 from ...schemas.line_item import RatedLineItem
+from ...store.holding import Holding
 from ...store.lease import LeaseLost
 from .listings import Listing
 from .reporter import Reporter, ReporterParts
@@ -40,27 +41,13 @@ class Runner:
         once: bool = False,
     ) -> None:  # fmt: skip
         self._parts, self._read, self._look, self._once = parts, read, look, once
-        self._lease, self._metrics = parts.lease, parts.metrics
+        self._metrics = parts.metrics
+        self._holding = Holding(parts.lease, parts.ask, self._report)
         self._listings = list(parts.listings.listings.values())
 
     async def run(self) -> None:
-        """Until it is cancelled, or done; then the lease is free at once."""
-        try:
-            while True:
-                try:
-                    while not await self._parts.ask(self._lease.take):
-                        await asyncio.sleep(self._lease.seconds / 20)
-                    await self._work()
-                    return
-                except RatemillError as error:
-                    if not (isinstance(error, LeaseLost) or error.retriable):
-                        raise
-                    self._report("lease", error)
-                    await asyncio.sleep(min(_PAUSE_S, self._lease.seconds / 20))
-        finally:
-            if self._lease.left() > 0:
-                with suppress(Unavailable):  # it ends by itself
-                    self._lease.release()
+        """Until it is cancelled, or done; then the lease is free at once. Raises what no other try mends."""
+        await self._holding.run(self._work, lambda error: not error.retriable)
 
     async def _work(self) -> None:
         """Until the lease is lost: raises LeaseLost; or, with `once`, until there is nothing more to do now."""
@@ -69,9 +56,9 @@ class Runner:
         reporter = Reporter(self._parts)
         try:
             async with asyncio.TaskGroup() as group:
-                held = group.create_task(self._hold())
+                held = group.create_task(self._holding.renew())
                 followed = group.create_task(self._follow(reporter))
-                looked = group.create_task(self._repeat("look", self._tell))
+                looked = group.create_task(self._holding.repeat("look", self._tell, _PAUSE_S))
                 if self._once:
                     await followed
                     await asyncio.gather(*(self._send_all(reporter, listing) for listing in self._listings))
@@ -79,33 +66,11 @@ class Runner:
                     looked.cancel()
                 else:
                     for listing in self._listings:
-                        group.create_task(self._repeat(f"send {listing.name}", lambda each=listing: self._send_all(reporter, each)))  # type: ignore[misc]
+                        group.create_task(self._holding.repeat(f"send {listing.name}", lambda each=listing: self._send_all(reporter, each), _PAUSE_S))  # type: ignore[misc]
         except* RatemillError as raised:
             raise raised.exceptions[0] from None
         finally:
             self._metrics.works.set(0)
-
-    async def _hold(self) -> None:
-        while True:
-            await asyncio.sleep(self._lease.seconds / 6)
-            try:
-                await self._parts.ask(self._lease.renew)
-            except LeaseLost:
-                raise
-            except Unavailable as error:
-                self._report("lease", error)
-            if self._lease.left() <= 0:
-                raise LeaseLost("the lease could not be renewed in time; this process waits for it")
-
-    async def _repeat(self, step: str, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                await work()
-            except LeaseLost:
-                raise
-            except RatemillError as error:
-                self._report(step, error)
-            await asyncio.sleep(_PAUSE_S)
 
     async def _follow(self, reporter: Reporter) -> None:
         """Read, count and freeze."""

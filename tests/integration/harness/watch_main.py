@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from ratemill.api import lease, watcher
+from ratemill.api import watcher
 from ratemill.api.alerting import deliveries, webhooks
 from ratemill.api.alerting.signing import new_id
 from ratemill.cli import watch
@@ -26,6 +26,7 @@ from ratemill.cli.main import main
 from ratemill.schemas.arrivals import Arrivals
 from ratemill.sinks.costs import CostRow
 from ratemill.sinks.periods import ClosedPeriods
+from ratemill.store import lease
 from ratemill.store.database import transaction
 
 SPEC = json.loads(sys.argv.pop(1))
