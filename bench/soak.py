@@ -2,7 +2,7 @@
 
     python -m ratemill.bench.soak --minutes 30
     python -m ratemill.bench.soak --minutes 12 --rebalance       a second worker joins and leaves once a minute
-    python -m ratemill.bench.soak --minutes 12 --never-forget    what the verdict must catch: buckets are not dropped; exits with 1
+    python -m ratemill.bench.soak --never-forget                 what the verdict must catch: buckets are not dropped; exits with 1
 
 One real worker with all three agents, on a Kafka and an Elasticsearch of its own. The dedupe window is short, so that identities fall out of
 it again and again; accounts, SKUs and hours are few, so that nothing else grows. At the end the oracle compares everything.
