@@ -46,7 +46,7 @@ test: setup ## Check style and types, and run every test on a real Kafka and Ela
 
 # Other cases every night; a failure says its seed.
 nightly: setup ## Confluence and exact sums over 50,000 generated tariffs and histories: about half an hour.
-	RATEMILL_CASES=$${RATEMILL_CASES:-50000} RATEMILL_SEED=$${RATEMILL_SEED:-$$(date +%Y%m%d)} $(BIN)/python -m pytest -q -rP tests/property/generated
+	TESTS_CASES=$${TESTS_CASES:-50000} TESTS_SEED=$${TESTS_SEED:-$$(date +%Y%m%d)} $(BIN)/python -m pytest -q -rP tests/property/generated
 	@$(MAKE) --no-print-directory fuzz guided
 
 fuzz: setup ## A million inputs that are almost right, for every reader: INPUTS=n SEED=s [TARGETS="..."].

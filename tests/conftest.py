@@ -19,8 +19,8 @@ settings.load_profile("ratemill")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """RATEMILL_TEST_COST=FILE: what each file of tests costs (costs.py)."""
-    if file := os.environ.get("RATEMILL_TEST_COST"):
+    """TESTS_COST=FILE: what each file of tests costs (costs.py)."""
+    if file := os.environ.get("TESTS_COST"):
         config.pluginmanager.register(Costs(Path(file)))
 
 

@@ -1,6 +1,6 @@
 """What each file of tests costs.
 
-    RATEMILL_TEST_COST=FILE make test      appends a line of JSON to FILE for each file of tests
+    TESTS_COST=FILE make test      appends a line of JSON to FILE for each file of tests
     python tests/costs.py FILE             shows them, the most expensive first
 
 CPU seconds are those of the test process and of all that it started, living or ended: workers, servers, browsers. What is started once a

@@ -1,17 +1,22 @@
-"""Usage of two accounts in 24 hours, as a collector would publish it: one CloudEvent a line. With --month: the month they lie in.
+"""Usage of two accounts in 24 hours, as a collector would publish it: one CloudEvent a line.
 
 The id of an event follows from what was measured and when. So whoever reads the meter again sends the same event again, and it counts once.
 """
 
+import argparse
 import json
 import sys
 from datetime import UTC, datetime, timedelta
+
+options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+options.add_argument("--month", action="store_true", help="print the month that it lies in, and nothing else")
+only_month = options.parse_args().month
 
 end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 if (end - timedelta(hours=24)).month != end.month:
     end = end.replace(day=1, hour=0)  # all of it in one month
 
-if "--month" in sys.argv:
+if only_month:
     print(f"{end - timedelta(hours=24):%Y-%m}")
     sys.exit()
 

@@ -131,7 +131,7 @@ async def test_a_report_published_three_times_costs_what_the_last_one_says(stack
             (event,) = [change["event"] for change in changes if change["event"].get("resource") == "new-1"]
             assert (event["quantity"], event["sku"]) == ("-0.25", versions[1][-1]["pricing/RateCode"]), "what version 1 had and version 2 has not"
             (line,) = [item for item in (await line_items(b)).values() if item.get("ResourceId") == "new-1"]
-            status, out, err = await operator.type("explain", line["x_LineItemId"])
+            status, out, err = await operator.type("explain", line["x_LineItemId"], "--json")
             assert (status, event["id"] in out) == (0, True), out + err
 
             status, out, _ = await operator.type("collect", "status", "--json")

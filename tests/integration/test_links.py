@@ -99,6 +99,10 @@ async def test_without_the_scope_no_link_is_made(view: InProcess) -> None:
 # -- what one opens ------------------------------------------------------------------------------------------------------
 
 
+# A cloud that pushes has a key of its own kind: whatever else a request says of itself says nothing here.
+OWN_KEYS = {"/v1/firehose/cloudwatch": 401, "/v1/pubsub": 401}
+
+
 async def breaches(client: httpx.AsyncClient) -> list[str]:
     """Every route of the OpenAPI document with what this client sends: what it does but read, and what it tells of globex."""
     found = []
@@ -110,7 +114,7 @@ async def breaches(client: httpx.AsyncClient) -> list[str]:
                     continue
                 if method != "get":
                     status = (await client.request(method, filled, json={})).status_code
-                    found += [] if status == 403 else [f"{method} {path}: {status}"]
+                    found += [] if status == OWN_KEYS.get(path, 403) else [f"{method} {path}: {status}"]
                     continue
                 for parameters in CHOSEN:
                     answer = await client.get(filled, params=parameters)

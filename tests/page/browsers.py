@@ -10,7 +10,7 @@ from playwright.sync_api import BrowserType
 
 __all__ = ["FLAGS", "MISSING", "browser_path"]
 
-MISSING = "no browser: install Debian's package chromium, or `.venv/bin/playwright install chromium`, or set RATEMILL_BROWSER"
+MISSING = "no browser: install Debian's package chromium, or `.venv/bin/playwright install chromium`, or set TESTS_BROWSER"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Nothing but what the page asks for; --no-sandbox, because a browser that root starts has none.
 FLAGS = [
@@ -20,8 +20,8 @@ FLAGS = [
 
 
 def browser_path(kind: BrowserType) -> str:
-    """$RATEMILL_BROWSER, a Chromium of this machine, or Playwright's own; "" if there is none."""
-    chosen = os.environ.get("RATEMILL_BROWSER")
+    """$TESTS_BROWSER, a Chromium of this machine, or Playwright's own; "" if there is none."""
+    chosen = os.environ.get("TESTS_BROWSER")
     if chosen:
         return chosen
     found = next((path for name in NAMES if (path := shutil.which(name))), "")

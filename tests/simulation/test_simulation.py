@@ -1,6 +1,6 @@
 """Seeds of the simulation (docs/simulation.md): each is a world of its own, and in each everything must hold.
 
-    RATEMILL_SIMULATIONS=2000 RATEMILL_SEED=7 pytest tests/simulation/test_simulation.py
+    TESTS_SIMULATIONS=2000 TESTS_SEED=7 pytest tests/simulation/test_simulation.py
 
 Without them: 20,000 seeds, always the same. A failure says its seed, and the command that shows all that happened.
 """
@@ -18,8 +18,8 @@ from simulation.plans import FAULTS
 from simulation.pool import Report, run_seeds
 from simulation.sites import all_sites
 
-SEEDS = int(os.environ.get("RATEMILL_SIMULATIONS", "20000"))
-FIRST = int(os.environ["RATEMILL_SEED"]) * 1_000_000 if "RATEMILL_SEED" in os.environ else 20_000
+SEEDS = int(os.environ.get("TESTS_SIMULATIONS", "20000"))
+FIRST = int(os.environ["TESTS_SEED"]) * 1_000_000 if "TESTS_SEED" in os.environ else 20_000
 TESTS = Path(__file__).parents[1]
 
 # Functions in which no worker need have died, and why.

@@ -36,7 +36,7 @@ def build(folder: Path, change: tuple[str, str] = ("", "")) -> Path:
 def pytest_with(native: Path, *arguments: str, cases: int = 0) -> subprocess.CompletedProcess[str]:
     """A run of tests in a process of their own, with this build."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment |= {"RATEMILL_NATIVE": str(native), "RATEMILL_CASES": str(cases)}
+    environment |= {"RATEMILL_NATIVE": str(native), "TESTS_CASES": str(cases)}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
 

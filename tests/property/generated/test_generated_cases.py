@@ -1,6 +1,6 @@
 """Confluence and exact sums over generated tariffs and histories: what CONTRIBUTING.md calls the generated cases.
 
-    RATEMILL_CASES=50000 RATEMILL_SEED=7 pytest tests/property/generated     (make nightly)
+    TESTS_CASES=50000 TESTS_SEED=7 pytest tests/property/generated     (make nightly)
 
 Without them: 1,000 cases, always the same, 250 of a profile; each of the broken cores of test_negative_controls.py is caught within 15.
 A failure says its seed and profile, and how to make a small case of it.
@@ -15,8 +15,8 @@ import pytest
 from generated.cases import run_case
 from generated.worlds import PROFILES
 
-CASES = int(os.environ.get("RATEMILL_CASES", "1000"))
-SEED = int(os.environ.get("RATEMILL_SEED", "1")) * 1_000_000
+CASES = int(os.environ.get("TESTS_CASES", "1000"))
+SEED = int(os.environ.get("TESTS_SEED", "1")) * 1_000_000
 SHARE = -(-CASES // len(PROFILES))
 
 

@@ -36,6 +36,7 @@ NOT_VALUES = {
     "api": {"host", "port", "database"},
     "watch": {"metrics_port", "metrics_host"},
 }
+NOT_RUN = {"marketplace"}  # sections of commands that the chart does not run
 
 
 def settings() -> dict[str, Any]:
@@ -56,7 +57,7 @@ def settings() -> dict[str, Any]:
             if key not in ("title", "default")
         }
 
-    sections = plain(whole)["properties"]
+    sections = {name: section for name, section in plain(whole)["properties"].items() if name not in NOT_RUN}
     for name, section in sections.items():
         section["properties"] = {key: value for key, value in section["properties"].items() if key not in NOT_VALUES.get(name, ())}
     return {"type": "object", "additionalProperties": False, "required": list(sections), "properties": sections}

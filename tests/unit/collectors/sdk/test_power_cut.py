@@ -100,8 +100,8 @@ def judged(log: list[Operation], folder: Path, seed: int, most: int = 1_000_000)
 
 
 def test_a_power_cut_loses_nothing_that_was_accepted(library: Path, tmp_path: Path) -> None:
-    """RATEMILL_SEED=n: another run."""
-    seed = int(os.environ.get("RATEMILL_SEED", "1"))
+    """TESTS_SEED=n: another run."""
+    seed = int(os.environ.get("TESTS_SEED", "1"))
     log = run(library, PROGRAM, tmp_path / "run", str(seed), "fsync", "40")
     assert {"w", "s", "d", "c", "u"} <= {operation.kind for operation in log}
     assert sum(operation.kind == "w" and operation.name == "spool" for operation in log) > 10, "the log was never taken over into the file"
