@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from collections.abc import Iterable
@@ -33,30 +34,50 @@ def files_on_disk(root: Path, tops: Iterable[str]) -> set[str]:
     return {f"ratemill/{path.relative_to(root)}" for path in found if "results" not in path.parts}
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy: building in place leaves files behind that a later build would pick up."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    source.mkdir()
-    for name in OWN:
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        if (ROOT / name).exists():
-            shutil.copy(ROOT / name, source / name)
+def build(source: Path, into: Path, kind: str) -> Path:
+    """Build a wheel or an sdist, with the build tools that are here."""
     said = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(folder), str(source)],
+        [sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", str(into), str(source)],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
-    assert said.returncode == 0, said.stderr
-    (built,) = folder.glob("*.whl")
+    assert said.returncode == 0, said.stdout + said.stderr
+    (built,) = into.iterdir()
     return built
 
 
 @pytest.fixture(scope="module")
-def names(wheel: Path) -> list[str]:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy: building in place leaves files behind that a later build would pick up."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in OWN:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "results", "*.so"))
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(source, tmp_path_factory.mktemp("wheel"), "wheel")
+
+
+def listed(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as opened:
         return [name for name in opened.namelist() if not name.endswith("/")]
+
+
+@pytest.fixture(scope="module")
+def names(wheel: Path) -> list[str]:
+    return listed(wheel)
+
+
+def test_the_sdist_makes_the_same_wheel_and_has_the_loops_to_compile(source: Path, names: list[str], tmp_path: Path) -> None:
+    sdist = build(source, tmp_path / "sdist", "sdist")
+    with tarfile.open(sdist) as opened:
+        opened.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.glob("ratemill-*")
+    assert sorted(listed(build(unpacked, tmp_path / "wheel", "wheel"))) == sorted(names)
+    assert (unpacked / "native" / "_hot.pyx").is_file()
 
 
 def test_every_folder_with_code_is_declared() -> None:
