@@ -53,7 +53,9 @@ def commands() -> str:
     """Every command with its help."""
     parts = ["# Commands\n\n" + _MADE + "What `ratemill COMMAND --help` prints. Exit status 0: done; 1: a failure; 2: bad usage or input.\n"]
     for path, command in _all(cli, "ratemill"):
-        context = click.Context(command, info_name=path, terminal_width=_WIDTH, max_content_width=_WIDTH)
+        settings: dict[str, Any] = {**cli.context_settings, "terminal_width": _WIDTH, "max_content_width": _WIDTH}
+        context = click.Context(command, info_name=path, **settings)
+        command._help_option = None  # click keeps the one of whoever asked first, whatever it was called there
         parts.append(f"\n## {path}\n\n" + "".join(f"    {line}".rstrip() + "\n" for line in command.get_help(context).splitlines()))
     return "".join(parts)
 
