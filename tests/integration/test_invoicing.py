@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import importlib.util
 import io
 import json
 import os
@@ -23,6 +22,7 @@ from harness.control import BECAUSE, Month, Operator, publish
 from harness.traffic import DIRECT, HOPPED
 from harness.workers import Bed, bed
 from harness.zygote import run
+from loading import load
 from ratemill.cli.invoice_run import topics_of
 from ratemill.cli.publish import publish_file
 from ratemill.demo.derive import derive
@@ -99,12 +99,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def example() -> Any:
-    spec = importlib.util.spec_from_file_location("invoice_job", ROOT / "examples" / "invoice_job.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(ROOT / "examples" / "invoice_job.py", "invoice_job")
 
 
 async def test_what_is_not_closed_is_no_invoice(world: World, tmp_path: Path) -> None:

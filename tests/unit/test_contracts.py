@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import gzip
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,16 +14,13 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
+from loading import load
 from ratemill.collectors.sdk import usage
 from ratemill.schemas.plain_form import EVENT
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "contracts"
-_spec = importlib.util.spec_from_file_location("contracts", ROOT / "tools" / "contracts.py")
-assert _spec is not None
-assert _spec.loader is not None
-contracts = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(contracts)
+contracts = load(ROOT / "tools" / "contracts.py", "contracts")
 SCHEMAS: dict[str, dict[str, Any]] = contracts.schemas()
 ASYNCAPI: dict[str, Any] = contracts.asyncapi()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from loading import load
 from ratemill.sinks.templates import Names, mapping
 
 ROOT = Path(__file__).parents[2]
@@ -130,11 +130,7 @@ def test_what_leads_nowhere_is_found(text: str, other: str) -> None:
 
 
 def test_the_file_is_what_its_tool_writes() -> None:
-    loaded = importlib.util.spec_from_file_location("kibana_tool", ROOT / "tools" / "kibana.py")
-    assert loaded is not None
-    assert loaded.loader is not None
-    tool = importlib.util.module_from_spec(loaded)
-    loaded.loader.exec_module(tool)
+    tool = load(ROOT / "tools" / "kibana.py", "kibana_tool")
     assert KIBANA.read_text() == tool.text(), "run python tools/kibana.py"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -11,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from loading import load
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / "build" / "audit" / "bin" / "python"
@@ -69,12 +69,7 @@ def test_a_bill_that_is_none_is_found(tools: None, bill: dict[str, Any]) -> None
 
 @pytest.fixture(scope="module")
 def audit() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("audit", ROOT / "tools" / "audit.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(ROOT / "tools" / "audit.py", "audit")
 
 
 GOOD = {"name": "a", "version": "1", "vulns": []}

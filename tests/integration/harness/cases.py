@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from loading import load
 from ratemill.pricing.money import ZERO, money, plain
 
 __all__ = ["CASES", "SEQUENCES", "fields_of", "parts"]
@@ -15,12 +15,7 @@ __all__ = ["CASES", "SEQUENCES", "fields_of", "parts"]
 
 def _worked() -> ModuleType:
     path = Path(__file__).parents[2] / "unit" / "pricing" / "test_worked_cases.py"
-    spec = importlib.util.spec_from_file_location("worked_cases", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(path, "worked_cases")
 
 
 _WORKED = _worked()

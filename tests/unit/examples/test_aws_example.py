@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import importlib.util
 import json
 import re
 from collections import defaultdict
@@ -17,6 +16,7 @@ from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
+from loading import load
 from ratemill.cli.main import cli
 
 ROOT = Path(__file__).parents[3]
@@ -25,12 +25,7 @@ Tiers = list[tuple[Fraction | None, Fraction]]  # (upper bound, price)
 
 
 def module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"aws_example_{name}", EXAMPLE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+    return load(EXAMPLE / f"{name}.py", f"aws_example_{name}")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ YAML file of prices.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -22,6 +21,7 @@ import msgspec
 import pytest
 import yaml
 from click.testing import CliRunner
+from loading import load
 from ratemill.cli.main import cli
 from ratemill.invoicing.focus import check, row_of
 from ratemill.pricing.money import EXACT
@@ -47,12 +47,7 @@ Key = tuple[str, str, str, str]  # account, month, SKU, adjustment
 
 
 def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"elastic_example_{name}", EXAMPLE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+    return load(EXAMPLE / f"{name}.py", f"elastic_example_{name}")
 
 
 USAGE = script("usage")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import re
 import sys
 import xml.etree.ElementTree as ET
@@ -14,6 +13,7 @@ from types import ModuleType
 
 import msgspec
 import pytest
+from loading import load
 from ratemill.cli.export import tell
 from ratemill.demo.derive import derive
 from ratemill.demo.reconcile import offline_items
@@ -179,12 +179,7 @@ def test_parquet_without_pyarrow_says_what_to_install(items: list[RatedLineItem]
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("focus_tool", ROOT / "tools" / "focus.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(ROOT / "tools" / "focus.py", "focus_tool")
 
 
 REPORT = """<testsuites><testsuite><testcase name="A-C-001-M :: Type"/><testcase name="B-C-002-M :: None"><skipped/></testcase>

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loading import load
 
 from .test_http_target import Server
 from .test_light import imported
@@ -22,12 +22,7 @@ ROOT = Path(__file__).parents[4]
 
 
 def builder() -> Any:
-    spec = importlib.util.spec_from_file_location("build_collector", ROOT / "tools" / "collector" / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(ROOT / "tools" / "collector" / "build.py", "build_collector")
 
 
 @pytest.fixture(scope="module")
