@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
-from prometheus_client import start_http_server
 from sqlalchemy import Engine
 
 from ..pricing.money import plain, use_exact_arithmetic
@@ -39,6 +38,7 @@ from ..store.lease import Lease
 from ..streams.config import Config, load_config
 from ..streams.logs import set_up_logs
 from ..streams.rated_reader import read_rated
+from ..streams.serving import serve
 from .corrections import time_text, with_config
 from .tables import print_table
 
@@ -94,7 +94,7 @@ async def _report(config: Config, listings: Listings, once: bool) -> None:
                 settle_s=settings.settle_s, send_timeout_s=settings.timeout_s, ask=_in_thread,
             )  # fmt: skip
             if settings.metrics_port:
-                start_http_server(settings.metrics_port, settings.metrics_host, parts.metrics.registry)
+                serve("marketplace", settings.metrics_host, settings.metrics_port, parts.metrics.registry)
             look = partial(_standing, engine, listings)
             working = asyncio.ensure_future(Runner(parts, partial(read_rated, config), look, once).run())
             for number in (signal.SIGINT, signal.SIGTERM):

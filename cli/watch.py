@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 import click
-from prometheus_client import start_http_server
 
 from ..api.alerting.webhooks import Sender
 from ..api.watcher import Watcher, WatchParts
@@ -23,6 +22,7 @@ from ..store.lease import Lease
 from ..streams.arrivals import read_arrivals
 from ..streams.config import Config, load_config
 from ..streams.logs import set_up_logs
+from ..streams.serving import serve
 from .corrections import with_config
 
 __all__ = ["command"]
@@ -66,7 +66,7 @@ async def _watch(config: Config) -> None:
             expected=watch.expected_sources,
         )
         if watch.metrics_port:
-            start_http_server(watch.metrics_port, watch.metrics_host, parts.metrics.registry)
+            serve("watch", watch.metrics_host, watch.metrics_port, parts.metrics.registry)
         working = asyncio.ensure_future(Watcher(parts).run())
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, working.cancel)

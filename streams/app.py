@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from .lanes.base import CUT_S, QUEUED_BYTES, Batch, Context, Lane
 from .lanes.index import IndexLane
 from .lanes.normalize import NormalizeLane
 from .lanes.rate import RateLane
+from .lost_state import LostState
 from .metrics import Metrics
 from .prices_topic import Books
 from .reach import not_allowed, why_not
@@ -58,6 +60,9 @@ class RatemillWorker:
         self.log = structlog.get_logger("ratemill.worker")
         self._lanes: dict[TP, Lane] = {}
         self._kept: dict[str, Lane] = {}  # by name, over rebalances
+        self._assigned = False  # whether the lanes are those of an assignment that still holds
+        self._lost = LostState(self.folder / "state", config.worker.keep_lost_state_s)
+        self.metrics.restoring.set_function(lambda: len(self._restoring()))
         self._sink: ElasticsearchSink | None = None
         self._starting_sink: asyncio.Future[None] | None = None
         self._changing = asyncio.Lock()
@@ -116,10 +121,20 @@ class RatemillWorker:
     async def _seek(self, tp: TopicPartition, offset: int) -> None:
         await self.app.consumer.seek(TP(tp.topic, tp.partition), offset)
 
+    def waits_for(self) -> str:
+        """What a worker that is not ready waits for; empty when it holds its partitions, restored. Any thread may ask."""
+        if not self._assigned:
+            return "no assignment of partitions yet"
+        return f"not restored yet: {', '.join(restoring)}" if (restoring := self._restoring()) else ""
+
+    def _restoring(self) -> list[str]:
+        return sorted({lane.name for lane in tuple(self._lanes.values()) if not lane.ready})
+
     # -- rebalances --------------------------------------------------------------------------------------------------
 
     async def _on_revoked(self, _app: Any, revoked: set[TP], **_: Any) -> None:
         async with self._changing:
+            self._assigned = False
             await self._stop_lanes()
 
     async def _on_assigned(self, _app: Any, assigned: set[TP], **_: Any) -> None:
@@ -136,6 +151,8 @@ class RatemillWorker:
                     self._lanes[TP(tp.topic, tp.partition)] = lane
                 lane.share = QUEUED_BYTES // len(plan)
                 lane.start()
+            self._lost.assigned(plan, time.monotonic())
+            self._assigned = True
         self.log.info("assigned", partitions=len(assigned), lanes=sorted(lane.name for lane in set(self._lanes.values())))
 
     async def _stop_lanes(self) -> None:
@@ -258,6 +275,7 @@ class RatemillWorker:
             self._check_group()
             self.books.check()
             self.controls.check()
+            await self._drop_lost()
             for lane in set(self._lanes.values()):
                 lane.check()
                 self.metrics.queued.labels(lane.name).set(lane.queued)
@@ -271,6 +289,20 @@ class RatemillWorker:
                     self.metrics.lag.labels(tp.topic, tp.partition).set(lag)
             for lane, lag in lags.items():
                 lane.lag = lag
+
+    async def _drop_lost(self) -> None:
+        """Delete what is left here of partitions that went to other workers."""
+        for name in self._lost.due(time.monotonic()):
+            async with self._changing:  # no lane begins meanwhile
+                if not self._assigned or (name in self._kept and not self._kept[name].over) or name not in self._lost.due(time.monotonic()):
+                    continue
+                try:
+                    self._lost.drop(name)
+                except OSError as error:
+                    self.log.warning("lost_state_kept", lane=name, detail=str(error))
+                    continue
+            await asyncio.to_thread(self._lost.delete, name)
+            self.log.info("lost_state_deleted", lane=name)
 
     def _check_group(self) -> None:
         try:

@@ -183,6 +183,7 @@ class WorkerConfig(_Section):
     agents: tuple[Literal["normalize", "rate", "index"], ...] = Field(default=("normalize", "rate", "index"), description="what this worker does")
     data_dir: str = Field(default=".ratemill/worker", description="local state; may be lost, and is then restored from Kafka")
     name: str = Field(default="", description="stable name of this worker; default: host name and data folder")
+    keep_lost_state_s: int = Field(default=3_600, ge=0, description="seconds until the state of a partition that another worker has is deleted here")
     metrics_port: int = Field(default=0, ge=0, le=65_535, description="0: no metrics endpoint")
     metrics_host: str = Field(default="127.0.0.1", description="address that the metrics endpoint listens on")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level that is logged")

@@ -32,6 +32,7 @@ class Metrics:
             ["agent"], buckets=_SECONDS, registry=r,
         )  # fmt: skip
         self.restore_seconds = Histogram("ratemill_restore_seconds", "Duration of restoring a partition.", buckets=_SECONDS, registry=r)
+        self.restoring = Gauge("ratemill_lanes_restoring", "Lanes of this worker whose partition is not restored yet.", registry=r)
         self.lag = Gauge("ratemill_lag_records", "Records of a source partition not yet fetched.", ["topic", "partition"], registry=r)
         self.queued = Gauge("ratemill_queued_records", "Records fetched and waiting in a lane (8).", ["lane"], registry=r)
         self.visible_seconds = Histogram("ratemill_rated_to_visible_seconds", "From commit to acknowledgement.", buckets=_SECONDS, registry=r)

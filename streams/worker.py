@@ -10,12 +10,12 @@ import sys
 from decimal import setcontext
 
 import structlog
-from prometheus_client import start_http_server
 
 from ..pricing.money import EXACT
 from ..schemas.errors import RatemillError
 from .config import Config
 from .logs import set_up_logs
+from .serving import serve
 from .stopping import Stop
 from .topics import ensure_topics
 
@@ -50,7 +50,7 @@ async def _main(config: Config) -> int:
         return 0
     worker = RatemillWorker(config, partitions)
     if config.worker.metrics_port:
-        start_http_server(config.worker.metrics_port, config.worker.metrics_host, worker.metrics.registry)
+        serve("worker", config.worker.metrics_host, config.worker.metrics_port, worker.metrics.registry, worker.waits_for)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _print_tasks)
     # What was imported stays: the collector need not look at it again. Batches of millions of young objects make it run
     # often for nothing; reference counting frees them.

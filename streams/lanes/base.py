@@ -357,6 +357,16 @@ class Lane:
             raise
 
     @property
+    def ready(self) -> bool:
+        """Whether the partition is owned and restored, and work can be taken."""
+        return self._ready
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing of this lane runs any more: also not what `stop` gave up to wait for."""
+        return self._last is None or self._last.done()
+
+    @property
     def queued(self) -> int:
         """Records fetched and waiting."""
         return self._queued

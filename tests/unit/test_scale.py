@@ -33,12 +33,21 @@ def staying(before: list[str], after: list[str], partitions: int = 64) -> float:
     return sum(old[number] == new[number] for number in range(partitions)) / partitions
 
 
-def test_doubling_the_workers_leaves_half_of_the_state_where_it_is() -> None:
-    def pods(count: int, start: int = 100) -> list[str]:
-        return [f"shop-ratemill-worker-{number}" for number in range(start, start + count)]
+def test_how_much_of_the_state_stays_where_it_is() -> None:
+    """The shares that docs/scale.md names, of 64 partitions."""
 
-    assert [staying(pods(n), pods(2 * n)) for n in (2, 4, 8, 16)] == [0.5] * 4
-    assert [staying(pods(n), pods(n + 1)) for n in (4, 8)] == [0.25, 0.125]
-    assert staying(pods(8, 0), pods(16, 0)) == 0.125  # why ordinals do not begin at 0: names are ordered as texts
-    away = [staying(pods(16), [name for name in pods(16) if name != gone]) for gone in pods(16)]
-    assert (min(away), round(max(away), 2)) == (0, 0.23)
+    def pods(count: int) -> list[str]:
+        return [f"shop-ratemill-worker-{number}" for number in range(count)]
+
+    def away(count: int) -> list[float]:
+        return [staying(pods(count), [name for name in pods(count) if name != gone]) for gone in pods(count)]
+
+    moved = {f"{n} to {more}": round(100 * (1 - staying(pods(n), pods(more)))) for n, more in ((4, 5), (8, 9), (4, 8), (8, 16))}
+    away_of_16 = [round(100 * (1 - share)) for share in away(16)]
+    page = PAGE.read_text(encoding="utf-8")
+    for said in (
+        f"From 4 workers to 5 {moved['4 to 5']}% of 64 partitions move (20% must), from 8 to 9 {moved['8 to 9']}% (11% must)",
+        f"from 4 to 8 {moved['4 to 8']}% and from 8 to 16 {moved['8 to 16']}% (50% must)",
+        f"of 16 workers with 64 partitions, one away: {min(away_of_16)} to {max(away_of_16)}%, 6% must",
+    ):
+        assert said in page, said

@@ -47,6 +47,8 @@ def pod_mistakes(name: str, pod: dict[str, Any]) -> list[str]:
     (container,) = pod["containers"]
     found += [f"{name}: {key}" for key, value in (("securityContext", CONTAINER), ("args", COMMANDS[name])) if container.get(key) != value]
     found += [f"{name}: {probe}" for probe in ("startupProbe", "readinessProbe", "livenessProbe") if "httpGet" not in container.get(probe, {})]
+    if name in ("worker", "index") and container["readinessProbe"]["httpGet"]["path"] != "/readyz":
+        found.append(f"{name}: ready before it has its partitions")
     (port,) = container["ports"]
     asked = {container[probe]["httpGet"]["port"] for probe in container if probe.endswith("Probe")}
     if port["containerPort"] != PORTS[name] or asked != {port["name"]}:
@@ -92,7 +94,7 @@ def mistakes(objects: Objects) -> list[str]:
             found.append(f"{name}: other settings would not reach it")
     worker = workloads(objects)["worker"]["spec"]
     (claim,) = worker["volumeClaimTemplates"]
-    wanted = {"podManagementPolicy": "Parallel", "updateStrategy": {"type": "RollingUpdate"}, "ordinals": {"start": 100}}
+    wanted = {"podManagementPolicy": "Parallel", "updateStrategy": {"type": "RollingUpdate"}}
     found += [f"worker: {key}" for key, value in wanted.items() if worker.get(key) != value]
     if claim["metadata"]["name"] != "state" or worker["serviceName"] not in {its["metadata"]["name"] for its in of_kind(objects, "Service")}:
         found.append("worker: its state has no volume, or it no Service")
@@ -215,7 +217,8 @@ def breach(component: str, path: str, value: Any) -> Callable[[Objects], None]:
         breach("api", "containers.0.env.0", {"name": "X", "value": "/etc/ratemill-secrets/other"}),
         breach("worker", "spec.podManagementPolicy", "OrderedReady"), breach("worker", "spec.updateStrategy", {"type": "OnDelete"}),
         breach("worker", "spec.volumeClaimTemplates.0.metadata.name", "other"), breach("worker", "spec.replicas", None),
-        breach("worker", "spec.ordinals", None),
+        breach("worker", "containers.0.readinessProbe.httpGet.path", "/metrics"),
+        breach("index", "containers.0.readinessProbe.httpGet.path", "/metrics"),
         breach("api", "containers.0.volumeMounts.2.mountPath", "/data"), breach("index", "containers.0.volumeMounts.1.readOnly", False),
         breach("worker", "containers.0.env.0", {"name": "RATEMILL_API__DATABASE_FILE", "value": "elsewhere"}),
         breach("index", "spec.template.metadata.annotations", {}), breach("api", "spec.selector.matchLabels.more", "x"),

@@ -196,15 +196,17 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* Alive while it answers; it ends by itself when it cannot go on. */}}
+{{/* Alive while it answers; it ends by itself when it cannot go on. "watch" holds nothing, so there it is ready too. */}}
 {{- define "ratemill.probes" -}}
+{{- $ready := ternary "/metrics" "/readyz" (eq .component "watch") }}
 startupProbe:
   httpGet: {path: /metrics, port: metrics}
   periodSeconds: 5
   failureThreshold: 60
+# Of a worker: it holds its partitions, and they are restored.
 readinessProbe:
-  httpGet: {path: /metrics, port: metrics}
-  periodSeconds: 10
+  httpGet: {path: {{ $ready }}, port: metrics}
+  periodSeconds: 5
   timeoutSeconds: 5
 livenessProbe:
   httpGet: {path: /metrics, port: metrics}
