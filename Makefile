@@ -133,7 +133,7 @@ focus-validate: setup build/focus/.installed ## Real AWS rows as FOCUS files: ou
 contracts: setup ## Write docs/contracts: AsyncAPI and JSON Schemas of the public topics; RELEASE=1 also makes them the last release.
 	$(BIN)/python tools/contracts.py $(if $(RELEASE),--release)
 
-lock: ## Choose the newest versions that pyproject.toml allows, and write requirements.lock.
+lock: ## Choose the newest versions that pyproject.toml allows, and write requirements.lock and docker/image.lock.
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet uv
 	@echo 'setuptools>=78' > build/lock/build.in
@@ -141,6 +141,12 @@ lock: ## Choose the newest versions that pyproject.toml allows, and write requir
 	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate \
 	  --no-emit-index-url --extra test -o build/lock/body pyproject.toml build/lock/build.in
 	@cat build/lock/header build/lock/body > requirements.lock
+	@sed '/^[^#]/,$$d' docker/image.lock > build/lock/header
+	@sed -n 's/^\([a-z0-9].*\) \\$$/\1/p' requirements.lock > build/lock/pins
+	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --extra postgresql --extra aws --extra parquet --extra gcp --extra native --constraints build/lock/pins \
+	  -o build/lock/body pyproject.toml build/lock/build.in
+	@cat build/lock/header build/lock/body > docker/image.lock
 	@for list in $(LISTS); do \
 	  sed '/^[^#]/,$$d' $$list.lock > build/lock/header && \
 	  case $$list in tools/focus) oldest=3.12;; *) oldest=3.11;; esac && \

@@ -57,7 +57,7 @@ def mistakes(dockerfile: str, compose: dict[str, Any]) -> list[str]:
 def left_out(ignored: str) -> set[str]:
     """What the wheel is built from and does not reach the build, by .dockerignore."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    needed = {"pyproject.toml", "setup.py", "requirements.lock", "README.md", "LICENSE", *project["tool"]["setuptools"]["package-dir"].values()}
+    needed = {"pyproject.toml", "setup.py", "docker/image.lock", "README.md", "LICENSE", *project["tool"]["setuptools"]["package-dir"].values()}
     return needed - set(re.findall(r"^!(\S+)$", ignored, re.MULTILINE))
 
 
