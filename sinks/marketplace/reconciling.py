@@ -116,7 +116,10 @@ def azure_days(answer: Answer) -> dict[Key, Decimal]:
         rows = None
     if not isinstance(rows, list):
         raise Unavailable(f"Azure does not tell what it has: {answer.detail or f'answered {answer.status}'}; try again later")
-    return _sums((str(row["usageResourceId"]), str(row["dimension"]), str(row["usageDate"]), str(row["processedQuantity"])) for row in rows)
+    try:
+        return _sums((str(row["usageResourceId"]), str(row["dimension"]), str(row["usageDate"]), str(row["processedQuantity"])) for row in rows)
+    except (KeyError, TypeError, ValueError, Rejection) as error:
+        raise Unavailable(f"Azure tells what it has in a form that is not known here: {error!r}; compare with its report (--file)") from error
 
 
 def read_report(text: str, name: str) -> dict[Key, Decimal]:

@@ -8,8 +8,10 @@ from urllib.parse import parse_qs
 
 import pytest
 from marketplaces.markets import SINCE, listings_text
+from ratemill.schemas.errors import Unavailable
 from ratemill.sinks.marketplace.http import Answer
 from ratemill.sinks.marketplace.listings import Listing, read_listings
+from ratemill.sinks.marketplace.reconciling import azure_days
 from ratemill.sinks.marketplace.records import Outcome, Record, Verdict, record_id
 from ratemill.sinks.marketplace.reporter import MARKETPLACES
 
@@ -169,3 +171,24 @@ def test_stripe_takes_a_duplicate_for_delivered_only_where_a_try_of_ours_has_no_
     assert outcomes("stripe", 400, {"error": {"code": "timestamp_too_far_in_past"}}, record("stripe")) == [Outcome.EXPIRED]
     assert outcomes("stripe", 400, {"error": {"code": "no_meter"}}, record("stripe")) == [Outcome.REJECTED]
     assert outcomes("stripe", 200, {"identifier": "another"}, record("stripe")) == [Outcome.DOUBT]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (200, b'[{"usageDate": "2026-11-02", "usageResourceId": "g", "dimension": "d"}]', "KeyError('processedQuantity')"),
+        (200, b'["a row"]', "TypeError"),
+        (200, b'[{"usageDate": "soon", "usageResourceId": "g", "dimension": "d", "processedQuantity": 1}]', "soon"),
+        (200, b'[{"usageDate": "2026-11-02", "usageResourceId": "g", "dimension": "d", "processedQuantity": "x"}]', "x"),
+        (200, b"{}", "Azure does not tell what it has"),
+        (200, b"no JSON", "Azure does not tell what it has"),
+        (403, b"", "answered 403"),
+    ],
+)
+def test_what_azure_says_it_has_is_understood_or_refused_in_one_line(status: int, body: bytes, told: str) -> None:
+    row = b'[{"usageDate": "2026-11-02T00:00:00Z", "usageResourceId": "g", "dimension": "d", "processedQuantity": 1.25}]'
+    assert {key: str(value) for key, value in azure_days(Answer(200, row)).items()} == {("g", "d", "2026-11-02"): "1.25"}
+    with pytest.raises(Unavailable) as refused:
+        azure_days(Answer(status, body))
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
