@@ -17,6 +17,7 @@ from ratemill.bench.limits import compare_documents
 from ratemill.bench.many import Many
 from ratemill.bench.memory import overloaded, without_elasticsearch
 from ratemill.bench.oracle import Item, Truth, compare, latest
+from ratemill.bench.overload import RATES, sustainable
 from ratemill.bench.probe import folder_mb
 from ratemill.bench.shape import PRICES
 from ratemill.bench.share import share_of
@@ -179,3 +180,23 @@ def test_the_memory_that_is_allowed_follows_the_limits_and_is_less_than_what_onc
     fewer = config.model_copy(update={"rating": config.rating.model_copy(update={"commit_events": 15_000})})
     assert allowed - sum(overloaded(fewer, 3).values()) == pytest.approx(135_000 * config.kafka.partitions * 310 / 1e6)
     assert sum(without_elasticsearch(config, 3, 840_000).values()) < 178  # 20,000 line items for each of four lanes
+
+
+@pytest.mark.parametrize(
+    ("seconds", "found"),
+    [
+        ({3_000: [4.0, 3.0, 5.5], 4_000: [12.0]}, 3_000),
+        ({3_000: [4.0, 3.0, 5.6], 2_000: [2.0, 2.0, 2.0], 4_000: [12.0]}, 2_000),  # once well, and once not
+        ({3_000: [4.0, 9.0], 2_000: [2.0, 7.0], 1_500: [1.0, 1.0, 1.0], 4_000: [12.0]}, 1_500),
+        ({rate: [9.0] for rate in RATES[1:]}, RATES[0]),
+    ],
+)
+async def test_a_rate_is_sustained_when_it_is_drained_in_time_every_time(seconds: dict[int, list[float]], found: int) -> None:
+    left = {rate: list(each) for rate, each in seconds.items()}
+
+    async def step(rate: int) -> float:
+        return left[rate].pop(0) if left.get(rate) else 0.5
+
+    rate, tried = await sustainable(step)
+    assert rate == found
+    assert all(len(tried[each]) == len(took) for each, took in seconds.items() if each in tried)
