@@ -62,7 +62,6 @@ class RatemillWorker:
         self._kept: dict[str, Lane] = {}  # by name, over rebalances
         self._assigned = False  # whether the lanes are those of an assignment that still holds
         self._lost = LostState(self.folder / "state", config.worker.keep_lost_state_s)
-        self.metrics.restoring.set_function(lambda: len(self._restoring()))
         self._sink: ElasticsearchSink | None = None
         self._starting_sink: asyncio.Future[None] | None = None
         self._changing = asyncio.Lock()
@@ -276,6 +275,7 @@ class RatemillWorker:
             self.books.check()
             self.controls.check()
             await self._drop_lost()
+            self.metrics.restoring.set(len(self._restoring()))
             for lane in set(self._lanes.values()):
                 lane.check()
                 self.metrics.queued.labels(lane.name).set(lane.queued)
