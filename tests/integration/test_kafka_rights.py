@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 import uuid
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,15 @@ from harness.jobs import ACCOUNTS, LANES, usage, write_job
 from harness.secure_kafka import Acl, SecureKafka
 from ratemill.local.stack import Stack
 from ratemill.schemas.errors import AccessDenied
+from ratemill.streams.arrivals import read_arrivals
 from ratemill.streams.config import Config, KafkaConfig
 from ratemill.streams.hanging import abort, open_transactions
+from ratemill.streams.rated_reader import read_rated
 from ratemill.streams.reach import client_settings
 
 pytestmark = pytest.mark.integration
 
-ROLES = ("worker", "collector", "price publisher", "operator", "invoice job")
+ROLES = ("worker", "collector", "price publisher", "operator", "invoice job", "watcher", "marketplace reporter")
 SECRET = "canary-of-a-role"
 CLOSED = "2020-01"
 
@@ -199,6 +202,27 @@ def test_a_role_can_do_nothing_else(shared: Place, role: str, line: str) -> None
     assert said.status == 1, said
     assert "AuthorizationFailed" in said.err
     assert len(said.err.splitlines()) == 1
+
+
+async def test_who_reads_beside_the_workers_needs_one_right(shared: Place) -> None:
+    reporter, watcher = (Config(kafka=client(shared, role)) for role in ("marketplace reporter", "watcher"))
+    for each in (read_rated(reporter, {}), read_arrivals(watcher, {})):
+        with pytest.raises(AccessDenied, match="does not show us topic"):
+            await anext(each)
+    for role in ("marketplace reporter", "watcher"):
+        (right,) = kafka_rights(role, shared.prefix)
+        assert right.operation == "Read"
+        await asyncio.to_thread(shared.kafka.allow, shared.user(role), [right._replace(operation="Describe")])
+    for each in (read_rated(reporter, {}), read_arrivals(watcher, {})):
+        with pytest.raises(AccessDenied, match="what it needs"):
+            await anext(each)
+    await asyncio.to_thread(shared.allow, "marketplace reporter", "watcher")
+    async with asyncio.timeout(60), aclosing(read_rated(reporter, {})) as line_items, aclosing(read_arrivals(watcher, {})) as arrivals:
+        accounts: set[str] = set()
+        while len(accounts) < ACCOUNTS:
+            accounts |= {item.billing_account_id for item in (await anext(line_items)).items}
+        while not (await anext(arrivals)).usage:
+            pass
 
 
 async def test_ending_a_transaction_needs_the_rights_that_the_documentation_adds(shared: Place) -> None:
