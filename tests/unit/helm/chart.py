@@ -26,7 +26,13 @@ PAGE = ROOT / "docs" / "scale.md"
 HELM = shutil.which("helm") or shutil.which("helm", path=ROOT / "build" / "helm")
 
 helm_needed = pytest.mark.skipif(HELM is None, reason="no helm: put it on the PATH, or into build/helm")
-COMPONENTS = ("worker", "index", "api", "watch")
+COMPONENTS = ("worker", "index", "api", "watch")  # always; `marketplace` only if it is switched on
+
+LISTINGS = """listings:
+  shop: {marketplace: stripe, dimensions: [{dimension: gb_hours, sku: storage, unit: GB-h}]}
+customers:
+  - {account: acct-1, listing: shop, since: "2026-11-01T00:00:00Z", customer: {customer_id: cus_1}}
+"""
 
 # What the chart decides itself, and what comes from Secrets.
 NOT_VALUES = {
@@ -35,8 +41,8 @@ NOT_VALUES = {
     "worker": {"agents", "data_dir", "name", "metrics_port", "metrics_host"},
     "api": {"host", "port", "database"},
     "watch": {"metrics_port", "metrics_host"},
+    "marketplace": {"listings", "azure_client_secret", "stripe_api_key", "gcp_access_file", "metrics_port", "metrics_host"},
 }
-NOT_RUN = {"marketplace"}  # sections of commands that the chart does not run
 
 
 def settings() -> dict[str, Any]:
@@ -57,7 +63,7 @@ def settings() -> dict[str, Any]:
             if key not in ("title", "default")
         }
 
-    sections = {name: section for name, section in plain(whole)["properties"].items() if name not in NOT_RUN}
+    sections: dict[str, Any] = plain(whole)["properties"]
     for name, section in sections.items():
         section["properties"] = {key: value for key, value in section["properties"].items() if key not in NOT_VALUES.get(name, ())}
     return {"type": "object", "additionalProperties": False, "required": list(sections), "properties": sections}
@@ -120,6 +126,14 @@ def value_sets() -> dict[str, dict[str, Any]]:
         "worker": {"replicas": 16, "nodeSelector": {"disk": "nvme"}, "tolerations": [{"operator": "Exists"}], "state": {"storageClassName": "nvme"}},
         "api": {"service": {"annotations": {"a": "b"}}},
     }
+    sold = {
+        "config": {**plain["config"], "marketplace": {"settle_s": 900, "azure_tenant": "t", "azure_client_id": "c"}},
+        "logins": {**plain["logins"], "marketplace": {"kafkaUsername": "reporter", "kafkaPassword": {"secret": "ratemill-marketplace"}}},
+        "marketplace": {
+            "enabled": True, "listings": LISTINGS, "azureClientSecret": {"secret": "ratemill-azure"}, "stripeApiKey": {"secret": "ratemill-stripe"},
+            "serviceAccountName": "seller",
+        },
+    }  # fmt: skip
     no_user = {"kafkaUsername": "", "kafkaPassword": {"secret": ""}}
     certificates = {who: {**login, **no_user, "kafkaCertificate": {"secret": f"cert-{who}"}} for who, login in plain["logins"].items()}
     topics = [{"name": "metering", "keyed_by": "account"}]
@@ -130,7 +144,7 @@ def value_sets() -> dict[str, dict[str, Any]]:
         "hpa": {**plain, **some, "autoscaling": {"kind": "hpa", "minReplicas": 4, "maxReplicas": 16}},
         "keda": {**plain, **some, "autoscaling": {"kind": "keda", "prometheus": "http://prometheus:9090", "lagSeconds": 90}},
         "certificates": {**plain, "logins": certificates, "config": {**plain["config"], "kafka": kafka, "rating": {"commit_events": 2_000_000}}},
-        "closed": {**plain, "networkPolicy": {"enabled": True}},
+        "closed": {**plain, **sold, "networkPolicy": {"enabled": True}},
     }
 
 

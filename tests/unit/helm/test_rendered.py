@@ -13,6 +13,7 @@ import yaml
 from ratemill.api.pipeline import gauges_of
 from ratemill.schemas.errors import BadConfig
 from ratemill.schemas.pipeline import PipelineHealth
+from ratemill.sinks.marketplace.listings import read_listings
 from ratemill.streams.config import load_config
 from unit.helm.chart import COMPONENTS, HELM, PAGE, ROOT, changed, documented, helm, helm_needed, rendered, template, value_sets
 
@@ -23,9 +24,9 @@ POD = {"runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001, "fsGroup":
 CONTAINER = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 COMMANDS = {
     "worker": ["worker", "--agents", "normalize,rate"], "index": ["worker", "--agents", "index"], "api": ["api", "--host", "0.0.0.0"],
-    "watch": ["watch"],
+    "watch": ["watch"], "marketplace": ["marketplace", "report"],
 }  # fmt: skip
-PORTS = {"worker": 9464, "index": 9464, "api": 8321, "watch": 9465}
+PORTS = {"worker": 9464, "index": 9464, "api": 8321, "watch": 9465, "marketplace": 9466}
 
 
 def workloads(objects: Objects) -> dict[str, dict[str, Any]]:
@@ -77,8 +78,10 @@ def secret_mistakes(name: str, pod: dict[str, Any]) -> list[str]:
     found += [f"{name}: {entry['name']}" for entry in container["env"] if "secretKeyRef" in entry.get("valueFrom", {})]
     if {value for value in named.values() if value.startswith(SECRETS)} != files:
         found.append(f"{name}: files of secrets and their names in the environment differ")
-    if ("RATEMILL_API__DATABASE_FILE" in named) != (name in ("api", "watch")):
-        found.append(f"{name}: the database is for api and watch alone")
+    if ("RATEMILL_API__DATABASE_FILE" in named) != (name in ("api", "watch", "marketplace")):
+        found.append(f"{name}: the database is for api, watch and marketplace alone")
+    if any("AZURE" in key or "STRIPE" in key for key in named) and name != "marketplace":
+        found.append(f"{name}: what marketplaces ask for is for the reporter alone")
     return found
 
 
@@ -125,7 +128,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Objects]:
 @helm_needed
 @pytest.mark.parametrize("name", value_sets() if PAGE.is_file() else [])
 def test_what_is_rendered_is_locked_down(made: dict[str, Objects], name: str) -> None:
-    assert workloads(made[name]).keys() == set(COMPONENTS)
+    assert workloads(made[name]).keys() == {*COMPONENTS, *(["marketplace"] if name == "closed" else [])}
     assert mistakes(made[name]) == []
 
 
@@ -138,6 +141,7 @@ def test_each_switch_makes_its_objects(made: dict[str, Objects]) -> None:
     assert kinds["hpa"] == usual | more | {"HorizontalPodAutoscaler"}
     assert kinds["keda"] == usual | more | {"ScaledObject"}
     assert len(of_kind(made["hpa"], "PodDisruptionBudget")) == len(COMPONENTS)
+    assert len(of_kind(made["closed"], "PodDisruptionBudget")) == len(COMPONENTS) + 1
     (closed,) = of_kind(made["closed"], "NetworkPolicy")
     assert closed["spec"]["ingress"] == []
 
@@ -183,6 +187,28 @@ def test_ratemill_takes_the_settings_that_its_pods_get(made: dict[str, Objects],
         assert said.kafka.cert_file.endswith("/kafka.crt")
 
 
+@helm_needed
+def test_the_reporter_takes_its_settings_and_its_listings(made: dict[str, Objects], tmp_path: Path) -> None:
+    (config,) = of_kind(made["closed"], "ConfigMap")
+    pod = workloads(made["closed"])["marketplace"]["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == "seller"
+    (container,) = pod["containers"]
+    for name, text in config["data"].items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    named = {entry["name"]: entry["value"].replace(SECRETS, str(tmp_path)) for entry in container["env"]}
+    environment = {name: value.replace("/etc/ratemill/", f"{tmp_path}/") for name, value in named.items()}
+    for file in {path for key, path in environment.items() if key.endswith("_FILE")}:
+        Path(file).write_text(f"sqlite:///{Path(file).name}", encoding="utf-8")
+    path = environment.pop("RATEMILL_CONFIG")
+    said = load_config(path, environment)
+    its = said.marketplace
+    assert (its.settle_s, its.azure_tenant, its.metrics_host, its.metrics_port) == (900, "t", "0.0.0.0", PORTS["marketplace"])
+    assert its.azure_client_secret.get_secret_value() == "sqlite:///azure-client-secret"
+    assert its.stripe_api_key.get_secret_value() == "sqlite:///stripe-api-key"
+    assert said.kafka.username == "reporter"
+    assert read_listings(Path(its.listings).read_bytes(), its.listings).listings.keys() == {"shop"}
+
+
 def breach(component: str, path: str, value: Any) -> Callable[[Objects], None]:
     """Another value in the pod of a component ("spec.…": of the workload); a name of digits is a place in a list."""
 
@@ -211,6 +237,8 @@ def breach(component: str, path: str, value: Any) -> Callable[[Objects], None]:
         breach("api", "automountServiceAccountToken", True),
         breach("api", "containers.0.livenessProbe", None), breach("worker", "containers.0.resources.limits", {}),
         breach("index", "containers.0.args", ["worker"]),
+        breach("marketplace", "containers.0.args", ["marketplace"]),
+        breach("api", "containers.0.env.0", {"name": "RATEMILL_MARKETPLACE__STRIPE_API_KEY_FILE", "value": "elsewhere"}),
         breach("watch", "containers.0.ports.0.containerPort", 9464), breach("worker", "volumes.0", {"name": "config", "hostPath": {"path": "/"}}),
         breach("worker", "containers.0.env.0", {"name": "RATEMILL_KAFKA__PASSWORD", "value": "x"}),
         breach("worker", "containers.0.env.0", {"name": "X", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}),
@@ -246,6 +274,8 @@ def test_lint_finds_nothing(tmp_path: Path) -> None:
         ("config.kafka.bootstrap", "", "config.kafka.bootstrap: say where Kafka is"),
         ("config.elasticsearch.url", "", "config.elasticsearch.url: say where"),
         ("database.secret", "", "database.secret: name a Secret"),
+        ("marketplace.enabled", True, "marketplace.listings: give the file"),
+        ("marketplace", {"enabled": True, "listings": "x"}, "logins.marketplace.kafkaUsername: security_protocol SASL_SSL needs it"),
         ("logins.worker.kafkaPassword.secret", "", "logins.worker.kafkaPassword.secret: name the Secret"),
         ("config.kafka.security_protocol", "SSL", "no use for a user and a password"),
         ("autoscaling", {"kind": "none"}, "100 workers for 64 partitions"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from ratemill.streams.config import Config
-from unit.helm.chart import CHART, COMPONENTS, NOT_RUN, NOT_VALUES, ROOT, VALUES, changed, documented, merged, schema, settings
+from unit.helm.chart import CHART, COMPONENTS, NOT_VALUES, ROOT, VALUES, changed, documented, merged, schema, settings
 
 TEMPLATES = {path.name: path.read_text(encoding="utf-8") for path in sorted((CHART / "templates").iterdir())}
 
@@ -66,6 +66,7 @@ WRONG = [
     ("logins.worker.kafkaPassword", "x"), ("logins.worker.kafkaPassword", {"secret": "pass word!", "key": "k"}), ("logins.index", {}),
     ("database.url", "postgresql://a:b@c/d"), ("autoscaling.kind", "vpa"), ("autoscaling.prometheus", "prometheus"),
     ("monitoring.interval", "fast"), ("networkPolicy.apiFrom", {}), ("api.service.port", 0), ("podDisruptionBudget", "yes"),
+    ("marketplace.enabled", "yes"), ("marketplace.stripeApiKey", "x"), ("config.marketplace.stripe_api_key", "x"),
 ]  # fmt: skip
 
 
@@ -79,8 +80,8 @@ def test_a_wrong_value_is_refused_where_it_stands(path: str, value: Any) -> None
 def test_the_settings_in_the_schema_are_those_of_the_configuration() -> None:
     assert schema()["properties"]["config"] == settings()
     secret = {(name, key) for name, section in Config.model_fields.items() for key, field in section.default.__class__.model_fields.items()
-              if "SecretStr" in str(field.annotation) and name not in NOT_RUN}  # fmt: skip
-    assert len(secret) == 4
+              if "SecretStr" in str(field.annotation)}  # fmt: skip
+    assert len(secret) == 6
     assert all(key in NOT_VALUES[name] for name, key in secret)
 
 
@@ -98,6 +99,9 @@ def test_every_object_of_the_schema_refuses_what_it_does_not_know() -> None:
 # -- templates and values go together ----------------------------------------------------------------------------------------
 
 
+PARTS = (*COMPONENTS, "marketplace")
+
+
 def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for name, value in values.items():
         if isinstance(value, dict) and value and prefix + name != "config":
@@ -111,7 +115,7 @@ def used(templates: dict[str, str]) -> set[str]:
     found = set[str]()
     for text in templates.values():
         found |= set(re.findall(r"\.Values\.([\w.]+)", text))
-        found |= {f"{component}.{path}" for component in COMPONENTS for path in re.findall(r"\$values\.([\w.]+)", text)}
+        found |= {f"{component}.{path}" for component in PARTS for path in re.findall(r"\$values\.([\w.]+)", text)}
         found |= {f"logins.{who}.{path}" for who in VALUES["logins"] for path in re.findall(r"\$login\.([\w.]+)", text)}
         for part in re.findall(r"\{\{- with \.Values\.(\w+) \}\}", text):
             found |= {f"{part}.{path}" for path in re.findall(r"(?<![\w$)])\.([a-z][\w.]+)", text) if path.split(".")[0] in VALUES[part]}
@@ -136,7 +140,7 @@ def unused(templates: dict[str, str]) -> set[str]:
     """Values that values.yaml has and no template names, nor a part that they are in as a whole."""
     named = used(templates)
     # A parent that is named counts only where its whole is rendered (toYaml, toToml).
-    whole = {"config", *(f"{component}.resources" for component in COMPONENTS)}
+    whole = {"config", *(f"{component}.resources" for component in PARTS)}
     return {leaf for leaf in leaves(VALUES) if leaf not in named and not any(leaf.startswith(f"{each}.") for each in whole & named)}
 
 

@@ -39,9 +39,9 @@ metadata:
     {{- include "ratemill.labels" . | nindent 4 }}
   annotations:
     # Settings are read at the start: other ones are another pod.
-    checksum/config: {{ include "ratemill.toml" $root | sha256sum }}
+    checksum/config: {{ print (include "ratemill.toml" $root) (ternary $root.Values.marketplace.listings "" (eq .component "marketplace")) | sha256sum }}
 spec:
-  serviceAccountName: {{ include "ratemill.name" $root }}
+  serviceAccountName: {{ ternary $root.Values.marketplace.serviceAccountName "" (eq .component "marketplace") | default (include "ratemill.name" $root) }}
   automountServiceAccountToken: false
   # Kubernetes would set RATEMILL_API_PORT and the like for our own Services; unknown names that begin with RATEMILL_ are refused.
   enableServiceLinks: false
@@ -153,7 +153,7 @@ spec:
 - name: RATEMILL_ELASTICSEARCH__CA_FILE
   value: {{ $files }}/elasticsearch-ca.crt
 {{- end }}
-{{- if has .component (list "api" "watch") }}
+{{- if has .component (list "api" "watch" "marketplace") }}
 - name: RATEMILL_API__DATABASE_FILE
   value: {{ $files }}/database
 {{- else }}
@@ -163,11 +163,23 @@ spec:
       fieldPath: metadata.name
 {{- end }}
 {{- if ne .component "api" }}
-{{- $section := ternary "WATCH" "WORKER" (eq .component "watch") }}
+{{- $section := ternary (upper .component) "WORKER" (has .component (list "watch" "marketplace")) }}
 - name: RATEMILL_{{ $section }}__METRICS_HOST
   value: 0.0.0.0
 - name: RATEMILL_{{ $section }}__METRICS_PORT
   value: {{ .port | quote }}
+{{- end }}
+{{- if eq .component "marketplace" }}
+- name: RATEMILL_MARKETPLACE__LISTINGS
+  value: /etc/ratemill/listings.yaml
+{{- if .root.Values.marketplace.azureClientSecret.secret }}
+- name: RATEMILL_MARKETPLACE__AZURE_CLIENT_SECRET_FILE
+  value: {{ $files }}/azure-client-secret
+{{- end }}
+{{- if .root.Values.marketplace.stripeApiKey.secret }}
+- name: RATEMILL_MARKETPLACE__STRIPE_API_KEY_FILE
+  value: {{ $files }}/stripe-api-key
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -182,8 +194,12 @@ spec:
   (dict "from" .root.Values.authorities.kafka "key" .root.Values.authorities.kafka.key "path" "kafka-ca.crt")
   (dict "from" .root.Values.authorities.elasticsearch "key" .root.Values.authorities.elasticsearch.key "path" "elasticsearch-ca.crt")
 }}
-{{- if has .component (list "api" "watch") }}
+{{- if has .component (list "api" "watch" "marketplace") }}
 {{- $files = append $files (dict "from" .root.Values.database "key" .root.Values.database.key "path" "database") }}
+{{- end }}
+{{- if eq .component "marketplace" }}
+{{- $files = append $files (dict "from" .root.Values.marketplace.azureClientSecret "key" .root.Values.marketplace.azureClientSecret.key "path" "azure-client-secret") }}
+{{- $files = append $files (dict "from" .root.Values.marketplace.stripeApiKey "key" .root.Values.marketplace.stripeApiKey.key "path" "stripe-api-key") }}
 {{- end }}
 {{- range $files }}
 {{- if .from.secret }}
@@ -196,9 +212,9 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* Alive while it answers; it ends by itself when it cannot go on. "watch" holds nothing, so there it is ready too. */}}
+{{/* Alive while it answers; it ends by itself when it cannot go on. What holds no partitions is ready as soon as it answers. */}}
 {{- define "ratemill.probes" -}}
-{{- $ready := ternary "/metrics" "/readyz" (eq .component "watch") }}
+{{- $ready := ternary "/readyz" "/metrics" (has .component (list "worker" "index")) }}
 startupProbe:
   httpGet: {path: /metrics, port: metrics}
   periodSeconds: 5
