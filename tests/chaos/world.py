@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from harness.traffic import make_traffic
 from harness.workers import Bed, Worker
 from ratemill.local.ports import free_ports
 from ratemill.local.stack import Listener, Stack
+from ratemill.streams.hanging import StillOpen, abort, obstacle, open_transactions, refuse_members
 from ratemill.streams.topics import ensure_topics
 
 from .http_proxy import ElasticsearchProxy
@@ -184,6 +186,31 @@ class World:
         await asyncio.to_thread(self.stack.up, lambda line: None)
         if not self.living():
             self.join()
+
+    async def end_hanging(self) -> int:
+        """Do what docs/operations.md says under 'A transaction that hangs'; how many there were that Kafka itself will never end."""
+        config, now_ms = self.bed.config, time.time() * 1_000
+        found = [each for each in await open_transactions(config) if not obstacle(config, each, int(now_ms))]
+        if not found:
+            return 0
+        names = list(self.workers)
+        self.held.update(names)
+        await asyncio.gather(*(self.workers[name].terminate() for name in names))
+        deadline = time.monotonic() + 10 * SESSION_TIMEOUT_S
+        while True:
+            try:
+                await refuse_members(config)
+                break
+            except StillOpen:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.5)
+        for each in found:
+            await abort(config, each.parts)
+        for name in names:
+            shutil.rmtree(self.bed.data_dir(name), ignore_errors=True)
+        self.held.clear()
+        return len(found)
 
 
 async def _drop(producer: AIOKafkaProducer | None) -> None:
