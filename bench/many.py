@@ -25,12 +25,13 @@ PER_RECORD = 50
 
 
 class Many:
-    """The events 0, 1, 2, …; `next` is the first that was never sent."""
+    """The events 0, 1, 2, …; `next` is the first that was never sent. hour: the one they all are in is the one before it."""
 
-    def __init__(self, partitions: int = PARTITIONS) -> None:
+    def __init__(self, partitions: int = PARTITIONS, hour: int | None = None) -> None:
         self.next = 0
+        self.hour = last_hour() if hour is None else hour
         self._partitions = partitions
-        self._time = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(last_hour() - 1_800))
+        self._time = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.hour - 1_800))
         names = [f"account-{n:04d}" for n in range(ACCOUNTS)]
         numbers = list(range(partitions))
         self._accounts = [(name.encode(), DefaultPartitioner()(name.encode(), numbers, numbers)) for name in names]

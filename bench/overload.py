@@ -66,9 +66,9 @@ class Look(msgspec.Struct):
     cpu_s: float  # that it had used
 
 
-async def _offer(bootstrap: str, topic: str, first: int, rate: int, seconds: float) -> None:
+async def _offer(bootstrap: str, topic: str, hour: int, first: int, rate: int, seconds: float) -> None:
     """The producer's process: publish events from number `first` on at a rate, and print what was reached."""
-    many = Many()
+    many = Many(hour=hour)
     many.next = first
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, compression_type="lz4", max_batch_size=1 << 20, max_request_size=8 << 20
@@ -95,12 +95,13 @@ class _Bed:
     def __init__(self, stack: Stack, config: Config, worker: Worker, watch: Watch) -> None:
         self.stack, self.config, self.worker, self.watch = stack, config, worker, watch
         self.sent = 0
+        self.truth = Many()
         self.looks: list[Look] = []
 
     async def offer(self, rate: int, seconds: float, metrics_port: int = 0) -> dict[str, float]:
         """Offer a rate for a while, looking at the worker meanwhile if a port is given."""
         raw = next(iter(Topics.of(self.config.kafka).raw))
-        async with Apart("overload", "--offer", self.stack.kafka, raw, self.sent, rate, seconds) as producer:
+        async with Apart("overload", "--offer", self.stack.kafka, raw, self.truth.hour, self.sent, rate, seconds) as producer:
             ended = asyncio.ensure_future(producer.sent())
             while not ended.done():
                 await asyncio.wait([ended], timeout=EVERY_S)
@@ -204,9 +205,8 @@ async def _overload(folder: Path, minutes: float, times: float, sustained: int, 
     async with rating_worker(folder, RAW + "overload", metrics_port=port) as (stack, config, worker, watch):
         bed = _Bed(stack, config, worker, watch)
         found = await _scene(bed, port, minutes, times, sustained, share)
-        truth = Many()
-        truth.next = bed.sent
-        wrong = await wrong_with(config, watch, truth.expected(bed.sent, 0))
+        bed.truth.next = bed.sent
+        wrong = await wrong_with(config, watch, bed.truth.expected(bed.sent, 0))
         peak = worker.peak_bytes() / 1e6
     parts = {"before": found.calm_mb, **overloaded(config, len(AGENTS))}
     _show(bed.looks)
@@ -269,8 +269,8 @@ def _show(looks: list[Look]) -> None:
 def main() -> int:
     """Run what was asked for; 1 when a check fails."""
     if sys.argv[1:2] == ["--offer"]:  # the producer's process
-        bootstrap, topic, first, rate, seconds = sys.argv[2:]
-        asyncio.run(_offer(bootstrap, topic, int(first), int(rate), float(seconds)))
+        bootstrap, topic, hour, first, rate, seconds = sys.argv[2:]
+        asyncio.run(_offer(bootstrap, topic, int(hour), int(first), int(rate), float(seconds)))
         return 0
     options = parser("overload", __doc__)
     options.add_argument("--minutes", type=float, default=5, metavar="M", help="how long the overload lasts (default: 5)")

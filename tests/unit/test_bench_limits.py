@@ -100,6 +100,15 @@ def test_what_many_events_come_to_is_what_reading_them_says(count: int) -> None:
     assert len({orjson.loads(event)["id"] for event in events}) == count
 
 
+def test_a_producer_that_starts_an_hour_later_sends_events_of_the_same_windows() -> None:
+    begun = Many(hour=36_000)
+    later = Many(hour=begun.hour)  # as told to its process; by itself it would take the hour of the clock
+    later.next = 1_000
+    assert [later.event(number) for number in range(1_000)] == [begun.event(number) for number in range(1_000)]
+    assert orjson.loads(later.event(0))["time"] == "1970-01-01T09:30:00Z"
+    assert Many().event(0) != later.event(0)
+
+
 def test_one_event_more_or_less_is_noticed() -> None:
     many = Many()
     many.next = 1_000
