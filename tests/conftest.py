@@ -13,6 +13,8 @@ from costs import Costs
 from hypothesis import HealthCheck, settings
 from ratemill.local.stack import Stack
 
+pytest_plugins = ["databases"]
+
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("ratemill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ratemill")

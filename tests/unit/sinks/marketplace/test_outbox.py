@@ -1,9 +1,6 @@
-"""The outbox on a real database: what is counted once, what is frozen for good, and what becomes of each answer."""
+"""The outbox on real databases, SQLite and PostgreSQL: what is counted once, what is frozen for good, and what becomes of each answer."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from marketplaces.markets import SINCE, listings_text
@@ -14,7 +11,6 @@ from ratemill.sinks.marketplace.reconciling import books
 from ratemill.sinks.marketplace.records import HOUR_S, Contribution, Outcome, Record, State, Verdict
 from ratemill.sinks.marketplace.rules import RULES
 from ratemill.sinks.marketplace.standing import standing
-from ratemill.store.database import open_database
 from ratemill.store.lease import Lease, LeaseLost
 from sqlalchemy import Engine
 
@@ -23,13 +19,6 @@ TARGET = next(each.id for each in LISTINGS.targets() if each.dimension == "gb_ho
 RULES_OF = {"shop": RULES["azure"]}
 TOPIC = ("usage.rated", 0)
 NOW = SINCE + HOUR_S + 600
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    opened = open_database(f"sqlite:///{tmp_path}/control.db")
-    yield opened
-    opened.dispose()
 
 
 @pytest.fixture
