@@ -199,7 +199,7 @@ class RatemillWorker:
             self._starting_sink = asyncio.ensure_future(self._sink.start())
         starting = asyncio.ensure_future(self.app.start())
         stopping = asyncio.ensure_future(stop.event.wait())
-        minding = [asyncio.ensure_future(self._watch()), asyncio.ensure_future(self._stay_admitted())]
+        minding = [asyncio.ensure_future(each) for each in (self._watch(), self._stay_admitted(), self._drop_lost())]
         telling = asyncio.ensure_future(self._tell_closed())
         try:
             await asyncio.wait({starting, stopping, *minding}, return_when=asyncio.FIRST_COMPLETED)
@@ -274,7 +274,6 @@ class RatemillWorker:
             self._check_group()
             self.books.check()
             self.controls.check()
-            await self._drop_lost()
             self.metrics.restoring.set(len(self._restoring()))
             for lane in set(self._lanes.values()):
                 lane.check()
@@ -291,18 +290,20 @@ class RatemillWorker:
                 lane.lag = lag
 
     async def _drop_lost(self) -> None:
-        """Delete what is left here of partitions that went to other workers."""
-        for name in self._lost.due(time.monotonic()):
-            async with self._changing:  # no lane begins meanwhile
-                if not self._assigned or (name in self._kept and not self._kept[name].over) or name not in self._lost.due(time.monotonic()):
-                    continue
-                try:
-                    self._lost.drop(name)
-                except OSError as error:
-                    self.log.warning("lost_state_kept", lane=name, detail=str(error))
-                    continue
-            await asyncio.to_thread(self._lost.delete, name)
-            self.log.info("lost_state_deleted", lane=name)
+        """Delete what is left here of partitions that went to other workers. Gigabytes take seconds, for which nothing else waits."""
+        while True:
+            await asyncio.sleep(1)
+            for name in self._lost.due(time.monotonic()):
+                async with self._changing:  # no lane begins meanwhile
+                    if not self._assigned or (name in self._kept and not self._kept[name].over) or name not in self._lost.due(time.monotonic()):
+                        continue
+                    try:
+                        self._lost.drop(name)
+                    except OSError as error:
+                        self.log.warning("lost_state_kept", lane=name, detail=str(error))
+                        continue
+                await asyncio.to_thread(self._lost.delete, name)
+                self.log.info("lost_state_deleted", lane=name)
 
     def _check_group(self) -> None:
         try:

@@ -33,14 +33,15 @@ def spread(
     # Only members that read all of the topics that anyone reads together may hold a share of them.
     wanted = together.intersection(topics)
     members = [member for member in order if wanted <= set(subscriptions[member])]
-    numbers = sorted({number for topic in wanted for number in partitions.get(topic, ())})
-    home = dict(zip(numbers, homes([names.get(member, b"") for member in members], numbers), strict=True)) if members else {}
-    for topic in sorted(wanted) if members else ():
-        for number in sorted(partitions.get(topic, ())):
-            result[members[home[number]]].setdefault(topic, []).append(number)
+    if members:
+        numbers = sorted({number for topic in wanted for number in partitions.get(topic, ())})
+        home = dict(zip(numbers, homes([names.get(member, b"") for member in members], numbers), strict=True))
+        for topic in sorted(wanted):
+            for number in sorted(partitions.get(topic, ())):
+                result[members[home[number]]].setdefault(topic, []).append(number)
     for turn, topic in enumerate(topic for topic in topics if topic not in together):
         members = [member for member in order if topic in subscriptions[member]]
-        for number in sorted(partitions.get(topic, ())) if members else ():
+        for number in sorted(partitions.get(topic, ())):
             result[members[(number + turn) % len(members)]].setdefault(topic, []).append(number)
     return result
 

@@ -36,10 +36,12 @@ class LostState:
     def drop(self, lane: str) -> None:
         """Take the folder of a lane away; its disk comes back with `delete`. Nobody may have it open. Raises OSError."""
         self._lost.pop(lane, None)
-        gone = self._folder / (lane.removesuffix(_GONE) + _GONE)
-        if not lane.endswith(_GONE):  # left by a process that ended while it deleted
-            (self._folder / lane).rename(gone)
+        if not lane.endswith(_GONE):  # else it was left by a process that ended while it deleted
+            (self._folder / lane).rename(self._gone(lane))
 
     def delete(self, lane: str) -> None:
         """Delete what was dropped. Takes seconds for gigabytes, and is harmless beside anything else."""
-        shutil.rmtree(self._folder / (lane.removesuffix(_GONE) + _GONE), ignore_errors=True)
+        shutil.rmtree(self._gone(lane), ignore_errors=True)
+
+    def _gone(self, lane: str) -> Path:
+        return self._folder / (lane.removesuffix(_GONE) + _GONE)

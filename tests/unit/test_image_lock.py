@@ -42,12 +42,13 @@ def pins(lock: str) -> dict[str, set[tuple[str, frozenset[str]]]]:
 
 TESTED = pins((ROOT / "requirements.lock").read_text(encoding="utf-8"))
 IMAGE = (ROOT / "docker" / "image.lock").read_text(encoding="utf-8")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = SETTINGS["project"]
 
 
 def modules() -> list[str]:
     """Names of all modules of the wheel but the benchmarks, which are not run from an image."""
-    folders = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-dir"]
+    folders = SETTINGS["tool"]["setuptools"]["package-dir"]
     found: list[str] = []
     for package, folder in folders.items():
         files = [path.relative_to(ROOT / folder) for path in (ROOT / folder).rglob("*.py")]
