@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
-from aiokafka.errors import KafkaError, NodeNotReadyError, TopicAlreadyExistsError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    InvalidReplicationFactorError,
+    KafkaError,
+    NodeNotReadyError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 from aiokafka.partitioner import murmur2
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -145,6 +152,10 @@ async def ensure_topics(config: Config, names: Collection[str] = ()) -> dict[str
             # A broker answers that knows of no controller: it has just started, or was stopped for a while.
             if time.monotonic() > deadline:
                 raise _no_answer(kafka, error) from error
+        except _TooFewBrokers:
+            # True for good where the factor is wrong, and for seconds where a broker restarts or was fenced for being slow.
+            if time.monotonic() > deadline:
+                raise
         except KafkaError as error:
             raise await denied(kafka, error) or _no_answer(kafka, error) from error
         await asyncio.sleep(0.2)
@@ -180,12 +191,17 @@ async def _counts(admin: Any, names: list[str]) -> dict[str, int]:
         await asyncio.sleep(0.2)
 
 
+class _TooFewBrokers(Unavailable):
+    """Kafka has not as many brokers as a topic is to have replicas, at least just now."""
+
+
 def _not_created(name: str, code: int, text: str | None) -> RatemillError:
     if code == TopicAuthorizationFailedError.errno:
         return AccessDenied(
             f"there is no topic {name}, and Kafka does not allow us to create it; let somebody create it who may (docs/security.md)"
         )
-    return Unavailable(f"Kafka refused to create topic {name}: {text or code}; check the replication factor")
+    kind = _TooFewBrokers if code == InvalidReplicationFactorError.errno else Unavailable
+    return kind(f"Kafka refused to create topic {name}: {text or code}; check the replication factor")
 
 
 def _checked(counts: dict[str, int], topics: Topics, config: Config) -> dict[str, int]:

@@ -67,6 +67,31 @@ def test_a_broker_that_has_just_started_is_waited_for(monkeypatch: pytest.Monkey
     assert set(counts.values()) == {4}
 
 
+class _Fenced(_SlowBroker):
+    """Its controller counts no broker as alive when it is first asked to make topics."""
+
+    refused = 0
+
+    async def create_topics(self, wanted: list[Any]) -> Any:
+        if not type(self).refused:
+            return await super().create_topics(wanted)
+        type(self).refused -= 1
+        return SimpleNamespace(topic_errors=[(t.name, 38, "All brokers are currently fenced") for t in wanted])
+
+
+def test_a_broker_that_is_fenced_for_a_moment_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "AIOKafkaAdminClient", type("Fenced", (_Fenced,), {"refused": 2}))
+    counts = asyncio.run(topics.ensure_topics(load_config(environment={})))
+    assert set(counts.values()) == {4}
+
+
+def test_but_a_factor_that_is_too_great_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "AIOKafkaAdminClient", type("Fenced", (_Fenced,), {"refused": 1_000}))
+    monkeypatch.setattr(topics, "_TOLD_WITHIN_S", 0.5)
+    with pytest.raises(Unavailable, match="fenced; check the replication factor"):
+        asyncio.run(topics.ensure_topics(load_config(environment={})))
+
+
 def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach, "AIOKafkaAdminClient", type("Broken", (_NoController,), {"refused": 1_000}))
     monkeypatch.setattr(topics, "_TOLD_WITHIN_S", 0.5)
