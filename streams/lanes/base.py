@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -65,10 +66,18 @@ class Ended(RatemillError):
     """The lane is to end, and this work was given up: nothing of it counts."""
 
 
+_VALUE, _KEY, _HEADERS = attrgetter("value"), attrgetter("key"), attrgetter("headers")
+
+
 def size_of(batch: Batch) -> int:
     """Bytes that a batch's records take: what they hold, and the objects that hold it."""
-    values = sum([len(r.value) for r in batch.records if r.value is not None]) + sum([len(r.key) for r in batch.records if r.key is not None])
-    values += sum([len(name) + len(text or b"") for r in batch.records if r.headers for name, text in r.headers])
+    records = batch.records
+    try:
+        values = sum(map(len, map(_VALUE, records))) + sum(map(len, map(_KEY, records)))
+    except TypeError:  # one of them has none
+        values = sum([len(r.value or b"") + len(r.key or b"") for r in records])
+    if any(map(_HEADERS, records)):
+        values += sum([len(name) + len(text or b"") for r in records if r.headers for name, text in r.headers])
     return RECORD_BYTES * len(batch.records) + values
 
 
