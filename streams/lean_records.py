@@ -42,11 +42,24 @@ def use_lean_records() -> bool:
     if result is None or not all(hasattr(result, name) for name in _ASKED):
         return False
 
+    fetcher.FetchResult = _bounded(result)
+    fetcher.MemoryRecords = _kept(memory)
+    fetcher.PartitionRecords = _lean(records, lenient)
+    return True
+
+
+def _kept(memory: Any) -> Any:
     class KeptRecords(memory):  # type: ignore[misc]
         def __init__(self, data: bytes) -> None:
             super().__init__(data)
             self.data = data
             self.grows = _compressed(data)
+
+    return KeptRecords
+
+
+def _lean(records: Any, lenient: Any) -> Any:
+    """Records of a fetch without a wrapper, and taken by the batch."""
 
     class LeanRecords(records):  # type: ignore[misc]
         _batch: Any = None  # what is being read, and how far
@@ -112,10 +125,7 @@ def use_lean_records() -> bool:
                     return False
             return not batch.is_control_batch
 
-    fetcher.FetchResult = _bounded(result)
-    fetcher.MemoryRecords = KeptRecords
-    fetcher.PartitionRecords = LeanRecords
-    return True
+    return LeanRecords
 
 
 def _bounded(result: Any) -> Any:

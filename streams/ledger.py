@@ -30,6 +30,7 @@ from aiokafka.errors import IllegalOperation, KafkaError, OutOfOrderSequenceNumb
 from ..schemas.errors import RatemillError
 from . import failpoints
 from .config import KafkaConfig
+from .filled_batches import filled_batches
 from .reach import client_settings, denied, not_allowed
 
 __all__ = ["Fenced", "Ledger", "Out", "Pairs", "Receipt", "Record", "Unsettled"]
@@ -197,32 +198,10 @@ async def _send(producer: AIOKafkaProducer, topic: str, partition: int, records:
 async def _send_pairs(
     producer: AIOKafkaProducer, topic: str, partition: int, pairs: Iterable[tuple[bytes, bytes | None]]
 ) -> list[tuple[asyncio.Future[Any], int]]:
-    """As `_send`, for line items and changelog entries, which are most of what is written: straight into the batch's C builder.
-
-    `BatchBuilder.append` checks and forwards in Python; that costs as much as what it calls.
-    """
-    sent: list[tuple[asyncio.Future[Any], int]] = []
+    """As `_send`, for line items and changelog entries, which are most of what is written."""
     now_ms = time.time_ns() // 1_000_000
-    no_headers: Headers = []
-    batch, count = producer.create_batch(), 0
-    append = batch._builder.append
-    for key, value in pairs:
-        if append(count, now_ms, key, value, no_headers) is None:
-            sent += await _send_filled(producer, topic, partition, batch, count)
-            batch, count = producer.create_batch(), 0
-            append = batch._builder.append
-            if append(0, now_ms, key, value, no_headers) is None:
-                sent += await _send(producer, topic, partition, [(key, value, no_headers)])
-                continue
-        count += 1
-    return sent + await _send_filled(producer, topic, partition, batch, count)
-
-
-async def _send_filled(producer: AIOKafkaProducer, topic: str, partition: int, batch: Any, count: int) -> list[tuple[asyncio.Future[Any], int]]:
-    if not count:
-        return []
-    batch._relative_offset = count  # what BatchBuilder.append would have counted
-    return [(await producer.send_batch(batch, topic, partition=partition), count)]
+    batches = filled_batches(pairs, producer.create_batch, BATCH_BYTES, now_ms)
+    return [(await producer.send_batch(batch, topic, partition=partition), count) for batch, count in batches]
 
 
 def _ended_by(producer: AIOKafkaProducer) -> BaseException | None:

@@ -49,8 +49,7 @@ class _Builder:
 
     def append(self, offset: int, timestamp: int, key: bytes | None, value: bytes | None, headers: Any) -> object | None:
         self._room -= len(key or b"") + len(value or b"") + 20
-        if self._room < 0:
-            self._room = -1
+        if self._room < 0 and self.records:  # the first one always fits
             return None
         self.records.append((timestamp, key, value, headers))
         return self

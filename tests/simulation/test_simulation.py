@@ -26,7 +26,6 @@ TESTS = Path(__file__).parents[1]
 SPARED = {
     ("lanes/shadowing.py", "Shadowing.next"): "there are no drafts of price books",
     ("streams/ledger.py", "_send_pairs"): "it waits only while the producer has no room: too seldom for a few thousand seeds",
-    ("streams/ledger.py", "_send_filled"): "the same",
     ("sinks/elasticsearch.py", "ElasticsearchSink.close"): "it ends with the process",
     ("lanes/answers.py", "Answers._revert"): "there are no backfills",
     ("streams/restore.py", "spans"): "only commands ask for it",

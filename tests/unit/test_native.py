@@ -15,7 +15,13 @@ import pytest
 from ratemill.streams.config import load_config
 
 ROOT = Path(__file__).parents[2]
-UNIT = ("schemas/test_plain_many.py", "schemas/test_decode_plain_form.py", "test_identity.py", "test_window_writer.py")
+UNIT = (
+    "schemas/test_plain_many.py",
+    "schemas/test_decode_plain_form.py",
+    "test_identity.py",
+    "test_window_writer.py",
+    "streams/test_filled_batches.py",
+)
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler here")
 
 
