@@ -30,6 +30,7 @@ from ..streams.topics import Topics
 from .fill import PREFIX, RAW
 from .latency import POLL_S, Machine, Markers, percentile
 from .limits import Check, Outcome, again, command, drained, parser, rating_worker, say, truth_of, wrong_with
+from .overload import sustainable
 from .paced import TICKS_PER_S, Pacing, marker_prefix
 from .report import table
 from .run import Watch
@@ -37,9 +38,8 @@ from .worker import Worker
 
 __all__ = ["Percentiles", "delays_in", "main", "percentiles"]
 
-RATES = (1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 8_000, 10_000, 12_000, 15_000)
+RATES = (1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 8_000, 10_000, 12_000, 15_000, 20_000, 25_000, 30_000)
 STEP_S = 12
-SUSTAINED_S = 5.0  # later drained than behind the lowest rate
 LATE_S = 2.0  # further behind its schedule the producer did not offer the rate
 WARM_UP_S = 5
 AIM_SHARE, AIM_S = 50, 2.0  # at half the capacity, 99% are visible within this
@@ -170,17 +170,15 @@ class _Bed:
         return found
 
 
-async def _capacity(bed: _Bed) -> tuple[int, dict[int, float]]:
+async def _capacity(bed: _Bed) -> tuple[int, dict[int, list[float]]]:
     """The greatest rate that is sustained, and the seconds that each tried one took to drain."""
-    found, tried = 0, dict[int, float]()
-    for rate in RATES:
+
+    async def step(rate: int) -> float:
         took, late = await bed.offer(rate, STEP_S)
-        tried[rate] = round(took, 1)
         say(f"latency: {rate:,} events/s for {STEP_S} s: drained after {took:.1f} s, the producer at most {late:.1f} s late")
-        if took > tried[RATES[0]] + SUSTAINED_S or late > LATE_S:
-            break
-        found = rate
-    return found or RATES[0], tried
+        return took if late <= LATE_S else math.inf
+
+    return await sustainable(step, RATES)
 
 
 async def _levels(folder: Path, capacity: int, shares: Sequence[int], seconds: int) -> Outcome:
@@ -188,7 +186,7 @@ async def _levels(folder: Path, capacity: int, shares: Sequence[int], seconds: i
     async with rating_worker(folder, raw) as (stack, config, worker, watch):
         bed = _Bed(stack, config, worker, watch)
         await bed.offer(RATES[0], WARM_UP_S)  # the index of the month is made, code paths are warm
-        tried = dict[int, float]()
+        tried = dict[int, list[float]]()
         if not capacity:
             capacity, tried = await _capacity(bed)
         say(f"latency: the capacity is {capacity:,} events/s")

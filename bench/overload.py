@@ -17,7 +17,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -136,23 +136,23 @@ class _Bed:
         return took
 
 
-async def sustainable(step: Callable[[int], Awaitable[float]]) -> tuple[int, dict[int, list[float]]]:
+async def sustainable(step: Callable[[int], Awaitable[float]], rates: Sequence[int] = RATES) -> tuple[int, dict[int, list[float]]]:
     """The greatest rate that is sustained, and the seconds that each tried one took to drain, each time.
 
-    step: offers a rate, returns these seconds.
+    step: offers a rate, returns these seconds. rates: in events/s, ascending.
     """
     tried = dict[int, list[float]]()
-    for rate in RATES:
+    for rate in rates:
         tried[rate] = [await step(rate)]
-        if tried[rate][0] > tried[RATES[0]][0] + SUSTAINED_S:
+        if tried[rate][0] > tried[rates[0]][0] + SUSTAINED_S:
             break
-    lowest = tried[RATES[0]][0]
+    lowest = tried[rates[0]][0]
     for rate in sorted(tried, reverse=True):
         while max(tried[rate]) <= lowest + SUSTAINED_S:
             if len(tried[rate]) == TRIES:
                 return rate, tried
             tried[rate].append(await step(rate))
-    return RATES[0], tried
+    return rates[0], tried
 
 
 class _Found(NamedTuple):
