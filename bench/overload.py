@@ -136,19 +136,21 @@ class _Bed:
         return took
 
 
-async def sustainable(step: Callable[[int], Awaitable[float]], rates: Sequence[int] = RATES) -> tuple[int, dict[int, list[float]]]:
+async def sustainable(
+    step: Callable[[int], Awaitable[float]], rates: Sequence[int] = RATES, within_s: float = SUSTAINED_S
+) -> tuple[int, dict[int, list[float]]]:
     """The greatest rate that is sustained, and the seconds that each tried one took to drain, each time.
 
-    step: offers a rate, returns these seconds. rates: in events/s, ascending.
+    step: offers a rate, returns these seconds. rates: in events/s, ascending. within_s: how much longer than the lowest one may take.
     """
     tried = dict[int, list[float]]()
     for rate in rates:
         tried[rate] = [await step(rate)]
-        if tried[rate][0] > tried[rates[0]][0] + SUSTAINED_S:
+        if tried[rate][0] > tried[rates[0]][0] + within_s:
             break
     lowest = tried[rates[0]][0]
     for rate in sorted(tried, reverse=True):
-        while max(tried[rate]) <= lowest + SUSTAINED_S:
+        while max(tried[rate]) <= lowest + within_s:
             if len(tried[rate]) == TRIES:
                 return rate, tried
             tried[rate].append(await step(rate))

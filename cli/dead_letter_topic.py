@@ -314,7 +314,8 @@ async def _index(letters: Sequence[Found], config: Config) -> set[Position]:
     """Write refused line items to Elasticsearch again (an older revision cannot replace a newer one); returns those refused again."""
     if not letters:
         return set()
-    sink = ElasticsearchSink(config.elasticsearch.url, prefix=config.elasticsearch.index_prefix, **config.elasticsearch.access)
+    es = config.elasticsearch
+    sink = ElasticsearchSink(es.url, prefix=es.index_prefix, refresh_interval=es.refresh_interval, **es.access)
     try:
         async with asyncio.timeout(ELASTICSEARCH_PATIENCE_S):
             await check(sink.client)  # the sink itself would wait for it

@@ -187,7 +187,8 @@ class RatemillWorker:
 
     def _new_sink(self) -> ElasticsearchSink:
         es = self.config.elasticsearch
-        return ElasticsearchSink(es.url, prefix=es.index_prefix, metrics=PrometheusSinkMetrics(self.metrics), **es.access)
+        metrics = PrometheusSinkMetrics(self.metrics)
+        return ElasticsearchSink(es.url, prefix=es.index_prefix, metrics=metrics, refresh_interval=es.refresh_interval, **es.access)
 
     async def run(self, stop: Stop) -> None:
         """Work until the end is asked for, then leave. Raises what made Faust crash."""

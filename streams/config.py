@@ -95,6 +95,9 @@ class ElasticsearchConfig(_Section):
     username: str = Field(default="", description="how to log in without an API key")
     password: SecretStr = Field(default=SecretStr(""), description="of username; better by …_FILE")
     ca_file: str = Field(default="", description="certificates to trust (PEM); empty: those of the system")
+    refresh_interval_s: float = Field(
+        default=1.0, ge=0.1, le=60, description="how soon a search finds what was written, at a cost to Elasticsearch; of indices made from then on"
+    )
     index_prefix: str = Field(default="ratemill", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$", description="first part of every index name")
 
     @field_validator("url")
@@ -102,6 +105,11 @@ class ElasticsearchConfig(_Section):
     def _address(cls, value: str) -> str:
         address(value)
         return value
+
+    @property
+    def refresh_interval(self) -> str:
+        """As Elasticsearch and `ElasticsearchSink` take it."""
+        return f"{round(self.refresh_interval_s * 1_000)}ms"
 
     @property
     def access(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from ratemill.sinks.costs import CostRow, costs, count_line_items, fetch_line_it
 from ratemill.sinks.elasticsearch import ElasticsearchSink
 from ratemill.sinks.metrics import CountingMetrics
 from ratemill.sinks.templates import TEMPLATE_VERSION, IndexConflict, template_body
+from ratemill.streams.config import load_config
 from ratemill.streams.core.items import withdraw
 
 pytestmark = pytest.mark.integration
@@ -332,6 +333,16 @@ async def test_an_older_template_and_its_indices_get_the_new_fields(sink: Elasti
     assert await sink.write([unpriced]) == []
     found = await sink.client.indices.get_index_template(name=sink.names.template)
     assert found["index_templates"][0]["index_template"]["version"] == TEMPLATE_VERSION
+
+
+async def test_how_soon_a_search_finds_a_line_item_is_a_setting(stack: Stack) -> None:
+    chosen = load_config(environment={"RATEMILL_ELASTICSEARCH__REFRESH_INTERVAL_S": "0.25"}).elasticsearch.refresh_interval
+    async with ElasticsearchSink(stack.elasticsearch, prefix=f"refresh-{uuid.uuid4().hex[:8]}", refresh_interval=chosen) as sink:
+        await sink.write([line_item(1)])
+        index = sink.names.index("2026.09")
+        found = await sink.client.indices.get_settings(index=index)
+        assert found[index]["settings"]["index"]["refresh_interval"] == "250ms"
+        await sink.client.indices.delete(index=index)
 
 
 async def command(*arguments: str) -> Any:
