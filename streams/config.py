@@ -96,7 +96,7 @@ class ElasticsearchConfig(_Section):
     password: SecretStr = Field(default=SecretStr(""), description="of username; better by …_FILE")
     ca_file: str = Field(default="", description="certificates to trust (PEM); empty: those of the system")
     refresh_interval_s: float = Field(
-        default=1.0, ge=0.1, le=60, description="how soon a search finds what was written, at a cost to Elasticsearch; of indices made from then on"
+        default=0.5, ge=0.1, le=60, description="how soon a search finds what was written, at a cost to Elasticsearch; of indices made from then on"
     )
     index_prefix: str = Field(default="ratemill", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$", description="first part of every index name")
 

@@ -36,7 +36,8 @@ CUT_S = 0.5  # how long a lane that did not end in time has to close its store
 OR_END_S = 2.0  # how long a lane that is to end still waits for what may take for ever
 FINISH_S = 5.0  # how long a stopped lane may still work on its commit; less than `stop` waits
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
-SOONEST_S = 0.25  # between two commits of a lane that has nothing else to do: each may restate the windows that are still filling
+SOONEST_S = 0.25  # between two commits of a lane that is not behind: each may restate the windows that are still filling
+COMMITS_AT_ONCE = 3  # of a worker on average: most of a commit is waiting for Kafka
 T = TypeVar("T")
 
 
@@ -312,16 +313,16 @@ class Lane:
     def _interval(self) -> float:
         """Seconds between commits: while far behind, longer ones, because each restates the windows that are still filling.
 
-        Shorter ones while nothing else is there to do, so that usage shows sooner; but so that on average no more than one commit of the worker is
-        under way. Commits take longer on a busy machine, so it soon leaves them alone again.
+        Shorter ones else, so that usage shows sooner; but so that on average only a few commits of the worker are under way. Commits take longer on
+        a busy machine, so it soon leaves them alone again.
         """
         rating = self.context.config.rating
         # A record of usage.events holds many events; how many, the last ones tell.
         if self.lag * self.pending >= BEHIND_EVENTS * max(1, self._taken):
             return max(rating.commit_interval_s, rating.catch_up_interval_s)
-        if self._queue or self.context.held is None:
+        if self.context.held is None:
             return rating.commit_interval_s
-        return min(rating.commit_interval_s, max(SOONEST_S, self.context.held() * self._commit_s))
+        return min(rating.commit_interval_s, max(SOONEST_S, self.context.held() * self._commit_s / COMMITS_AT_ONCE))
 
     async def _next(self, interval_s: float) -> Batch | None:
         if not self._queue:
