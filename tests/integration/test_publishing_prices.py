@@ -37,6 +37,14 @@ async def billed(b: Bed) -> Counter[tuple[str, str]]:
     return found
 
 
+async def comes_to(b: Bed, wanted: dict[tuple[str, str], Any]) -> None:
+    """Wait until so much is billed: restating begins when a price book is published, and ends a little later."""
+    deadline = time.monotonic() + 40
+    while (after := await billed(b)) != wanted:
+        assert time.monotonic() < deadline, after
+        await asyncio.sleep(0.5)
+
+
 async def test_a_change_of_the_past_is_refused_then_said_then_done(stack: Stack, tmp_path: Path) -> None:
     async with bed(stack, tmp_path, seed=1, count=0, prices=None) as b:
         operator = Operator(b)
@@ -58,18 +66,14 @@ async def test_a_change_of_the_past_is_refused_then_said_then_done(stack: Stack,
         status, said, errors = await operator.type("prices", "publish", dearer, "--reason", "dearer")
         assert (status, said) == (2, "")
         assert errors.startswith("third.yaml:4: price `store` was published with another definition (tier-1 unit_price 0.1 → 0.12)")
-        before = await billed(b)
-        assert before == {(str(LAST), ""): 5, (str(THIS), ""): Fraction("1.2") + 3}
+        await comes_to(b, {(str(LAST), ""): 5, (str(THIS), ""): Fraction("1.2") + 3})
 
         status, said, errors = await operator.type("prices", "publish", dearer, "--restate", "--reason", "dearer")
         assert status == 0, errors
         assert f"  {LAST}  closed: corrections of 1 USD in 5 accounts, billed in the open month" in said
         assert f"  {THIS}  open: its line items are restated, by 0.24 USD in 4 accounts" in said
         wanted = {(str(LAST), ""): 5, (str(LAST), "Correction"): 1, (str(THIS), ""): Fraction("1.44") + 3}
-        deadline = time.monotonic() + 40
-        while (after := await billed(b)) != wanted:
-            assert time.monotonic() < deadline, after
-            await asyncio.sleep(0.5)
+        await comes_to(b, wanted)
 
         # So is what an adjustment would do to the closed month.
         support = 'adjustments: [{id: support, type: uplift, percent: "10", of: all}]\n'
