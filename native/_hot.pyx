@@ -888,10 +888,6 @@ cdef class RecordBatch:
             self.count += 1
         return None
 
-    def append(self, offset, timestamp, key, value, headers):
-        """Never more: such a batch is filled at once."""
-        return None
-
     def size(self):
         """Bytes so far."""
         return self._size

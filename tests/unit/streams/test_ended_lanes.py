@@ -32,7 +32,7 @@ class Lane:
 @pytest.fixture(autouse=True)
 def a_collector_that_hardly_runs() -> Iterator[None]:
     before = gc.get_threshold()
-    gc.set_threshold(1_000_000, 50, 100)  # as in a worker
+    gc.set_threshold(5_000_000, 50, 100)  # as in a worker
     yield
     gc.set_threshold(*before)
 
