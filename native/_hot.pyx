@@ -9,6 +9,7 @@
     append_entries      streams/core/groups.py: usage that lies in one tier as a whole, with its line items
     write_entry         streams/core/items.py: the line item of an entry in one tier
     RecordBatch         streams/filled_batches.py: records in Kafka's format, in place of aiokafka's builder
+    Identities          streams/recent_ids.py: fingerprints by identity hash, in place of a dict
 
 Nothing here decides anything that is not decided in Python too: what is unusual is left to the loop in Python.
 """
@@ -19,7 +20,8 @@ from cpython.list cimport PyList_GET_ITEM
 from cpython.long cimport PyLong_FromLongLong
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memchr, memcmp, memcpy
 
 from bisect import insort
@@ -918,3 +920,6 @@ cdef class RecordBatch:
             crc = self._checksum(bytes(self._room[ATTRIBUTES:]))
         _big_endian(room + CRC, crc, 4)
         return self._room
+
+
+include "_identities.pxi"

@@ -1,8 +1,9 @@
 """State of one partition on the local disk: a RocksDB that may be lost at any time, because the changelogs hold all of it.
 
-The write-ahead log is off. After a crash RocksDB comes back as of its last memtable flush, and since every write batch
-carries the changelog positions that it brings the store to (`POSITION`), restoring continues exactly from there. A store in another
-schema than ours is dropped, which costs the time of restoring it.
+The write-ahead log is off. After a crash RocksDB comes back as of its last memtable flush. It also holds the changelog positions that it
+was brought to, and these get there no sooner than what they stand for: with the entries, in one write batch, unless identities are still in
+memory (`RecentIds`); then behind those. So restoring begins at or before the first thing missing, and taking over again what is there
+already changes nothing. A store in another schema than ours is dropped, which costs the time of restoring it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
 
 from .core.store import ENTRY, Effects
+from .recent_ids import MOST, RecentIds
 
 __all__ = ["CACHE_BYTES", "MEMTABLE_BYTES", "RocksStore"]
 
@@ -32,7 +34,8 @@ SCHEMA = 1  # also of a store that says nothing
 class RocksStore:
     """A `Store` on disk. One process, one partition; `close` it before another opens it."""
 
-    def __init__(self, folder: Path, *, write_buffer_bytes: int = MEMTABLE_BYTES) -> None:
+    def __init__(self, folder: Path, *, write_buffer_bytes: int = MEMTABLE_BYTES, recent_ids: int = MOST) -> None:
+        """recent_ids: how many identities are gathered in memory before they go to the disk."""
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_write_buffer_size(write_buffer_bytes)
@@ -61,7 +64,9 @@ class RocksStore:
         self._no_wal = no_wal()
         self._no_wal.disable_wal = True
         self._db.put(_SCHEMA, b"%d" % SCHEMA, self._no_wal)
-        self._buckets = self._find_buckets()
+        self._on_disk = self._find_buckets()  # buckets of which RocksDB has identities
+        self._recent = RecentIds(self._db, folder, options, self._no_wal, _ID, recent_ids)
+        self._positions: dict[bytes, bytes] = {}  # those that wait for identities in memory, as they will be put
         self._reclaiming: Thread | None = None
         self._scanning: Any = None  # an iterator over what was last written; making one costs more than looking a group up with it
 
@@ -75,17 +80,24 @@ class RocksStore:
         return buckets
 
     def seen(self, hashes: Sequence[bytes]) -> list[bytes | None]:
-        """Fingerprints of identities; one multi-get per bucket, newest first, only for what is still unknown."""
+        """Fingerprints of identities, newest bucket first: those in memory, then one multi-get for what is still unknown."""
         found: list[bytes | None] = [None] * len(hashes)
-        for bucket in reversed(self._buckets):
-            head = _ID + bucket
-            if found.count(None) == len(found):
-                found = self._db.get([head + h for h in hashes])
-            else:
-                missing = [at for at, value in enumerate(found) if value is None]
-                for at, value in zip(missing, self._db.get([head + hashes[at] for at in missing]), strict=True):
-                    found[at] = value
+        hashes = hashes if type(hashes) is list else list(hashes)
+        for bucket in sorted({*self._on_disk, *self._recent.buckets}, reverse=True):
+            unknown = len(hashes)
+            for table in self._recent.tables(bucket):
+                unknown = _fill(table, hashes, found)
+            if unknown and bucket in self._on_disk:
+                self._look_up(_ID + bucket, hashes, found)
         return found
+
+    def _look_up(self, head: bytes, hashes: Sequence[bytes], found: list[bytes | None]) -> None:
+        if found.count(None) == len(found):
+            found[:] = self._db.get([head + h for h in hashes])
+            return
+        missing = [at for at, value in enumerate(found) if value is None]
+        for at, value in zip(missing, self._db.get([head + hashes[at] for at in missing]), strict=True):
+            found[at] = value
 
     def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
         """Entries under a prefix, in order."""
@@ -147,30 +159,45 @@ class RocksStore:
             else:
                 put(key, value)
         if effects.ids:
-            bucket = effects.bucket.to_bytes(4, "big")
-            head = _ID + bucket
-            for identity, fingerprint in effects.ids.items():
-                put(head + identity, fingerprint)
-            if bucket not in self._buckets:
-                self._buckets = sorted([*self._buckets, bucket])
+            self._recent.add(effects.bucket.to_bytes(4, "big"), effects.ids)
         for topic, offset in positions.items():
-            put(_POSITION + topic.encode(), offset.to_bytes(8, "big"))
+            self._positions[_POSITION + topic.encode()] = offset.to_bytes(8, "big")
+        self._settle()
+        if not self._recent:
+            for key, value in self._positions.items():
+                put(key, value)
+            self._positions = {}
         self._scanning = None  # it still shows what was there before
         self._db.write(batch, self._no_wal)
+        if self._recent.many:
+            self._spill()
+
+    def _settle(self, wait: bool = False) -> None:
+        leaving = self._recent.leaving
+        if leaving and self._recent.settle(wait):
+            self._on_disk = sorted({*self._on_disk, *leaving})
+
+    def _spill(self) -> None:
+        self._settle(wait=True)
+        positions, self._positions = self._positions, {}
+        self._recent.leave(positions)
 
     def position(self, topic: str) -> int:
         """Next offset of a changelog that this store has not seen; 0 for a new store."""
-        value = self._db.get(_POSITION + topic.encode())
+        key = _POSITION + topic.encode()
+        value = self._positions.get(key) or self._recent.positions.get(key) or self._db.get(key)
         return int.from_bytes(value, "big") if value else 0
 
     def forget(self, oldest_bucket: int) -> None:
         """Drop the identities that arrived before a bucket, whole buckets at a time; their disk comes back a little later."""
-        gone = [b for b in self._buckets if int.from_bytes(b, "big") < oldest_bucket]
+        gone = {b for b in (*self._on_disk, *self._recent.buckets) if int.from_bytes(b, "big") < oldest_bucket}
         if not gone:
             return
+        self._settle(wait=True)
+        self._recent.forget(gone)
         for bucket in gone:
             self._db.delete_range(_ID + bucket, _ID + (int.from_bytes(bucket, "big") + 1).to_bytes(4, "big"))
-        self._buckets = [b for b in self._buckets if b not in gone]
+        self._on_disk = [b for b in self._on_disk if b not in gone]
         self._wait()
         self._reclaiming = Thread(target=self._reclaim, args=(_ID + oldest_bucket.to_bytes(4, "big"),), name="reclaim")
         self._reclaiming.start()
@@ -188,6 +215,9 @@ class RocksStore:
     def flush(self) -> None:
         """Bring to disk what is only in memory so far."""
         self._wait()
+        if self._recent:
+            self._spill()
+            self._settle(wait=True)
         self._scanning = None
         self._db.flush()
 
@@ -195,3 +225,16 @@ class RocksStore:
         """Flush to disk and release the folder; restoring then starts from here."""
         self.flush()
         self._db.close()
+
+
+def _fill(table: Any, hashes: list[bytes], found: list[bytes | None]) -> int:
+    """Put what a table knows where `found` has None yet; returns how many stay unknown."""
+    if not isinstance(table, dict):
+        unknown: int = table.fill(hashes, found)
+        return unknown
+    unknown = 0
+    for at, hash_ in enumerate(hashes):
+        if found[at] is None and (known := table.get(hash_)) is not None:
+            found[at] = known
+        unknown += found[at] is None
+    return unknown

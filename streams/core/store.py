@@ -12,10 +12,11 @@ from typing import NamedTuple, Protocol
 from sortedcontainers import SortedDict
 
 from ...schemas.errors import Damaged
+from ...schemas.usage_event import hot
 
 __all__ = [
     "AMENDED", "BACKFILL", "BACKFILLED", "BALANCES", "ENTRY", "FREED", "FROZEN", "INVOICED", "SAMPLE", "SHADOW", "TALLY",
-    "Effects", "MemoryStore", "Store", "pack_ids", "unpack_ids",
+    "Effects", "MemoryStore", "Store", "ids_of", "pack_ids", "unpack_ids",
 ]  # fmt: skip
 
 # First byte of a key: what it is about. A value b"" means that there is nothing any more: it stands in the compacted changelog
@@ -89,6 +90,8 @@ class Store(Protocol):
 
 def pack_ids(ids: Mapping[bytes, bytes]) -> bytes:
     """Identity hashes and fingerprints as one text of 24 bytes each."""
+    if hot is not None and isinstance(ids, hot.Identities):
+        return bytes(ids.packed())
     return b"".join([part for pair in ids.items() for part in pair])
 
 
@@ -99,6 +102,14 @@ def unpack_ids(packed: bytes) -> Iterator[tuple[bytes, bytes]]:
         raise Damaged("a record of identities", f"{len(packed)} bytes are no multiple of {step}")
     for at in range(0, len(packed), step):
         yield packed[at : at + ID_BYTES], packed[at + ID_BYTES : at + step]
+
+
+def ids_of(packed: bytes) -> Mapping[bytes, bytes]:
+    """As `unpack_ids`, as `Effects` take them. Raises Damaged."""
+    if hot is None or len(packed) % (ID_BYTES + FINGERPRINT_BYTES):
+        return dict(unpack_ids(packed))
+    ids: Mapping[bytes, bytes] = hot.Identities(packed)
+    return ids
 
 
 class MemoryStore:
@@ -141,7 +152,7 @@ class MemoryStore:
             else:
                 self._values[key] = value
         if effects.ids:
-            self._ids.setdefault(effects.bucket, {}).update(effects.ids)
+            self._ids.setdefault(effects.bucket, {}).update(effects.ids.items())
 
     def forget(self, oldest_bucket: int) -> None:
         for bucket in [b for b in self._ids if b < oldest_bucket]:

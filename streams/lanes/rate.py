@@ -19,7 +19,7 @@ from ..control_topic import Controls
 from ..core.corrections import Closed
 from ..core.segments import Rates
 from ..core.state import PartitionState, Settings
-from ..core.store import Effects, pack_ids, unpack_ids
+from ..core.store import Effects, ids_of, pack_ids
 from ..ledger import Out, Pairs, Record, Unsettled
 from ..prices_topic import Books
 from ..progress import Progress, encode_progress
@@ -94,7 +94,7 @@ class RateLane(Lane):
                         continue
                     bucket = _bucket_of(record.key)
                     if bucket >= oldest:  # Kafka keeps them longer than the next commit would
-                        store.write(Effects([], [], dict(unpack_ids(record.value)), bucket, []), {})
+                        store.write(Effects([], [], ids_of(record.value), bucket, []), {})
                 store.write(Effects([], [], {}, 0, []), position)
             else:
                 puts = [(r.key, r.value) for r in records if r.key is not None]

@@ -143,7 +143,7 @@ def test_the_newest_revisions_can_be_taken_batch_by_batch() -> None:
 @pytest.mark.parametrize("forgets", [True, False])
 def test_a_store_that_drops_buckets_is_flat_and_one_that_does_not_is_caught(tmp_path: Path, forgets: bool) -> None:
     """The soak's verdict on RocksDB, on a real store: six commits a bucket, four buckets remembered."""
-    store = RocksStore(tmp_path / "s", write_buffer_bytes=1 << 18)
+    store = RocksStore(tmp_path / "s", write_buffer_bytes=1 << 18, recent_ids=4_000)
     sizes = []
     for commit in range(90):
         ids = {NOISE.randbytes(16): NOISE.randbytes(8) for _ in range(1_000)}

@@ -23,7 +23,7 @@ def test_the_store_on_disk_keeps_what_the_one_in_memory_keeps(profile: str, tmp_
     for seed in SEEDS:
         world = world_of(seed // CASES_PER_WORLD, profile)
         history = history_of(Chance(f"case {seed} {profile}"), world)
-        memory, disk = MemoryStore(), RocksStore(tmp_path / str(seed), write_buffer_bytes=1 << 20)
+        memory, disk = MemoryStore(), RocksStore(tmp_path / str(seed), write_buffer_bytes=1 << 20, recent_ids=50)
         one, two = (Delivery(Chance(str(seed)), world, history, Play(store=store)).play() for store in (memory, disk))
         assert two.topic.latest == one.topic.latest, f"seed {seed}"
         for kind in KEPT:
