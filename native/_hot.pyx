@@ -4,11 +4,11 @@
     decode_plain_many   schemas/decoders/cloudevents.py: CloudEvents in the plain form, read straight from their bytes
     identify_many       schemas/usage_event.py: identity hashes and fingerprints
     in_place            streams/lanes/decoding.py: whether a whole batch is in time and in its own partition
-    count_plain         streams/core/state.py: deduplicate and add to windows
-    deltas_of           streams/core/entries.py: what was counted, by month
     append_entries      streams/core/groups.py: usage that lies in one tier as a whole, with its line items
     write_entry         streams/core/items.py: the line item of an entry in one tier
     RecordBatch         streams/filled_batches.py: records in Kafka's format, in place of aiokafka's builder
+    Readings            streams/lanes/readings.py: plain events without an object for each
+    Windows, Rating     streams/core/counted.py: usage by window, and the line items of groups that lie in one tier as a whole
     Identities          streams/recent_ids.py: fingerprints by identity hash, in place of a dict
 
 Nothing here decides anything that is not decided in Python too: what is unusual is left to the loop in Python.
@@ -20,9 +20,10 @@ from cpython.list cimport PyList_GET_ITEM
 from cpython.long cimport PyLong_FromLongLong
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from cpython.ref cimport Py_INCREF, Py_XDECREF
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
-from libc.string cimport memchr, memcmp, memcpy
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 from bisect import insort
 from decimal import Decimal
@@ -299,19 +300,20 @@ cdef const char* _read_data(const char* p, const char* end, Parts* e) noexcept n
     return p
 
 
-cdef bint _read_event(const char* p, const char* end, Parts* e) noexcept nogil:
+cdef const char* _read_event(const char* p, const char* end, Parts* e) noexcept nogil:
+    """From the beginning of an event to behind it; NULL when it is not as plain as it must be here."""
     cdef Text key
     cdef Text* target
     cdef int bit
     cdef bint last = False
     p = _skip(p, end)
     if p >= end or p[0] != 123:
-        return False
+        return NULL
     p = _skip(p + 1, end)
     while not last:
         p = _read_key(p, end, &key)
         if p == NULL:
-            return False
+            return NULL
         target = NULL
         if _is(key, "id", 2):
             target, bit = &e.id, 1
@@ -330,25 +332,28 @@ cdef bint _read_event(const char* p, const char* end, Parts* e) noexcept nogil:
         elif _is(key, "datacontenttype", 15):
             target, bit = &e.content, 128
         else:
-            return False
+            return NULL
         if e.seen & bit:
-            return False
+            return NULL
         e.seen |= bit
         p = _read_data(p, end, e) if target == NULL else _read_text(p, end, target)
         if p != NULL:
             p = _behind(p, end, &last)
         if p == NULL:
-            return False
-    return _skip(p, end) == end
+            return NULL
+    return p
 
 
 cdef object _event(bytes value):
     """The event, or None when it is not as plain as it must be here."""
     cdef Parts e
     cdef int64_t time
+    cdef const char* p = PyBytes_AS_STRING(value)
+    cdef const char* end = p + PyBytes_GET_SIZE(value)
     e.seen = e.data = 0
     e.provider.size = e.region.size = e.resource.size = e.content.size = 0
-    if not _read_event(PyBytes_AS_STRING(value), PyBytes_AS_STRING(value) + PyBytes_GET_SIZE(value), &e):
+    p = _read_event(p, end, &e)
+    if p == NULL or _skip(p, end) != end:
         return None
     if e.seen & 127 != 127 or e.data & 7 != 7 or not _is(e.version, "1.0", 3):
         return None
@@ -458,62 +463,9 @@ def identify_many(events):
 
 # -- count -------------------------------------------------------------------------------------------------------------
 
-cdef extern from "Python.h":
-    PyObject* PyDict_SetDefault(object where, object key, object value) except NULL
-
-
 cdef object _one_of(first, second):
     """entries.one_provider."""
     return min(first, second) if first and second else first or second
-
-
-def count_plain(
-    list events, list hashes, list prints, list stored, dict fresh, dict usage, claimed, int64_t window_ns, Py_ssize_t at, list conflicts
-):
-    """Count events from position `at` on, up to one that is not plain: (its position, counted, duplicates); the number of events if all are."""
-    cdef Py_ssize_t number = len(events), counted = 0, duplicates = 0
-    cdef PyObject* known
-    cdef PyObject* windows
-    cdef PyObject* cell
-    cdef int64_t time, start
-    cdef bint any_claimed = len(claimed) > 0
-    while at < number:
-        event = <object> PyList_GET_ITEM(events, at)
-        print_ = <object> PyList_GET_ITEM(prints, at)
-        known = PyList_GET_ITEM(stored, at)
-        if <object> known is None:
-            known = PyDict_SetDefault(fresh, <object> PyList_GET_ITEM(hashes, at), print_)
-        if known != <PyObject*> print_:
-            if <bytes> known == <bytes> print_:
-                duplicates += 1
-            else:
-                conflicts.append(at)
-            at += 1
-            continue
-        if type(event) is not _Event or len(<str> _of(event, BACKFILL)) > 0 or (any_claimed and _of(event, SKU) in claimed):
-            break
-        counted += 1
-        at += 1
-        time = PyLong_AsLongLong(_of(event, TIME))
-        start = time // window_ns
-        if time < 0 and start * window_ns > time:  # C rounds towards zero
-            start -= 1
-        series = (_of(event, ACCOUNT), _of(event, SKU), _of(event, UNIT))
-        window = (start, _of(event, REGION), _of(event, RESOURCE), _of(event, DIMENSIONS))
-        quantity = _of(event, QUANTITY)
-        windows = PyDict_GetItemWithError(usage, series)
-        if windows == NULL:
-            usage[series] = {window: [quantity, _of(event, PROVIDER)]}
-            continue
-        cell = PyDict_GetItemWithError(<dict> windows, window)
-        if cell == NULL:
-            (<dict> windows)[window] = [quantity, _of(event, PROVIDER)]
-        else:
-            its = <list> cell
-            its[0] = its[0] + quantity
-            if its[1] is not _of(event, PROVIDER) and its[1] != _of(event, PROVIDER):
-                its[1] = _one_of(its[1], _of(event, PROVIDER))
-    return at, counted, duplicates
 
 
 # -- line items of windows -----------------------------------------------------------------------------------------------
@@ -760,34 +712,6 @@ def write_entry(tuple form, bytes prefix, bytes key, bytes account, bint priced,
     return _line_item(form, prefix, key, account, priced, quantity, b"%d" % revision, number)
 
 
-def deltas_of(dict windows, dict keys, dict months, key_of, month_of):
-    """What was counted in windows, as (entry key, quantity, provider) by month.
-
-    keys, months: what key_of(window) and month_of(window number) have said before; both are added to.
-    """
-    cdef dict by_month = {}
-    cdef PyObject* known
-    for window, cell in windows.items():
-        known = PyDict_GetItemWithError(keys, window)
-        if known != NULL:
-            key = <object> known
-        else:
-            key = keys[window] = key_of(window)
-        hour = <object> PyTuple_GET_ITEM(window, 0)
-        known = PyDict_GetItemWithError(months, hour)
-        if known != NULL:
-            month = <object> known
-        else:
-            month = months[hour] = month_of(hour)
-        known = PyDict_GetItemWithError(by_month, month)
-        delta = (key, (<list> cell)[0], (<list> cell)[1])
-        if known != NULL:
-            (<list> known).append(delta)
-        else:
-            by_month[month] = [delta]
-    return by_month
-
-
 # -- record batches ------------------------------------------------------------------------------------------------------
 
 cdef extern from *:
@@ -923,3 +847,7 @@ cdef class RecordBatch:
 
 
 include "_identities.pxi"
+include "_hashes.pxi"
+include "_amounts.pxi"
+include "_readings.pxi"
+include "_windows.pxi"

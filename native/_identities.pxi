@@ -103,11 +103,13 @@ cdef class Identities:
         found = self.set_default(PyBytes_AS_STRING(hash_), own)
         return print_ if found == own else PyBytes_FromStringAndSize(found, ITEM - HASH)
 
-    def pop(self, bytes hash_):
-        """Take back what was added last. Raises KeyError for anything else."""
+    def pop(self, bytes hash_, *default):
+        """Take back what was added last. Raises KeyError for anything else, unless there is a default."""
         cdef Py_ssize_t at = self._slot(PyBytes_AS_STRING(hash_))
         # Nothing was added since, so no other hash went past its slot: it may simply be free again.
         if not self._count or self._index[at] != <uint32_t> self._count:
+            if default:
+                return default[0]
             raise KeyError(hash_)
         self._index[at] = 0
         self._count -= 1

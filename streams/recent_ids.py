@@ -14,6 +14,7 @@ from typing import Any
 from rocksdict import IngestExternalFileOptions, Options, SstFileWriter
 
 from ..schemas.usage_event import hot
+from .core.store import new_ids
 
 __all__ = ["MOST", "RecentIds"]
 
@@ -22,10 +23,6 @@ _BYTES_EACH = 32 if hot is not None else 240  # hash, fingerprint, and what hold
 MOST = BYTES // _BYTES_EACH
 
 Table = Any  # hot.Identities or dict[bytes, bytes]
-
-
-def _table() -> Table:
-    return {} if hot is None else hot.Identities()
 
 
 class RecentIds:
@@ -59,7 +56,7 @@ class RecentIds:
         """Remember identities and their fingerprints."""
         table = self._tables.get(bucket)
         if table is None:
-            table = self._tables[bucket] = _table()
+            table = self._tables[bucket] = new_ids()
         table.update(ids)
 
     @property

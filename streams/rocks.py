@@ -91,6 +91,16 @@ class RocksStore:
                 self._look_up(_ID + bucket, hashes, found)
         return found
 
+    def newest(self) -> tuple[list[Any], bool]:
+        """Tables of identities in memory, newest first, and whether others may be on the disk.
+
+        No table, and the disk, where the order of buckets matters: an identity that was taken back and came again is in two of them.
+        """
+        buckets = self._recent.buckets
+        if len(set(buckets)) > 1 or (buckets and self._on_disk and self._on_disk[-1] > buckets[0]):
+            return [], True
+        return [table for bucket in buckets[:1] for table in self._recent.tables(bucket)], bool(self._on_disk)
+
     def _look_up(self, head: bytes, hashes: Sequence[bytes], found: list[bytes | None]) -> None:
         if found.count(None) == len(found):
             found[:] = self._db.get([head + h for h in hashes])

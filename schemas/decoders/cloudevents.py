@@ -25,7 +25,7 @@ from ..times import parse_time
 from ..usage_event import UsageEvent, hot
 from .reading import as_list, as_object, map_text, optional_text, parse_json, required_text, text_of, usage_from_data
 
-__all__ = ["decode_cloudevents", "decode_plain", "decode_plain_many", "event_from_cloudevent"]
+__all__ = ["decode_cloudevents", "decode_plain", "decode_plain_many", "event_from_cloudevent", "plain_bytes"]
 
 Headers = Sequence[tuple[str, bytes]]
 _NO_JSON = msgspec.Raw()
@@ -139,14 +139,19 @@ def decode_plain(value: bytes, limits: Limits = DEFAULT_LIMITS) -> UsageEvent:
     return UsageEvent(account, source, event_id, sku, time, amount, unit, provider, region, resource, dimensions, tags)
 
 
+def plain_bytes(limits: Limits) -> int:
+    """How long an event may be to be plain; none may be (-1) where the bounds are not the usual ones."""
+    usual = limits.max_quantity_digits == _MAX_DIGITS and limits.max_text_chars >= _MAX_CHARS
+    return min(limits.max_text_chars, limits.max_record_bytes) if usual else -1
+
+
 def decode_plain_many(values: Sequence[bytes | None], limits: Limits = DEFAULT_LIMITS) -> list[UsageEvent | None]:
     """`decode_plain` for a batch, for the commonest events only: no dimensions, no tags, no extension members.
 
     None where an event is not so simple (or not right): `decode_plain` has the answer then. One loop with everything local
     costs two thirds of a call for each; what it accepts, `decode_plain` accepts with the same result (a test compares them).
     """
-    usual = limits.max_quantity_digits == _MAX_DIGITS and limits.max_text_chars >= _MAX_CHARS
-    longest = min(limits.max_text_chars, limits.max_record_bytes) if usual else -1
+    longest = plain_bytes(limits)
     if hot is not None:
         found: list[UsageEvent | None] = hot.decode_plain_many(values, longest)
         return found

@@ -8,7 +8,6 @@ from typing import Any
 
 from ...pricing.money import money, plain
 from ...schemas.errors import Damaged
-from ...schemas.usage_event import hot
 
 __all__ = [
     "Change", "Delta", "Set", "Usage", "Window", "changed", "changes_since", "decode_usage", "deltas_of", "encode_usage",
@@ -81,7 +80,7 @@ def changes_since(before: Mapping[bytes, Decimal | None], entries: Mapping[bytes
     return found
 
 
-def _deltas_of(
+def deltas_of(
     windows: dict[Window, list[Any]], keys: dict[Window, bytes], months: dict[int, int],
     key_of: Callable[[Window], bytes], month_of: Callable[[int], int],
 ) -> dict[int, list[Delta]]:  # fmt: skip
@@ -99,6 +98,3 @@ def _deltas_of(
             month = months[window[0]] = month_of(window[0])
         by_month.setdefault(month, []).append((key, quantity, provider))
     return by_month
-
-
-deltas_of = _deltas_of if hot is None else hot.deltas_of

@@ -25,8 +25,6 @@ from .store import ENTRY
 
 __all__ = ["Group", "Out", "Rates"]
 
-_NS = 1_000_000_000
-
 
 class Out(NamedTuple):
     """Where the results of changes are gathered. Line items of windows, by far the most, are written at once;
@@ -41,7 +39,7 @@ class Out(NamedTuple):
 class Group:
     """Entries of one group in chronological order, with the segments they fall into."""
 
-    __slots__ = ("calendar", "entries", "final", "key", "order", "prefix", "quoted", "rates", "segments")
+    __slots__ = ("appended", "calendar", "entries", "final", "key", "order", "prefix", "quoted", "rates", "segments")
 
     def __init__(self, key: GroupKey, rates: Rates, final: bool = False) -> None:
         """rates: of all accounts; the group takes those of its own. final: its month is closed."""
@@ -54,6 +52,18 @@ class Group:
         self.entries: dict[bytes, Usage] = {}
         self.order: list[bytes] = []
         self.segments: dict[tuple[str, int], Segment] = {}
+        self.appended = False  # whether the last change was the common case
+
+    @property
+    def standing(self) -> tuple[int, bytes | None] | None:
+        """(bounds reached, entry key at which the last of them was) of a group in one segment and without reversals; else None."""
+        segments = list(self.segments.values())
+        if len(segments) != 1 or segments[0].negatives:
+            return None
+        marks = segments[0].marks
+        reached = _reached(marks)
+        last = marks[reached - 1] if reached else None
+        return reached, None if last is None else last.key
 
     def load(self, stored: Iterable[tuple[bytes, bytes]]) -> Group:
         """Take over entries in order, as a store's scan gives them; marks and totals follow from them. Returns itself."""
@@ -98,10 +108,12 @@ class Group:
             only = self.segments.get(stretch.key)
             if only is None:
                 only = self.segments[stretch.key] = Segment(stretch)
-            if not self._append(only, deltas, writer, out):
+            self.appended = self._append(only, deltas, writer, out)
+            if not self.appended:
                 self._change_segment(only, deltas, _Restating(self, writer, out))
                 self._store(deltas, out)
             return
+        self.appended = False
         by_segment: dict[Segment, list[Delta]] = {}
         for delta in deltas:
             by_segment.setdefault(self.segment_of(delta[0]), []).append(delta)

@@ -10,69 +10,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from decimal import localcontext
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...pricing.money import EXACT
 from ...schemas.errors import Rejection
 from ...schemas.line_item import RatedLineItem, decode_line_item, encode_line_item
 from ...schemas.usage_event import UsageEvent, hot, identify, identify_many
 from .accounts import Account
+from .adding import Added, Adding, Settings
 from .amendments import Amendments, Backfills, Mark
 from .corrections import Closed, corrections
-from .entries import Change, Delta, Set, Window, changed, changes_since, deltas_of, one_provider, quantities
+from .counted import Plain, counted, load_plain, rating_of
+from .entries import Change, Delta, Set, changed, changes_since, quantities
 from .groups import Group, Out
-from .items import GroupKey, changes_between, entry_key, group_prefix
+from .items import GroupKey, changes_between, group_prefix
 from .metered import Metered
 from .segments import Rates
-from .store import ENTRY, Effects, Store
+from .store import ENTRY, Effects, Layered, Store, new_ids
 
 __all__ = ["Added", "Closed", "Effects", "PartitionState", "Settings", "stored_groups", "written"]
 
-_NS = 1_000_000_000
 GROUPS_AT_ONCE = 200
 ACCOUNTS_CACHED = 20_000
+RATINGS_CACHED = 65_536
 
 Pending = tuple[GroupKey, list[Delta], list[Set]]
-
-
-class Settings(NamedTuple):
-    """Limits of one partition's state. Durations in seconds."""
-
-    window_s: int = 3_600
-    dedupe_window_s: int = 35 * 86_400
-    cached_entries: int = 250_000  # entries of recently touched groups kept in memory
-    deduplicate: bool = True  # off only in tests, to show that they notice
-
-    @property
-    def bucket_s(self) -> int:
-        """Identities are remembered in buckets of arrival time, dropped whole: half a dedupe window each."""
-        return self.dedupe_window_s // 2 or 1
-
-    def oldest_bucket(self, now_s: int) -> int:
-        """First bucket that must still be remembered: the window, and one bucket for events under way."""
-        return (now_s - self.dedupe_window_s) // self.bucket_s - 1
-
-
-class Added(NamedTuple):
-    """What became of the events of one batch: counted + duplicates + len(conflicts) + len(rejected) is their number."""
-
-    counted: int
-    duplicates: int
-    conflicts: list[int]  # positions in the batch
-    rejected: list[tuple[int, Rejection]]  # position, and why no meter or backfill can take it
-    unmetered: int = 0  # counted, and no meter reads them: their filters leave them out
-
-
-class _Adding:
-    """A batch on its way in."""
-
-    __slots__ = ("conflicts", "counted", "duplicates", "events", "hashes", "prints", "rejected", "stored", "unmetered")
-
-    def __init__(self, events: Sequence[UsageEvent], hashes: list[bytes], prints: list[bytes], stored: list[bytes | None] | None) -> None:
-        self.events, self.hashes, self.prints, self.stored = events, hashes, prints, stored
-        self.counted = self.duplicates = self.unmetered = 0
-        self.conflicts: list[int] = []
-        self.rejected: list[tuple[int, Rejection]] = []
 
 
 class PartitionState:
@@ -83,9 +45,9 @@ class PartitionState:
         self._rates = rates
         self._settings = settings
         self.closed = closed or Closed()
-        self._fresh: dict[bytes, bytes] = {}  # identities counted since the last commit
-        # What was counted since the last commit: (account, sku, unit) -> (window, region, resource, dimensions) -> [quantity, provider]
-        self._usage: dict[tuple[str, str, str], dict[Window, list[Any]]] = {}
+        self._fresh: Any = new_ids()  # identities counted since the last commit, with their fingerprints
+        self._counted = counted(settings.window_s, lambda start: self._rates.default.month_of(start))
+        self._ratings: dict[tuple[Rates, str, str, int], Any] = {}
         self._metered = Metered(store)
         self.amendments = Amendments(store)
         self.backfills = Backfills(store)
@@ -108,16 +70,14 @@ class PartitionState:
         hashes, prints = identify_many(events)
         stored = self.store.seen(hashes) if self._settings.deduplicate else None
         events = events if type(events) is list else list(events)
-        added = _Adding(events, hashes, prints, stored)
+        added = Adding(events, hashes, prints, stored)
         with localcontext(EXACT):
-            if hot is None or stored is None or self.amendments.awaited or self.backfills.freed:
+            if not self.native:
                 self._count(added, 0, len(events))
             else:
-                window_ns, claimed, at = self._settings.window_s * _NS, self._rates.meters.claimed, 0
+                windows, claimed, at = self._counted.windows, self._rates.meters.claimed, 0
                 while at < len(events):
-                    at, counted, duplicates = hot.count_plain(
-                        events, hashes, prints, stored, self._fresh, self._usage, claimed, window_ns, at, added.conflicts
-                    )
+                    at, counted, duplicates = windows.count_events(events, hashes, prints, stored, self._fresh, claimed, at, added.conflicts)
                     added.counted += counted
                     added.duplicates += duplicates
                     if at < len(events):  # one that is not so plain
@@ -125,13 +85,39 @@ class PartitionState:
                         at += 1
         return Added(added.counted, added.duplicates, added.conflicts, added.rejected, added.unmetered)
 
-    def _count(self, added: _Adding, since: int, past: int) -> None:
+    @property
+    def native(self) -> bool:
+        """Whether `add_readings` may be used: the compiled loops are there, and no event may be one that was amended or taken back."""
+        return hot is not None and self._settings.deduplicate and not self.amendments.awaited and not self.backfills.freed
+
+    def add_readings(self, readings: Any) -> Added:
+        """As `add`, of hot.Readings; positions are those of the readings."""
+        number, claimed = len(readings), self._rates.meters.claimed
+        known: list[bytes | None] = [None] * number
+        tables, further = self.store.newest() if isinstance(self.store, Layered) else ([], True)
+        positions, hashes = readings.unknown(self._fresh, tables, known, further)
+        if hashes:
+            for at, found in zip(positions, self.store.seen(hashes), strict=True):
+                known[at] = found
+        added, at = Adding([], [], [], None), 0
+        with localcontext(EXACT):
+            while at < number:
+                at, counted, duplicates = self._counted.windows.count(readings, self._fresh, known, claimed, at, added.conflicts)
+                added.counted += counted
+                added.duplicates += duplicates
+                if at < number:  # one that meters read
+                    identity, print_ = readings.identity(at)
+                    one = Adding([readings.event(at)], [identity], [print_], [known[at]])
+                    self._count(one, 0, 1)
+                    added.take(one, at)
+                    at += 1
+        return Added(added.counted, added.duplicates, added.conflicts, added.rejected, added.unmetered)
+
+    def _count(self, added: Adding, since: int, past: int) -> None:
         """Count the events at positions since <= at < past."""
         hashes, prints, stored = added.hashes, added.prints, added.stored
-        fresh = self._fresh
-        usage = self._usage
+        fresh, add = self._fresh, self._counted.add
         claimed, awaited, freed = self._rates.meters.claimed, self.amendments.awaited, self.backfills.freed
-        window_ns = self._settings.window_s * _NS
         counted = duplicates = 0
         for at in range(since, past):
             e = added.events[at]
@@ -155,19 +141,7 @@ class PartitionState:
                 added.unmetered += not read
                 continue
             counted += 1
-            series = (e.account, e.sku, e.unit)
-            window = (e.time // window_ns, e.region, e.resource, e.dimensions)
-            windows = usage.get(series)
-            if windows is None:
-                usage[series] = {window: [e.quantity, e.provider]}
-                continue
-            cell = windows.get(window)
-            if cell is None:
-                windows[window] = [e.quantity, e.provider]
-            else:
-                cell[0] += e.quantity
-                if cell[1] != e.provider:
-                    cell[1] = one_provider(cell[1], e.provider)
+            add(e)
         added.counted += counted
         added.duplicates += duplicates
 
@@ -208,11 +182,7 @@ class PartitionState:
             readings = meters.read(event)
             self._metered.count(event, readings, self._rates, sign)
             return bool(readings)
-        windows = self._usage.setdefault((event.account, event.sku, event.unit), {})
-        window = (event.time // (self._settings.window_s * _NS), event.region, event.resource, event.dimensions)
-        cell = windows.setdefault(window, [event.quantity - event.quantity, event.provider])
-        cell[0] += event.quantity if sign > 0 else -event.quantity
-        cell[1] = one_provider(cell[1], event.provider)
+        self._counted.add(event, sign < 0)
         return True
 
     def check(self, event: UsageEvent) -> None:
@@ -245,28 +215,11 @@ class PartitionState:
 
     def _priced(self, revision: int, puts: list[tuple[bytes, bytes]], unpriced: list[int]) -> Iterator[tuple[bytes, bytes]]:
         """Line items of the groups touched, some groups at a time: what was just written is sent while it is in the cache."""
-        touched = self._touched()
         before: dict[str, tuple[Account, dict[str, RatedLineItem]]] = {}
-        while some := list(islice(touched, GROUPS_AT_ONCE)):
-            out = Out([], [], puts, unpriced)
+        for out, some in self._rated(revision, puts, unpriced):
             with localcontext(EXACT):
                 for key, deltas, sets in some:
-                    account = self._account(key.account, before)
-                    if key.month <= self.closed.month:
-                        self._correct(key, deltas, sets, account, out)
-                        continue
-                    group = self._group(key)
-                    known = len(group.entries)
-                    seen = None if self.watch is None else quantities(group.entries, deltas, sets)
-                    if sets:
-                        deltas = group.set(sets, deltas, revision, out)
-                    if deltas:
-                        group.change(deltas, revision, out)
-                    self._cached += len(group.entries) - known
-                    if seen is not None and self.watch is not None:
-                        self.watch(key, changes_since(seen, group.entries))
-                    if account is not None:
-                        account.note(group)
+                    self._rate(key, deltas, sets, revision, before, out)
             objects, more = written(out.items, revision)
             unpriced.append(more)
             yield from out.written
@@ -280,29 +233,74 @@ class PartitionState:
         puts += self.backfills.puts.items()
         yield from written(items, revision)[0]
 
-    def _touched(self) -> Iterator[Pending]:
-        """What was counted since the last commit, by group; each group once."""
-        window_s = self._settings.window_s
-        default = self._rates.default
-        keys: dict[Window, bytes] = {}
-        months: dict[int, int] = {}
-
-        def key_of(window: Window) -> bytes:
-            return entry_key(window[0] * window_s, *window[1:])
-
-        def month_of(number: int) -> int:
-            return default.month_of(number * window_s)
-
-        for series, windows in self._usage.items():
-            for month, deltas in deltas_of(windows, keys, months, key_of, month_of).items():
-                yield GroupKey(*series, month), deltas, []
+    def _rated(self, revision: int, puts: list[tuple[bytes, bytes]], unpriced: list[int]) -> Iterator[tuple[Out, list[Pending]]]:
+        """What was counted since the last commit, some groups at a time, each once: what is rated already, and what is left to `_rate`."""
+        more = True
+        while more:
+            out = Out([], [], puts, unpriced)
+            with localcontext(EXACT):
+                more, left = self._counted.rate(GROUPS_AT_ONCE, self._plain, self.watch is None, self.closed.month, revision, out)
+            yield out, [(key, deltas, []) for key, deltas in left]
         # A meter's SKUs are fed by meters only (Meters.claimed), so none of these groups was in the loop above.
+        metered = self._metered_groups()
+        while some := list(islice(metered, GROUPS_AT_ONCE)):
+            yield Out([], [], puts, unpriced), some
+
+    def _metered_groups(self) -> Iterator[Pending]:
         with localcontext(EXACT):
             sets = self._metered.set(self._rates)
         for key, deltas in self._metered.added():
             yield GroupKey(*key), deltas, sets.pop(key, [])
         for key, its in sets.items():
             yield GroupKey(*key), [], its
+
+    def _plain(self, key: GroupKey) -> Plain:
+        """What the compiled loops must know of a group to rate it; None: it is not for them."""
+        rates = self._rates.of(key.account)
+        name = (rates, *key[1:])
+        if name in self._ratings:
+            rating = self._ratings[name]
+        else:
+            if len(self._ratings) >= RATINGS_CACHED:
+                self._ratings.clear()
+            rating = self._ratings[name] = rating_of(rates, key)
+        plain = None if rating is None else load_plain(self.store, rates, rating, key)
+        if plain is not None:
+            self._drop(key)
+        return plain
+
+    def _drop(self, key: GroupKey) -> None:
+        group = self._groups.pop(key, None)
+        if group is not None:
+            self._cached -= len(group.entries)
+        self._older.pop(key, None)
+
+    def _rate(
+        self, key: GroupKey, deltas: list[Delta], sets: list[Set], revision: int,
+        before: dict[str, tuple[Account, dict[str, RatedLineItem]]], out: Out,
+    ) -> None:  # fmt: skip
+        """Rate one group. before: accounts that this changes, with their line items from before."""
+        account = self._account(key.account, before)
+        if key.month <= self.closed.month:
+            self._correct(key, deltas, sets, account, out)
+            return
+        group = self._group(key)
+        known = len(group.entries)
+        seen = None if self.watch is None else quantities(group.entries, deltas, sets)
+        if sets:
+            deltas = group.set(sets, deltas, revision, out)
+        if deltas:
+            group.change(deltas, revision, out)
+        self._cached += len(group.entries) - known
+        if seen is not None and self.watch is not None:
+            self.watch(key, changes_since(seen, group.entries))
+        if account is not None:
+            account.note(group)
+        rating = self._ratings.get((group.rates, *key[1:]))
+        if rating is None or seen is not None or not group.appended or (standing := group.standing) is None:
+            return
+        if self._counted.adopt(key, (rating, group.quoted, *standing), group.entries):
+            self._drop(key)
 
     def _account(self, name: str, before: dict[str, tuple[Account, dict[str, RatedLineItem]]]) -> Account | None:
         """The account with its totals, if it has a statement; its line items from before this commit go into `before`."""
@@ -337,8 +335,8 @@ class PartitionState:
 
     def committed(self) -> None:
         """The effects are durable and the store has taken them over (`Store.apply`)."""
-        self._fresh = {}
-        self._usage = {}
+        self._fresh = new_ids()
+        self._counted.committed(self._settings.cached_entries)
         self._metered.clear()
         self.amendments.puts = {}
         self.backfills.committed()
@@ -362,6 +360,8 @@ class PartitionState:
         """Rate with these prices and closed months from now on; what was cached followed from the old ones, so it goes."""
         self._rates = rates
         self.closed = closed or self.closed
+        self._counted.forget()
+        self._ratings = {}
         self._groups.clear()
         self._older.clear()
         self._accounts.clear()

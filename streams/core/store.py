@@ -7,7 +7,7 @@ month) are a prefix scan in chronological order. Only committed data is ever in 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from sortedcontainers import SortedDict
 
@@ -16,7 +16,7 @@ from ...schemas.usage_event import hot
 
 __all__ = [
     "AMENDED", "BACKFILL", "BACKFILLED", "BALANCES", "ENTRY", "FREED", "FROZEN", "INVOICED", "SAMPLE", "SHADOW", "TALLY",
-    "Effects", "MemoryStore", "Store", "ids_of", "pack_ids", "unpack_ids",
+    "Effects", "Layered", "MemoryStore", "Store", "ids_of", "new_ids", "pack_ids", "unpack_ids",
 ]  # fmt: skip
 
 # First byte of a key: what it is about. A value b"" means that there is nothing any more: it stands in the compacted changelog
@@ -86,6 +86,20 @@ class Store(Protocol):
     def forget(self, oldest_bucket: int) -> None:
         """Drop the identities that arrived before a bucket."""
         ...
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """A store that has the identities of the last commits at hand."""
+
+    def newest(self) -> tuple[list[Any], bool]:
+        """(tables in which to look first, newest first; whether other identities may be in the store), when the compiled loops are there."""
+        ...
+
+
+def new_ids() -> Any:
+    """An empty table of identity hashes and fingerprints: what a dict does."""
+    return {} if hot is None else hot.Identities()
 
 
 def pack_ids(ids: Mapping[bytes, bytes]) -> bytes:

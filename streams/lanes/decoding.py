@@ -9,7 +9,7 @@ from aiokafka.structs import ConsumerRecord
 
 from ...schemas.acceptance import check_time
 from ...schemas.dead_letter import DeadLetter
-from ...schemas.decoders.cloudevents import decode_plain_many
+from ...schemas.decoders.cloudevents import decode_plain_many, plain_bytes
 from ...schemas.decoders.registry import decode_record
 from ...schemas.errors import Reason, Rejection
 from ...schemas.usage_event import UsageEvent, hot
@@ -17,7 +17,7 @@ from .base import Batch, Context
 from .letters import dead_letter
 from .partitions import account_partition, known_partitions
 
-__all__ = ["Decoded", "decode_batch"]
+__all__ = ["Decoded", "PlainReader", "decode_batch"]
 
 _NS = 1_000_000_000
 
@@ -53,6 +53,34 @@ class _Letters(Sequence[Callable[[Rejection], DeadLetter]]):
         origin = self._origins[at]
         position, index = origin if isinstance(origin, tuple) else (origin, 0)
         return lambda rejection: _letter(self._batch, self._batch.records[position], index, rejection, self._now)
+
+
+class PlainReader:
+    """Reads plain CloudEvents of a partition keyed by account without an object for each; needs the compiled loops."""
+
+    def __init__(self, context: Context, own_partition: int) -> None:
+        self._context, self._own = context, own_partition
+        self.readings = hot.Readings()
+
+    def reads(self, topic: str) -> bool:
+        """Whether there may be such events in a topic."""
+        return self._context.topics.raw.get(topic) == "cloudevents" and plain_bytes(self._context.limits) > 0
+
+    def read(self, batch: Batch, at: int) -> int:
+        """Read records from position `at` on into `readings`; returns the position of the first that is not plain, in time and in place."""
+        limits, now = self._context.limits, self._context.clock_ns()
+        values = [None if record.headers else record.value for record in batch.records]
+        self.readings.read(
+            values, at, plain_bytes(limits), limits.max_record_bytes, limits.max_events_per_record,
+            now - limits.max_event_age_s * _NS, now + limits.max_clock_skew_s * _NS, self._context.config.kafka.partitions, self._own,
+        )  # fmt: skip
+        past: int = self.readings.past
+        return past
+
+    def letter(self, batch: Batch, at: int, rejection: Rejection) -> DeadLetter:
+        """Dead letter of a reading that turned out not to count."""
+        position, index = self.readings.origin(at)
+        return _letter(batch, batch.records[position], index, rejection, self._context.clock_ns())
 
 
 def _letter(batch: Batch, record: ConsumerRecord[bytes | None, bytes | None], index: int, rejection: Rejection, now: int) -> DeadLetter:

@@ -13,12 +13,13 @@ from ...schemas.control import Receipt, encode_control
 from ...schemas.dead_letter import DeadLetter, held_once, to_kafka
 from ...schemas.errors import UNREADABLE, Damaged, Reason, Rejection
 from ...schemas.packed import unpack
-from ...schemas.usage_event import UsageEvent
+from ...schemas.usage_event import UsageEvent, hot
 from .. import failpoints
 from ..control_topic import Controls
+from ..core.adding import Added, Settings
 from ..core.corrections import Closed
 from ..core.segments import Rates
-from ..core.state import PartitionState, Settings
+from ..core.state import PartitionState
 from ..core.store import Effects, ids_of, pack_ids
 from ..ledger import Out, Pairs, Record, Unsettled
 from ..prices_topic import Books
@@ -27,7 +28,7 @@ from ..restore import read_progress, read_to_end
 from ..rocks import RocksStore
 from .answers import Answers
 from .base import Batch, Context, Lane
-from .decoding import Decoded, decode_batch
+from .decoding import Decoded, PlainReader, decode_batch
 from .letters import dead_letter, event_letter
 from .shadowing import Shadowing
 
@@ -35,6 +36,31 @@ __all__ = ["RateLane"]
 
 _NO_HEADERS: list[tuple[str, bytes | None]] = []
 _BUCKET = b"bucket:"
+_CONFLICT = Rejection(Reason.CONFLICT, "an event with this identity and another payload was counted before")
+
+
+class Taken:
+    """What became of the events of a batch, and of its records that hold none."""
+
+    def __init__(self, received: int) -> None:
+        self.received, self.counted, self.duplicates, self.unmetered = received, 0, 0, 0
+        self.dead: list[DeadLetter] = []
+
+    def add(self, added: Added, letter: Callable[[int, Rejection], DeadLetter]) -> None:
+        """Add what the step says; letter: makes a dead letter of the event at a position."""
+        self.counted += added.counted
+        self.duplicates += added.duplicates
+        self.unmetered += added.unmetered
+        self.dead += [letter(at, _CONFLICT) for at in added.conflicts]
+        self.dead += [letter(at, rejection) for at, rejection in added.rejected]
+
+    def join(self, other: Taken) -> None:
+        """Add what became of other records."""
+        self.received += other.received
+        self.counted += other.counted
+        self.duplicates += other.duplicates
+        self.unmetered += other.unmetered
+        self.dead += other.dead
 
 
 class RateLane(Lane):
@@ -53,6 +79,7 @@ class RateLane(Lane):
         self._settings = Settings(rating.window_s, rating.dedupe_window_s, max(1_000, rating.cached_entries // context.config.kafka.partitions))
         self._store: RocksStore | None = None
         self._state: PartitionState | None = None
+        self._plain = None if hot is None else PlainReader(context, number)
         self.progress = Progress(self.name)
         self._dead: list[DeadLetter] = []
         self._rates: dict[str, Rates] = {}
@@ -126,30 +153,47 @@ class RateLane(Lane):
 
     async def take(self, batch: Batch) -> int:
         """Work a batch into memory; what cannot count becomes a dead letter of the next commit."""
-        state = self.state
         if batch.tp.topic == self.context.topics.events:
-            decoded = self._unpacked(batch)
+            taken = self._taken_of(self._unpacked(batch))
+        elif self._plain is not None and self._plain.reads(batch.tp.topic) and self.state.native:
+            taken = self._take_plain(self._plain, batch)
         else:
-            decoded = decode_batch(self.context, batch, self.number)
-        added = state.add(decoded.events)
-        conflict = Rejection(Reason.CONFLICT, "an event with this identity and another payload was counted before")
-        dead = [decoded.letter(at, conflict) for at in added.conflicts] + [decoded.letter(at, rejection) for at, rejection in added.rejected]
-        dead += decoded.dead
-        self._dead += held_once(dead)
+            taken = self._taken_of(decode_batch(self.context, batch, self.number))
+        self._dead += held_once(taken.dead)
         counters = self.progress.of(batch.tp.topic)
-        received = len(decoded.events) + len(decoded.dead)
-        counters.received += received
-        counters.counted += added.counted
-        counters.duplicates += added.duplicates
-        counters.dead_lettered += len(dead)
+        counters.received += taken.received
+        counters.counted += taken.counted
+        counters.duplicates += taken.duplicates
+        counters.dead_lettered += len(taken.dead)
         self.expect(counters.balanced, "received = counted + duplicates + dead-lettered")
         metrics, topic = self.context.metrics, batch.tp.topic
-        metrics.received.labels("rate", topic).inc(received)
-        metrics.counted.labels("rate", topic).inc(added.counted)
-        metrics.duplicates.labels(topic).inc(added.duplicates)
-        if added.unmetered:
-            metrics.unmetered.labels(topic).inc(added.unmetered)
-        return received
+        metrics.received.labels("rate", topic).inc(taken.received)
+        metrics.counted.labels("rate", topic).inc(taken.counted)
+        metrics.duplicates.labels(topic).inc(taken.duplicates)
+        if taken.unmetered:
+            metrics.unmetered.labels(topic).inc(taken.unmetered)
+        return taken.received
+
+    def _taken_of(self, decoded: Decoded) -> Taken:
+        added = self.state.add(decoded.events)
+        taken = Taken(len(decoded.events) + len(decoded.dead))
+        taken.add(added, decoded.letter)
+        taken.dead += decoded.dead
+        return taken
+
+    def _take_plain(self, plain: PlainReader, batch: Batch) -> Taken:
+        """Plain records without an object for each event; the others as any other batch, more at once the more there are."""
+        taken, at, some = Taken(0), 0, 1
+        while at < len(batch.records):
+            past = plain.read(batch, at)
+            added = self.state.add_readings(plain.readings)
+            taken.received += len(plain.readings)
+            taken.add(added, lambda position, rejection: plain.letter(batch, position, rejection))
+            at = past
+            if at < len(batch.records):
+                taken.join(self._taken_of(decode_batch(self.context, batch._replace(records=batch.records[at : at + some]), self.number)))
+                at, some = at + some, 2 * some
+        return taken
 
     def _unpacked(self, batch: Batch) -> Decoded:
         """Events of packed records, which normalize wrote; a record that is not of that form is a dead letter as a whole."""

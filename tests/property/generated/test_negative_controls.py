@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from ratemill.schemas.line_item import RatedLineItem
-from ratemill.streams.core import accounts, amendments, chain, entries, groups, metered, requests, segments, state, sweep
+from ratemill.streams.core import accounts, amendments, chain, counted, entries, groups, metered, requests, segments, state, sweep
 from ratemill.streams.core.corrections import Closed
 from ratemill.streams.core.store import TALLY
 
@@ -51,7 +51,7 @@ def _everywhere(monkeypatch: pytest.MonkeyPatch, name: str, value: Any, *modules
 
 def provider_by_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
     """The provider of a window is that of the event that came last."""
-    _everywhere(monkeypatch, "one_provider", lambda first, second: second or first, entries, groups, state, metered)
+    _everywhere(monkeypatch, "one_provider", lambda first, second: second or first, entries, groups, counted, metered)
 
 
 def marks_stay(monkeypatch: pytest.MonkeyPatch) -> None:
