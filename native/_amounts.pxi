@@ -49,6 +49,15 @@ cdef extern from *:
         return 1;
     }
 
+    /* Of amounts whose scales and digits are known to fit. */
+    static int _comparable(const Amount *a, const Amount *b) {
+        __int128 x;
+        return a->scale + b->scale <= MOST_SCALE && _scaled(a, a->scale + b->scale, &x) && _scaled(b, a->scale + b->scale, &x);
+    }
+    static int _is_beyond(const Amount *a, const Amount *b) { int found = 0; _beyond(a, b, &found); return found; }
+    static int _equal(const Amount *a, const Amount *b) { return !_is_beyond(a, b) && !_is_beyond(b, a); }
+    static void _difference(const Amount *a, const Amount *b, Amount *out) { Amount less = {-b->digits, b->scale}; _sum(a, &less, out); }
+
     static int _is_negative(const Amount *a) { return a->digits < 0; }
     static int _is_zero(const Amount *a) { return a->digits == 0; }
 
@@ -102,6 +111,10 @@ cdef extern from *:
     bint _sum(const Amount* a, const Amount* b, Amount* out) noexcept nogil
     bint _product(const Amount* a, const Amount* b, Amount* out) noexcept nogil
     bint _beyond(const Amount* a, const Amount* bound, int* result) noexcept nogil
+    bint _comparable(const Amount* a, const Amount* b) noexcept nogil
+    bint _is_beyond(const Amount* a, const Amount* b) noexcept nogil
+    bint _equal(const Amount* a, const Amount* b) noexcept nogil
+    void _difference(const Amount* a, const Amount* b, Amount* out) noexcept nogil
     bint _is_negative(const Amount* a) noexcept nogil
     bint _is_zero(const Amount* a) noexcept nogil
     bint _amount_of(const char* at, size_t size, Amount* out) noexcept nogil

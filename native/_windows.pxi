@@ -6,6 +6,7 @@
 cdef enum:
     NOWHERE = -1
     MOST_BOUNDS = 64
+    MOST_RESTATED = 200  # entries of a group that is split anew; the marks of Python's `Group` are for larger ones
     ROOM = 16384  # bytes on the stack for texts that are put together; longer ones get a place of their own
     UNTOUCHED = -2
     # who rates a group
@@ -22,6 +23,7 @@ cdef struct Place:
 cdef struct Cell:
     int32_t group, place
     int32_t next  # pending cell of the group
+    int32_t sibling  # another cell of the group
     bint pending_too, held_too  # which of the amounts there are
     uint16_t pending_provider, held_provider
     Amount pending, held
@@ -33,6 +35,7 @@ cdef struct Group:
     Py_ssize_t at, size  # account NUL sku NUL unit, in the texts
     Py_ssize_t account, sku  # sizes
     int32_t first, last, recent  # pending cells; the cell touched last
+    int32_t cells, number  # the first of all cells, and how many there are
     int32_t next  # group touched after this one
     int32_t reached  # bounds that the total has passed
     uint8_t who
@@ -64,13 +67,15 @@ cdef class Rating:
 
     cdef readonly bint priced
     cdef readonly bint usable
-    cdef object _form_of
+    cdef object _form_of, _withdrawn
     cdef dict _forms
     cdef int _number, _generation
     cdef Amount _bounds[MOST_BOUNDS]
 
-    def __init__(self, bounds, bint priced, form_of):
-        """form_of: (entry key, tier, provider) -> form, as `WindowWriter.form` makes it. Not `usable`: its bounds are none for this module."""
+    def __init__(self, bounds, bint priced, form_of, withdrawn):
+        """form_of: (entry key, tier, provider) -> form, as `WindowWriter.form` makes it. withdrawn: (group key, entry key, tier, provider) -> the
+        line item that says that nothing of the entry is in the tier any more. Not `usable`: its bounds are none for this module."""
+        self._withdrawn = withdrawn
         self.priced, self._form_of, self._forms, self._number, self._generation = priced, form_of, {}, len(bounds), -1
         self.usable = len(bounds) <= MOST_BOUNDS
         if self.usable:
@@ -90,6 +95,71 @@ cdef class Rating:
             self._forms.clear()
         form = self._forms[name] = Form(self._form_of(key, tier, providers[provider]))
         return form
+
+
+cdef struct Part:
+    int tier
+    Amount amount
+
+
+cdef bint _among(const Part* part, const Part* parts, int number) noexcept nogil:
+    cdef int i
+    for i in range(number):
+        if parts[i].tier == part.tier and _equal(&parts[i].amount, &part.amount):
+            return True
+    return False
+
+
+cdef int _split_over(const Amount* before, const Amount* quantity, const Amount* bounds, int number, Part* parts) noexcept nogil:
+    """chronology.walk, for one entry that is not below zero: its parts, one for each tier that it touches; returns how many."""
+    cdef Amount at = before[0], past
+    cdef int tier = 0, found = 0
+    _sum(before, quantity, &past)
+    while tier < number and _is_beyond(before, &bounds[tier]):  # entirely behind this tier
+        tier += 1
+    if _is_zero(quantity):
+        parts[0].tier, parts[0].amount = tier, quantity[0]
+        return 1
+    while tier < number and _is_beyond(&past, &bounds[tier]):
+        if _is_beyond(&bounds[tier], &at):  # else it begins just at the bound
+            parts[found].tier = tier
+            _difference(&bounds[tier], &at, &parts[found].amount)
+            found += 1
+        at = bounds[tier]
+        tier += 1
+    parts[found].tier = tier
+    _difference(&past, &at, &parts[found].amount)
+    return found + 1
+
+
+cdef object _rated_item(Form form, bytes prefix, bytes key, bytes quoted, bint priced, Amount* held, bytes said, Text quantity):
+    """(x_LineItemId, JSON) of an entry's usage in a tier; prefix: ENTRY and the group's."""
+    cdef char block[128]
+    cdef char hexed[32]
+    cdef char text[AMOUNT_TEXT]
+    cdef Amount product
+    cdef Text cost
+    cdef char* out
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(prefix) - 1
+    cdef Py_ssize_t whole = size + PyBytes_GET_SIZE(key) + PyBytes_GET_SIZE(form.component) + 2
+    if whole > 128:
+        identity = _long_identity(prefix[1:], key, form.component)
+    else:
+        out = _add(block, PyBytes_AS_STRING(prefix) + 1, size)
+        out[0] = 0
+        out = _add(out + 1, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        out[0] = 0
+        out = _add(out + 1, PyBytes_AS_STRING(form.component), PyBytes_GET_SIZE(form.component))
+        memset(out, 0, 128 - whole)
+        _blake2b_128(block, whole, hexed)
+        identity = PyBytes_FromStringAndSize(hexed, 32)
+    if not priced:
+        cost.at, cost.size = b"0", 1
+    elif form.exact and _product(held, &form.amount, &product):
+        cost.at, cost.size = text, _amount_text(&product, text)
+    else:
+        exact = _plain(_as_decimal(held) * form.price, &cost)  # holds the text of the cost
+    return identity, _filled(form.pieces, identity, said, quoted, cost, quantity)
 
 
 cdef class Table:
@@ -152,7 +222,7 @@ cdef class Windows:
     cdef dict _provider_numbers
     cdef int64_t _window_s
     cdef object _month_of
-    cdef dict _months
+    cdef dict _months, _ratings  # ratings: of sku and unit, and month, where all accounts have the same
     cdef int32_t _first, _last  # groups touched since the last commit
     cdef uint32_t _commit, _trimmed
     cdef Py_ssize_t _kept  # cells that stayed when it was trimmed last
@@ -166,7 +236,7 @@ cdef class Windows:
         self._place_room = self._cell_room = self._group_room = self._text_room = 0
         self._by_place, self._by_cell, self._by_group = Table(), Table(), Table()
         self._providers, self._provider_numbers = [""], {"": 0}
-        self._window_s, self._month_of, self._months, self._key_type = window_s, month_of, {}, key_type
+        self._window_s, self._month_of, self._months, self._ratings, self._key_type = window_s, month_of, {}, {}, key_type
         self._first = self._last = NOWHERE
         self._commit, self._trimmed, self._kept, self._generation = 1, 1, 0, 0
 
@@ -275,7 +345,7 @@ cdef class Windows:
         memset(g, 0, sizeof(Group))
         g.hash, g.month, g.size, g.account, g.sku = h, month, size, account, sku
         g.at = self._keep_text(text, size)
-        g.first = g.last = g.recent = NOWHERE
+        g.first = g.last = g.recent = g.cells = NOWHERE
         g.next = UNTOUCHED
         self._group_count += 1
         if self._group_count * 2 > self._by_group._size:
@@ -306,7 +376,9 @@ cdef class Windows:
             self._cells = <Cell*> _more(self._cells, self._cell_room, sizeof(Cell))
         c = &self._cells[self._cell_count]
         memset(c, 0, sizeof(Cell))
-        c.group, c.place, c.next = group, place, NOWHERE
+        c.group, c.place, c.next, c.sibling = group, place, NOWHERE, self._groups[group].cells
+        self._groups[group].cells = <int32_t> self._cell_count
+        self._groups[group].number += 1
         self._cell_count += 1
         if self._cell_count * 2 > self._by_cell._size:
             self._by_cell.double()
@@ -493,7 +565,45 @@ cdef class Windows:
             start = start << 8 | at[i]
         return self._find_place(<int64_t> start // self._window_s, <const char*> at + 8, PyBytes_GET_SIZE(key) - 8)
 
-    cdef bint _take_over(self, int32_t group, load) except -1:
+    cdef object _rating(self, int32_t group, source):
+        """The Rating of a group, or None."""
+        cdef Group* g = &self._groups[group]
+        if not source.uniform:
+            return source.rating_of(self._group_key(group))
+        name = (PyBytes_FromStringAndSize(self._texts + g.at + g.account, g.size - g.account), g.month)
+        if name in self._ratings:
+            return self._ratings[name]
+        if len(self._ratings) > 65_536:
+            self._ratings.clear()
+        rating = self._ratings[name] = source.rating_of(self._group_key(group))
+        return rating
+
+    cdef bytes _quoted(self, int32_t group, source):
+        """The account as JSON."""
+        cdef Group* g = &self._groups[group]
+        cdef const char* at = self._texts + g.at
+        cdef Py_ssize_t i
+        for i in range(g.account):
+            if _stops[<uint8_t> at[i]] or <uint8_t> at[i] > 127:
+                return source.quoted(self._group_key(group))
+        found = PyBytes_FromStringAndSize(NULL, g.account + 2)
+        PyBytes_AS_STRING(found)[0] = PyBytes_AS_STRING(found)[g.account + 1] = 34
+        memcpy(PyBytes_AS_STRING(found) + 1, at, g.account)
+        return found
+
+    cdef bytes _prefix(self, int32_t group):
+        """ENTRY, and the group's prefix: account NUL sku NUL unit NUL month."""
+        cdef Group* g = &self._groups[group]
+        cdef char* out
+        found = PyBytes_FromStringAndSize(NULL, g.size + 6)
+        out = PyBytes_AS_STRING(found)
+        out[0] = 101
+        out = _add(out + 1, self._texts + g.at, g.size)
+        out[0] = 0
+        _big_endian(out + 1, <uint64_t> g.month, 4)
+        return found
+
+    cdef bint _take_over(self, int32_t group, source) except -1:
         """Ask whose a group is, and take over what its entries hold. False: it is Python's."""
         cdef Amount held
         cdef Text text
@@ -501,24 +611,30 @@ cdef class Windows:
         cdef const char* nul
         cdef Py_ssize_t size
         cdef Group* g
-        found = load(self._group_key(group))
-        if found is None:
+        rating = self._rating(group, source)
+        if rating is None:
             return False
-        rating, quoted, entries, reached, mark = found
+        entries = source.scan(self._prefix(group))
+        reached, mark = 0, None
         self._groups[group].total = _zero()
         for key, value in entries:
             at, size = PyBytes_AS_STRING(<bytes?> value), PyBytes_GET_SIZE(<bytes> value)
             nul = <const char*> memchr(at, 0, size)
             if not size:
                 continue
-            if nul == NULL or not _amount_of(at, nul - at, &held) or _is_negative(&held):
+            if nul == NULL or not _amount_of(at, nul - at, &held) or ((<Rating> rating)._number and _is_negative(&held)):
                 return False
             text.at, text.size = nul + 1, at + size - nul - 1
             self._hold(group, self._place_of(key), held, self._provider(text))
             g = &self._groups[group]
             if not _sum(&g.total, &held, &g.total):
                 return False
-        self._settle(group, rating, quoted, reached, mark)
+        if entries and (<Rating> rating)._number:
+            standing = source.standing(self._group_key(group), entries)
+            if standing is None:
+                return False
+            reached, mark = standing
+        self._settle(group, rating, self._quoted(group, source), reached, mark)
         return True
 
     cdef void _settle(self, int32_t group, rating, quoted, int reached, mark):
@@ -542,7 +658,9 @@ cdef class Windows:
         cdef int beyond = 0
         total[0] = g.total
         while at != NOWHERE:
-            if self._cells[at].more != NULL or _is_negative(&self._cells[at].pending) or not _sum(total, &self._cells[at].pending, total):
+            if self._cells[at].more != NULL or not _sum(total, &self._cells[at].pending, total):
+                return False
+            if rating._number and _is_negative(&self._cells[at].pending):
                 return False
             if g.reached and self._key(self._cells[at].place) <= <bytes> g.mark:
                 return False
@@ -578,12 +696,12 @@ cdef class Windows:
         g.first = g.last = NOWHERE
         g.commit = self._commit
 
-    def seal(self, Py_ssize_t most, load, bint native, int64_t closed, revision, list written, list puts, list left):
+    def seal(self, Py_ssize_t most, source, bint native, int64_t closed, revision, list written, list items, list puts, list left):
         """Rate the next groups that were touched, `most` at the most: (whether there are more, how many line items lack a price).
 
-        load: group key -> (Rating, account as JSON, stored entries, bounds reached, entry key of the last mark), or None for one that is not for
-        this module. native: False leaves all to Python, and so are the groups of closed months (up to `closed`). written, puts: line items and
-        what to store are added. left: (group key, deltas) of the groups that are Python's.
+        source: what must be known of groups (counted.Source). native: False leaves all to Python, and so are the groups of closed months (up to
+        `closed`). written, items, puts: line items and what to store are added. left: (group key, deltas, whether what Python knows of the group
+        is old) of the groups that are Python's.
         """
         cdef int32_t group
         cdef Group* g
@@ -599,104 +717,154 @@ cdef class Windows:
             self._groups[group].next = UNTOUCHED
             mine = native and self._groups[group].month > closed and self._groups[group].who != PYTHON
             if mine and self._groups[group].who == NOBODY:
-                mine = self._take_over(group, load)
+                mine = self._take_over(group, source)
             if mine and self._appendable(group, &total):
                 known = len(written)
                 self._groups[group].total = total
                 self._append(group, said, written, puts)
                 if not (<Rating> self._groups[group].rating).priced:
                     unpriced += len(written) - known
-            else:
+            elif not mine or not self._restate(group, said, written, items, puts):
+                left.append((self._group_key(group), self._deltas(group), self._groups[group].who == NATIVE))
                 self._groups[group].who = PYTHON
-                left.append((self._group_key(group), self._deltas(group)))
             self._done(group)
         if self._first == NOWHERE:
             self._last = NOWHERE
         return self._first != NOWHERE, unpriced
 
+    cdef int _put(self, Cell* c, bytes prefix, int provider, list puts, Text* quantity, char* number) except -1:
+        """The entry of a cell as it is to be stored; `quantity` becomes its text."""
+        quantity.at, quantity.size = number, _amount_text(&c.held, number)
+        puts.append((_joined(prefix, <bytes> self._key(c.place)), _usage(quantity[0], self._providers[provider])))
+        return 0
+
     cdef int _append(self, int32_t group, bytes said, list written, list puts) except -1:
         """Group._append."""
-        cdef char near[ROOM]
-        cdef char* room = near
         cdef char number[AMOUNT_TEXT]
         cdef Group* g = &self._groups[group]
         cdef Cell* c
-        cdef Amount was
         cdef int32_t at = g.first
         cdef int provider
-        cdef Py_ssize_t head
         cdef bint same
         cdef Rating rating = <Rating> g.rating
         cdef bytes quoted = <bytes> g.quoted
+        cdef bytes prefix = self._prefix(group)
         cdef Text quantity
-        cdef char* out
-        if g.size + 6 > ROOM:
-            far = PyBytes_FromStringAndSize(NULL, g.size + 6)
-            room = PyBytes_AS_STRING(far)
-        # ENTRY, then the group's prefix: account NUL sku NUL unit NUL month
-        room[0] = 101
-        out = _add(room + 1, self._texts + g.at, g.size)
-        out[0] = 0
-        out = _big_endian(out + 1, <uint64_t> g.month, 4)
-        head = out - room
         while at != NOWHERE:
             c = &self._cells[at]
-            key = <bytes> self._key(c.place)
+            same = False
             if c.held_too:
-                was = c.held
                 provider = self._one_provider(c.held_provider, c.pending_provider)
                 same = provider == c.held_provider and _is_zero(&c.pending)
-                if not _sum(&was, &c.pending, &c.held):
+                if not _sum(&c.held, &c.pending, &c.held):
                     raise OverflowError("a window holds more than its group")
             else:
-                c.held, provider, same = c.pending, c.pending_provider, False
+                c.held, provider = c.pending, c.pending_provider
             c.held_too, c.held_provider = True, <uint16_t> provider
-            quantity.at, quantity.size = number, _amount_text(&c.held, number)
-            puts.append((self._store_key(room, head, key), _usage(quantity, self._providers[provider])))
+            self._put(c, prefix, provider, puts, &quantity, number)
             if not same:
+                key = <bytes> self._key(c.place)
                 form = rating.form(self._generation, c.place, key, g.reached, provider, self._providers)
-                written.append(self._line_item(form, room + 1, head - 1, key, quoted, rating.priced, &c.held, said, quantity))
+                written.append(_rated_item(form, prefix, key, quoted, rating.priced, &c.held, said, quantity))
             at = c.next
         return 0
 
-    cdef object _store_key(self, const char* head, Py_ssize_t size, bytes key):
-        found = PyBytes_FromStringAndSize(NULL, size + PyBytes_GET_SIZE(key))
-        _add(_add(PyBytes_AS_STRING(found), head, size), PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
-        return found
+    cdef bint _restate(self, int32_t group, bytes said, list written, list items, list puts) except -1:
+        """Group._restate_marked: split all entries over the tiers as they were and as they are. False, and nothing done, when it is not that simple."""
+        cdef Group* g = &self._groups[group]
+        cdef Rating rating = <Rating> g.rating
+        cdef Amount total = g.total
+        cdef int32_t at = g.first
+        cdef int i
+        cdef int32_t* order
+        if not rating._number or g.number > MOST_RESTATED:
+            return False
+        while at != NOWHERE:
+            if self._cells[at].more != NULL or _is_negative(&self._cells[at].pending) or not _sum(&total, &self._cells[at].pending, &total):
+                return False
+            at = self._cells[at].next
+        for i in range(rating._number):  # from here on nothing may be refused
+            if not _comparable(&total, &rating._bounds[i]):
+                return False
+        order = <int32_t*> malloc(g.number * sizeof(int32_t))
+        if order == NULL:
+            raise MemoryError
+        try:
+            self._restate_in(order, self._in_order(group, order), group, said, written, items, puts)
+        finally:
+            free(order)
+        g.total = total
+        return True
 
-    cdef object _line_item(
-        self, Form form, const char* prefix, Py_ssize_t size, bytes key, bytes quoted, bint priced, Amount* held, bytes said, Text quantity
-    ):
-        cdef char block[128]
-        cdef char hexed[32]
+    cdef int _in_order(self, int32_t group, int32_t* order) except -1:
+        """The cells of a group that hold something or are about to, by entry key; returns how many."""
+        cdef int32_t at = self._groups[group].cells
+        cdef int number = 0, i
+        while at != NOWHERE:
+            if self._cells[at].held_too or self._cells[at].pending_too:
+                key = <bytes> self._key(self._cells[at].place)
+                i = number
+                while i and <bytes> self._key(self._cells[order[i - 1]].place) > key:
+                    order[i] = order[i - 1]
+                    i -= 1
+                order[i] = at
+                number += 1
+            at = self._cells[at].sibling
+        return number
+
+    cdef int _restate_in(self, int32_t* order, int number, int32_t group, bytes said, list written, list items, list puts) except -1:
         cdef char text[AMOUNT_TEXT]
-        cdef Amount product
-        cdef Text cost
-        cdef char* out
-        cdef Py_ssize_t whole = size + PyBytes_GET_SIZE(key) + PyBytes_GET_SIZE(form.component) + 2
-        if whole > 128:
-            identity = _long_identity(PyBytes_FromStringAndSize(prefix, size), key, form.component)
-        else:
-            out = _add(block, prefix, size)
-            out[0] = 0
-            out = _add(out + 1, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
-            out[0] = 0
-            out = _add(out + 1, PyBytes_AS_STRING(form.component), PyBytes_GET_SIZE(form.component))
-            memset(out, 0, 128 - whole)
-            _blake2b_128(block, whole, hexed)
-            identity = PyBytes_FromStringAndSize(hexed, 32)
-        if not priced:
-            cost.at, cost.size = b"0", 1
-        elif form.exact and _product(held, &form.amount, &product):
-            cost.at, cost.size = text, _amount_text(&product, text)
-        else:
-            exact = _plain(_as_decimal(held) * form.price, &cost)  # holds the text of the cost
-        return identity, _filled(form.pieces, identity, said, quoted, cost, quantity)
+        cdef Part was[MOST_BOUNDS + 1]
+        cdef Part now[MOST_BOUNDS + 1]
+        cdef Group* g = &self._groups[group]
+        cdef Rating rating = <Rating> g.rating
+        cdef bytes prefix = self._prefix(group)
+        cdef bytes quoted = <bytes> g.quoted
+        cdef bytes key, mark = b""
+        cdef Amount before = _zero(), after = _zero()  # cumulative quantity before an entry, as it was and as it is
+        cdef Cell* c
+        cdef Text quantity
+        cdef int n, i, j, old, new, provider, reached = 0
+        cdef bint relabelled
+        for n in range(number):
+            c = &self._cells[order[n]]
+            key = <bytes> self._key(c.place)
+            old = _split_over(&before, &c.held, rating._bounds, rating._number, was) if c.held_too else 0
+            provider, relabelled = c.held_provider, False
+            if c.pending_too:
+                provider = c.pending_provider if not c.held_too else self._one_provider(c.held_provider, c.pending_provider)
+                relabelled = c.held_too and provider != c.held_provider
+            if c.held_too:
+                _sum(&before, &c.held, &before)
+            if c.pending_too:
+                if c.held_too:
+                    _sum(&c.held, &c.pending, &c.held)
+                else:
+                    c.held = c.pending
+                c.held_too, c.held_provider = True, <uint16_t> provider
+                self._put(c, prefix, provider, puts, &quantity, text)
+            new = _split_over(&after, &c.held, rating._bounds, rating._number, now)
+            _sum(&after, &c.held, &after)
+            while reached < rating._number and _is_beyond(&after, &rating._bounds[reached]):
+                reached, mark = reached + 1, key
+            for i in range(new):
+                if relabelled or not _among(&now[i], was, old):
+                    quantity.at, quantity.size = text, _amount_text(&now[i].amount, text)
+                    form = rating.form(self._generation, c.place, key, now[i].tier, provider, self._providers)
+                    written.append(_rated_item(form, prefix, key, quoted, rating.priced, &now[i].amount, said, quantity))
+            for i in range(old):
+                for j in range(new):
+                    if now[j].tier == was[i].tier:
+                        break
+                else:
+                    items.append(rating._withdrawn(self._group_key(group), key, was[i].tier, self._providers[provider]))
+        self._settle(group, rating, quoted, reached, mark if reached else None)
+        return 0
 
     def adopt(self, key, found, entries):
         """Take a group back from Python, which has rated it and found it plain. False when it is not for this module.
 
-        found: as `load` of `seal` gives it, without stored entries. entries: entry key -> (quantity, provider), as they are now.
+        found: its Rating, account as JSON, bounds reached, entry key of the last mark. entries: entry key -> (quantity, provider), as they are now.
         """
         cdef Py_ssize_t size
         cdef const char* at
@@ -728,6 +896,7 @@ cdef class Windows:
     def forget(self):
         """Prices or meters have changed: what is pending stays, all else is read again."""
         cdef Py_ssize_t i
+        self._ratings = {}
         for i in range(self._group_count):
             self._groups[i].who, self._groups[i].commit = NOBODY, 0
         for i in range(self._cell_count):
@@ -746,7 +915,7 @@ cdef class Windows:
         cdef int32_t* groups = <int32_t*> malloc((self._group_count + 1) * sizeof(int32_t))
         if groups == NULL:
             raise MemoryError
-        other._providers, other._provider_numbers, other._months = self._providers, self._provider_numbers, self._months
+        other._providers, other._provider_numbers, other._months, other._ratings = self._providers, self._provider_numbers, self._months, self._ratings
         other._commit, other._trimmed = self._commit, self._trimmed
         try:
             for i in range(self._group_count):

@@ -7,28 +7,70 @@ next bound. Whatever is not plain any more goes to `Group`, read from the store;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from ...schemas.line_item import encode_json
+from ...pricing.money import ZERO
+from ...schemas.line_item import RatedLineItem, encode_json
 from ...schemas.usage_event import UsageEvent, hot
 from .entries import Delta, Usage, Window, deltas_of, one_provider
 from .groups import Group, Out
-from .items import GroupKey, entry_key, group_prefix
+from .items import Form, GroupKey, entry_key, group_prefix, window_item, withdraw
 from .segments import Rates
-from .store import ENTRY, Store
+from .store import Store
 
-__all__ = ["Counted", "CountedNatively", "Left", "Plain", "counted", "load_plain", "rating_of"]
+__all__ = ["Counted", "CountedNatively", "Left", "Source", "counted"]
 
 _NS = 1_000_000_000
-# (hot.Rating, account as JSON, stored entries, bounds reached, entry key of the last mark); None: not plain
-Plain = tuple[Any, bytes, Sequence[tuple[bytes, bytes]], int, bytes | None] | None
+Left = tuple[GroupKey, list[Delta], bool]  # a group whose change is for `Group`; whether what is cached of it is old
+Standing = tuple[Any, bytes, int, bytes | None]  # hot.Rating, account as JSON, bounds reached, entry key at which the last one was
+RATINGS_CACHED = 65_536
 
 
-Left = tuple[GroupKey, list[Delta]]  # a group whose change is for `Group`
-Standing = tuple[Any, bytes, int, bytes | None]  # the same without the entries
-Load = Callable[[GroupKey], Plain]
+class Source:
+    """What the compiled loops ask of groups, each of them once while they remember it."""
+
+    def __init__(self, store: Store, rates: Rates) -> None:
+        self._rates = rates
+        self._ratings: dict[tuple[Rates, str, str, int], Any] = {}
+        self.scan: Callable[[bytes], list[tuple[bytes, bytes]]] = store.scan
+        self.uniform = rates.uniform  # whether a SKU, unit and month have one Rating, whatever the account
+
+    def rating_of(self, key: GroupKey) -> Any:
+        """What plain groups of a SKU, unit and month have in common; None when there are no plain ones."""
+        rates = self._rates.of(key.account)
+        name = (rates, key.sku, key.unit, key.month)
+        if name not in self._ratings:
+            if len(self._ratings) >= RATINGS_CACHED:
+                self._ratings.clear()
+            self._ratings[name] = _rating(rates, key)
+        return self._ratings[name]
+
+    def standing(self, key: GroupKey, stored: list[tuple[bytes, bytes]]) -> tuple[int, bytes | None] | None:
+        """(bounds reached, entry key at which the last one was) of a group with these entries; None when it is not plain."""
+        return Group(key, self._rates).load(stored).standing
+
+    def quoted(self, key: GroupKey) -> bytes:
+        """The account as JSON."""
+        return encode_json(key.account)
+
+
+def _rating(rates: Rates, key: GroupKey) -> Any:
+    stretch = rates.whole_month(key.sku, key.unit, key.month)
+    if stretch is None or stretch.charged or not stretch.by_window or not stretch.plain or rates.terms is not None:
+        return None
+    price, writer, any_account = stretch.price, rates.writer(0), key._replace(account="")
+
+    def form(entry: bytes, tier: int, provider: str) -> Form:
+        return writer.form(any_account, entry, price, tier, provider)
+
+    def withdrawn(group: GroupKey, entry: bytes, tier: int, provider: str) -> RatedLineItem:
+        names, its = rates.names, rates.calendar_of(key.sku, key.unit)
+        return withdraw(window_item(names, its, group, group_prefix(group), entry, price, tier, ZERO, provider))
+
+    rating = hot.Rating(stretch.bounds, price is not None, form, withdrawn)
+    return rating if rating.usable else None
 
 
 class Counted:
@@ -53,7 +95,7 @@ class Counted:
         if cell[1] != event.provider:
             cell[1] = one_provider(cell[1], event.provider)
 
-    def rate(self, most: int, load: Load, native: bool, closed: int, revision: int, out: Out) -> tuple[bool, list[Left]]:
+    def rate(self, most: int, source: Source, native: bool, closed: int, revision: int, out: Out) -> tuple[bool, list[Left]]:
         """Rate the next groups, `most` at most: (whether there are more, those that are left to `Group`)."""
         if self._left is None:
             self._left = self._groups()
@@ -74,7 +116,7 @@ class Counted:
 
         for series, windows in self._usage.items():
             for month, deltas in deltas_of(windows, keys, months, key_of, month_of).items():
-                yield GroupKey(*series, month), deltas
+                yield GroupKey(*series, month), deltas, False
 
     def adopt(self, key: GroupKey, plain: Standing, entries: Mapping[bytes, Usage]) -> bool:
         """Whether a group that `Group` has rated, and found plain, is rated here from now on."""
@@ -99,10 +141,10 @@ class CountedNatively:
         self.committed: Callable[[int], None] = self.windows.committed
         self.forget: Callable[[], None] = self.windows.forget
 
-    def rate(self, most: int, load: Load, native: bool, closed: int, revision: int, out: Out) -> tuple[bool, list[Left]]:
+    def rate(self, most: int, source: Source, native: bool, closed: int, revision: int, out: Out) -> tuple[bool, list[Left]]:
         """Rate the next groups, `most` at most; native: whether plain ones of months behind `closed` are rated here."""
         left: list[Left] = []
-        more, unpriced = self.windows.seal(most, load, native, closed, revision, out.written, out.puts, left)
+        more, unpriced = self.windows.seal(most, source, native, closed, revision, out.written, out.items, out.puts, left)
         if unpriced:
             out.unpriced.append(unpriced)
         return more, left
@@ -111,23 +153,3 @@ class CountedNatively:
 def counted(window_s: int, month_of: Callable[[int], int]) -> Any:
     """Whichever there is."""
     return Counted(window_s, month_of) if hot is None else CountedNatively(window_s, month_of)
-
-
-def rating_of(rates: Rates, key: GroupKey) -> Any:
-    """What plain groups of a SKU, unit and month have in common, for the compiled loops; None when there are no plain ones."""
-    stretch = rates.whole_month(key.sku, key.unit, key.month)
-    if stretch is None or stretch.charged or not stretch.by_window or not stretch.plain or rates.terms is not None:
-        return None
-    price, writer, any_account = stretch.price, rates.writer(0), key._replace(account="")
-    rating = hot.Rating(stretch.bounds, price is not None, lambda entry, tier, provider: writer.form(any_account, entry, price, tier, provider))
-    return rating if rating.usable else None
-
-
-def load_plain(store: Store, rates: Rates, rating: Any, key: GroupKey) -> Plain:
-    """What the compiled loops must know of a group to take it over; None when its usage is not plain."""
-    stored = store.scan(ENTRY + group_prefix(key))
-    standing: tuple[int, bytes | None] | None = 0, None
-    stretch = rates.whole_month(key.sku, key.unit, key.month)
-    if stored and stretch is not None and stretch.bounds:
-        standing = Group(key, rates).load(stored).standing
-    return None if standing is None else (rating, encode_json(key.account), stored, *standing)

@@ -39,7 +39,7 @@ class Out(NamedTuple):
 class Group:
     """Entries of one group in chronological order, with the segments they fall into."""
 
-    __slots__ = ("appended", "calendar", "entries", "final", "key", "order", "prefix", "quoted", "rates", "segments")
+    __slots__ = ("calendar", "entries", "final", "key", "order", "prefix", "quoted", "rates", "segments")
 
     def __init__(self, key: GroupKey, rates: Rates, final: bool = False) -> None:
         """rates: of all accounts; the group takes those of its own. final: its month is closed."""
@@ -52,7 +52,6 @@ class Group:
         self.entries: dict[bytes, Usage] = {}
         self.order: list[bytes] = []
         self.segments: dict[tuple[str, int], Segment] = {}
-        self.appended = False  # whether the last change was the common case
 
     @property
     def standing(self) -> tuple[int, bytes | None] | None:
@@ -108,12 +107,10 @@ class Group:
             only = self.segments.get(stretch.key)
             if only is None:
                 only = self.segments[stretch.key] = Segment(stretch)
-            self.appended = self._append(only, deltas, writer, out)
-            if not self.appended:
+            if not self._append(only, deltas, writer, out):
                 self._change_segment(only, deltas, _Restating(self, writer, out))
                 self._store(deltas, out)
             return
-        self.appended = False
         by_segment: dict[Segment, list[Delta]] = {}
         for delta in deltas:
             by_segment.setdefault(self.segment_of(delta[0]), []).append(delta)

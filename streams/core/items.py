@@ -19,6 +19,7 @@ from ...schemas.usage_event import hot
 from .periods import text
 
 __all__ = [
+    "Form",
     "GroupKey",
     "Names",
     "WindowWriter",

@@ -20,7 +20,7 @@ from .accounts import Account
 from .adding import Added, Adding, Settings
 from .amendments import Amendments, Backfills, Mark
 from .corrections import Closed, corrections
-from .counted import Plain, counted, load_plain, rating_of
+from .counted import Source, counted
 from .entries import Change, Delta, Set, changed, changes_since, quantities
 from .groups import Group, Out
 from .items import GroupKey, changes_between, group_prefix
@@ -32,7 +32,6 @@ __all__ = ["Added", "Closed", "Effects", "PartitionState", "Settings", "stored_g
 
 GROUPS_AT_ONCE = 200
 ACCOUNTS_CACHED = 20_000
-RATINGS_CACHED = 65_536
 
 Pending = tuple[GroupKey, list[Delta], list[Set]]
 
@@ -47,7 +46,7 @@ class PartitionState:
         self.closed = closed or Closed()
         self._fresh: Any = new_ids()  # identities counted since the last commit, with their fingerprints
         self._counted = counted(settings.window_s, lambda start: self._rates.default.month_of(start))
-        self._ratings: dict[tuple[Rates, str, str, int], Any] = {}
+        self._source = Source(store, rates)
         self._metered = Metered(store)
         self.amendments = Amendments(store)
         self.backfills = Backfills(store)
@@ -239,8 +238,11 @@ class PartitionState:
         while more:
             out = Out([], [], puts, unpriced)
             with localcontext(EXACT):
-                more, left = self._counted.rate(GROUPS_AT_ONCE, self._plain, self.watch is None, self.closed.month, revision, out)
-            yield out, [(key, deltas, []) for key, deltas in left]
+                more, left = self._counted.rate(GROUPS_AT_ONCE, self._source, self.watch is None, self.closed.month, revision, out)
+            for key, _, old in left:
+                if old:
+                    self._drop(key)
+            yield out, [(key, deltas, []) for key, deltas, _ in left]
         # A meter's SKUs are fed by meters only (Meters.claimed), so none of these groups was in the loop above.
         metered = self._metered_groups()
         while some := list(islice(metered, GROUPS_AT_ONCE)):
@@ -253,21 +255,6 @@ class PartitionState:
             yield GroupKey(*key), deltas, sets.pop(key, [])
         for key, its in sets.items():
             yield GroupKey(*key), [], its
-
-    def _plain(self, key: GroupKey) -> Plain:
-        """What the compiled loops must know of a group to rate it; None: it is not for them."""
-        rates = self._rates.of(key.account)
-        name = (rates, *key[1:])
-        if name in self._ratings:
-            rating = self._ratings[name]
-        else:
-            if len(self._ratings) >= RATINGS_CACHED:
-                self._ratings.clear()
-            rating = self._ratings[name] = rating_of(rates, key)
-        plain = None if rating is None else load_plain(self.store, rates, rating, key)
-        if plain is not None:
-            self._drop(key)
-        return plain
 
     def _drop(self, key: GroupKey) -> None:
         group = self._groups.pop(key, None)
@@ -296,10 +283,10 @@ class PartitionState:
             self.watch(key, changes_since(seen, group.entries))
         if account is not None:
             account.note(group)
-        rating = self._ratings.get((group.rates, *key[1:]))
-        if rating is None or seen is not None or not group.appended or (standing := group.standing) is None:
+        if hot is None or seen is not None or key.sku in self._rates.meters.claimed or (standing := group.standing) is None:
             return
-        if self._counted.adopt(key, (rating, group.quoted, *standing), group.entries):
+        rating = self._source.rating_of(key)
+        if rating is not None and self._counted.adopt(key, (rating, group.quoted, *standing), group.entries):
             self._drop(key)
 
     def _account(self, name: str, before: dict[str, tuple[Account, dict[str, RatedLineItem]]]) -> Account | None:
@@ -361,7 +348,7 @@ class PartitionState:
         self._rates = rates
         self.closed = closed or self.closed
         self._counted.forget()
-        self._ratings = {}
+        self._source = Source(self.store, rates)
         self._groups.clear()
         self._older.clear()
         self._accounts.clear()
