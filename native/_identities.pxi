@@ -86,6 +86,16 @@ cdef class Identities:
     def __len__(self):
         return self._count
 
+    def keys(self):
+        """Hashes, in the order in which they came."""
+        return [hash_ for hash_, _ in self.items()]
+
+    def __getitem__(self, bytes hash_):
+        found = self.get(hash_)
+        if found is None:
+            raise KeyError(hash_)
+        return found
+
     def get(self, bytes hash_, default=None):
         """The fingerprint of a hash."""
         cdef const char* found

@@ -127,7 +127,7 @@ def test_the_compiled_table_is_a_dict(seed: int) -> None:
 
 
 def check(table: Any, plain: dict[bytes, bytes]) -> None:
-    assert dict(table.items()) == plain
+    assert dict(table.items()) == dict(table) == plain
     assert (len(table), table.packed()) == (len(plain), pack_ids(plain))
     assert list(table.in_order(b"head")) == [(b"head" + hash_, plain[hash_]) for hash_ in sorted(plain)]
     assert dict(unpack_ids(table.packed())) == plain
