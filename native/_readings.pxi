@@ -179,6 +179,11 @@ cdef class Readings:
             p += 1
         return False
 
+    def done(self):
+        """Let go of the records, and of the memory that what was read took: a worker may have a thousand of these."""
+        free(self._all)
+        self._all, self._count, self._room, self._kept = NULL, 0, 0, None
+
     def origin(self, Py_ssize_t at):
         """Position of a reading's record, and its own place in that."""
         if not 0 <= at < self._count:

@@ -77,6 +77,10 @@ class PlainReader:
         past: int = self.readings.past
         return past
 
+    def done(self) -> None:
+        """Let go of what was read."""
+        self.readings.done()
+
     def letter(self, batch: Batch, at: int, rejection: Rejection) -> DeadLetter:
         """Dead letter of a reading that turned out not to count."""
         position, index = self.readings.origin(at)

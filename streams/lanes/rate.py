@@ -193,6 +193,7 @@ class RateLane(Lane):
             if at < len(batch.records):
                 taken.join(self._taken_of(decode_batch(self.context, batch._replace(records=batch.records[at : at + some]), self.number)))
                 at, some = at + some, 2 * some
+        plain.done()
         return taken
 
     def _unpacked(self, batch: Batch) -> Decoded:
