@@ -6,6 +6,7 @@ holds. Here they go into a table that finds them faster too, and RocksDB takes o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Thread
@@ -23,6 +24,8 @@ _BYTES_EACH = 32 if hot is not None else 240  # hash, fingerprint, and what hold
 MOST = BYTES // _BYTES_EACH
 
 Table = Any  # hot.Identities or dict[bytes, bytes]
+# The thread that writes a file must not keep the interpreter: the event loop would get it for a moment every 5 ms only, for as long as that takes.
+_AT_A_TIME, _PAUSE_S = 1_000, 0.001
 
 
 class RecentIds:
@@ -35,6 +38,7 @@ class RecentIds:
         self._leaving: dict[bytes, Table] = {}  # those that are being written; nothing changes them any more
         self.positions: Mapping[bytes, bytes] = {}  # those that go with them
         self._writing: Thread | None = None
+        self._hurried = False  # somebody waits for it
         self._failed: BaseException | None = None
 
     def __bool__(self) -> bool:
@@ -85,8 +89,9 @@ class RecentIds:
         if self._writing is not None:
             if not wait and self._writing.is_alive():
                 return False
+            self._hurried = True
             self._writing.join()
-            self._writing = None
+            self._writing, self._hurried = None, False
             if self._failed is not None:
                 raise self._failed
             self._leaving, self.positions = {}, {}
@@ -99,8 +104,10 @@ class RecentIds:
             writer.open(path)
             for bucket in sorted(self._leaving):
                 head, table = self._head + bucket, self._leaving[bucket]
-                for key, print_ in _in_order(table, head):
+                for number, (key, print_) in enumerate(_in_order(table, head)):
                     writer[key] = print_
+                    if number % _AT_A_TIME == 0 and not self._hurried:
+                        time.sleep(_PAUSE_S)
             writer.finish()
             options = IngestExternalFileOptions()
             options.set_move_files(True)
