@@ -296,8 +296,9 @@ cdef class Cells:
     # .. life ..
 
     def committed(self, Py_ssize_t most):
-        """What was sealed is durable. Keeps about `most` cells: more when the groups touched since it last looked have more."""
+        """What was sealed is durable. Keeps about `most` cells, of the groups touched while the last half of them came; more when those have more."""
         self._commit += 1
+        most //= 2
         if self._cell_count > most + self._kept or self._text_count > (most + self._kept) * 256 + 65536:
             self._rebuild(self._trimmed)
             self._trimmed, self._kept = self._commit, self._cell_count
