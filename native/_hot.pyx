@@ -8,7 +8,7 @@
     write_entry         streams/core/items.py: the line item of an entry in one tier
     RecordBatch         streams/filled_batches.py: records in Kafka's format, in place of aiokafka's builder
     Readings            streams/lanes/decoding.py: plain events without an object for each
-    Windows, Rating     streams/core/counted.py: usage by window, and the line items of groups that lie in one tier as a whole
+    Windows, Rating     streams/core/counted.py: usage by window, and the line items of plain groups
     Identities          streams/recent_ids.py: fingerprints by identity hash, in place of a dict
 
 Nothing here decides anything that is not decided in Python too: what is unusual is left to the loop in Python.

@@ -76,20 +76,21 @@ cdef object _long_identity(bytes prefix, bytes key, bytes component):
     return blake2b(b"%b\0%b\0%b" % (prefix, key, component), digest_size=16).hexdigest().encode()
 
 
-cdef object _identity(bytes prefix, bytes key, bytes component):
+cdef object _identity(const char* prefix, Py_ssize_t size, bytes key, bytes component):
+    """x_LineItemId: of the group's prefix, the entry key and the component."""
     cdef char block[128]
     cdef char hexed[32]
-    cdef Py_ssize_t p = PyBytes_GET_SIZE(prefix), k = PyBytes_GET_SIZE(key), c = PyBytes_GET_SIZE(component), i
-    if p + k + c + 2 > 128:
-        return _long_identity(prefix, key, component)
-    memcpy(block, PyBytes_AS_STRING(prefix), p)
-    block[p] = 0
-    memcpy(block + p + 1, PyBytes_AS_STRING(key), k)
-    block[p + k + 1] = 0
-    memcpy(block + p + k + 2, PyBytes_AS_STRING(component), c)
-    for i in range(p + k + c + 2, 128):
-        block[i] = 0
-    _blake2b_128(block, p + k + c + 2, hexed)
+    cdef Py_ssize_t whole = size + PyBytes_GET_SIZE(key) + PyBytes_GET_SIZE(component) + 2
+    cdef char* out
+    if whole > 128:
+        return _long_identity(PyBytes_FromStringAndSize(prefix, size), key, component)
+    out = _add(block, prefix, size)
+    out[0] = 0
+    out = _add(out + 1, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+    out[0] = 0
+    out = _add(out + 1, PyBytes_AS_STRING(component), PyBytes_GET_SIZE(component))
+    memset(out, 0, 128 - whole)
+    _blake2b_128(block, whole, hexed)
     return PyBytes_FromStringAndSize(hexed, 32)
 
 
@@ -198,7 +199,7 @@ cdef object _line_item(tuple form, bytes prefix, bytes key, bytes account, bint 
     cost.at, cost.size = b"0", 1
     if priced:
         costs = _plain(quantity * form[1], &cost)  # holds the text of the cost
-    identity = _identity(prefix, key, <bytes> form[2])
+    identity = _identity(PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix), key, <bytes> form[2])
     return identity, _filled(pieces, identity, revision, account, cost, number)
 
 

@@ -92,25 +92,10 @@ cdef int _split_over(const Amount* before, const Amount* quantity, const Amount*
 
 cdef object _rated_item(Form form, bytes prefix, bytes key, bytes quoted, bint priced, Amount* held, bytes said, Text quantity):
     """(x_LineItemId, JSON) of an entry's usage in a tier; prefix: ENTRY and the group's."""
-    cdef char block[128]
-    cdef char hexed[32]
     cdef char text[AMOUNT_TEXT]
     cdef Amount product
     cdef Text cost
-    cdef char* out
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(prefix) - 1
-    cdef Py_ssize_t whole = size + PyBytes_GET_SIZE(key) + PyBytes_GET_SIZE(form.component) + 2
-    if whole > 128:
-        identity = _long_identity(prefix[1:], key, form.component)
-    else:
-        out = _add(block, PyBytes_AS_STRING(prefix) + 1, size)
-        out[0] = 0
-        out = _add(out + 1, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
-        out[0] = 0
-        out = _add(out + 1, PyBytes_AS_STRING(form.component), PyBytes_GET_SIZE(form.component))
-        memset(out, 0, 128 - whole)
-        _blake2b_128(block, whole, hexed)
-        identity = PyBytes_FromStringAndSize(hexed, 32)
+    identity = _identity(PyBytes_AS_STRING(prefix) + 1, PyBytes_GET_SIZE(prefix) - 1, key, form.component)
     if not priced:
         cost.at, cost.size = b"0", 1
     elif form.exact and _product(held, &form.amount, &product):

@@ -62,7 +62,7 @@ cdef class Windows(Cells):
     def count(self, Readings readings, Identities fresh, list known, claimed, Py_ssize_t at, list conflicts):
         """Count readings from `at` on, up to one whose SKU is claimed: (its position, counted, duplicates); the number of readings if none is.
 
-        known: fingerprints under their identities in the store, or None; or None for all of them. conflicts: positions are added.
+        known: fingerprints under their identities in the store, or None. conflicts: positions are added.
         """
         cdef Py_ssize_t counted = 0, duplicates = 0
         cdef const char* there
@@ -72,7 +72,7 @@ cdef class Windows(Cells):
         while at < readings._count:
             r = &readings._all[at]
             there = r.print
-            if known is not None and <object> PyList_GET_ITEM(known, at) is not None:
+            if <object> PyList_GET_ITEM(known, at) is not None:
                 there = PyBytes_AS_STRING(<bytes> PyList_GET_ITEM(known, at))
             else:
                 there = fresh.set_default(r.hash, r.print)

@@ -1,8 +1,8 @@
 """What was counted since the last commit, by group and window, and who rates it.
 
-Two classes do the same. `Counted` keeps dicts and leaves all rating to `Group`. `CountedNatively` keeps its windows in the compiled loops, which also
-rate the plain groups, by far the most: one price for the whole month, each window charged by itself, usage behind the last mark and short of the
-next bound. Whatever is not plain any more goes to `Group`, read from the store; once it is plain again, it goes back.
+Two classes do the same. `Counted` keeps dicts and leaves all rating to `Group`. `CountedNatively` keeps its windows in the compiled
+loops, which also rate the plain groups, by far the most: one price for the whole month, each window charged by itself, no reversal under
+tiers. Whatever is not plain any more goes to `Group`, read from the store; once it is plain again, it goes back.
 """
 
 from __future__ import annotations
