@@ -17,7 +17,7 @@ from typing import Any
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
 
 from .core.store import ENTRY, Effects
-from .recent_ids import MOST, RecentIds
+from .identities.recent import MOST, RecentIds
 
 __all__ = ["CACHE_BYTES", "MEMTABLE_BYTES", "RocksStore"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import store_lives
 from ratemill.schemas.usage_event import hot
-from ratemill.streams import recent_ids
+from ratemill.streams.identities import recent as recent_ids
 from ratemill.streams.core import store as store_module
 from ratemill.streams.core.store import Effects, pack_ids, unpack_ids
 from ratemill.streams.rocks import RocksStore

@@ -14,8 +14,8 @@ from typing import Any
 
 from rocksdict import IngestExternalFileOptions, Options, SstFileWriter
 
-from ..schemas.usage_event import hot
-from .core.store import new_ids
+from ...schemas.usage_event import hot
+from ..core.store import new_ids
 
 __all__ = ["MOST", "RecentIds"]
 

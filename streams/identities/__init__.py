@@ -1,0 +1,1 @@
+"""Identities of counted events in a partition's store: in memory first, then on the disk."""
