@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..streams.config import Config
+from ..streams.identities.recent import BYTES as RECENT_BYTES
 from ..streams.lanes.base import QUEUED_BYTES
 from ..streams.lean_records import BYTES_AT_ONCE
-from ..streams.identities.recent import BYTES as RECENT_BYTES
 from ..streams.rocks import CACHE_BYTES, MEMTABLE_BYTES
 
 __all__ = ["overloaded", "without_elasticsearch"]

@@ -9,7 +9,8 @@
     RecordBatch         streams/filled_batches.py: records in Kafka's format, in place of aiokafka's builder
     Readings            streams/lanes/decoding.py: plain events without an object for each
     Windows, Rating     streams/core/counted.py: usage by window, and the line items of plain groups
-    Identities          streams/recent_ids.py: fingerprints by identity hash, in place of a dict
+    Identities          streams/identities/recent.py: fingerprints by identity hash, in place of a dict
+    Run                 streams/identities/in_runs.py: those on the disk, which without this are in RocksDB
 
 Nothing here decides anything that is not decided in Python too: what is unusual is left to the loop in Python.
 """
@@ -104,8 +105,11 @@ include "_decode.pxi"
 include "_identify.pxi"
 include "_line_items.pxi"
 include "_record_batches.pxi"
-include "_identities.pxi"
 include "_hashes.pxi"
+include "_identities.pxi"
+include "_runs.pxi"
+include "_run_files.pxi"
+include "_places.pxi"
 include "_amounts.pxi"
 include "_readings.pxi"
 include "_tiers.pxi"

@@ -1,11 +1,5 @@
 # -- identities: a table from hash (16 bytes) to fingerprint (8) ----------------------------------------------------------
 
-cdef extern from *:
-    """
-    static int _by_hash(const void *one, const void *other) { return memcmp(*(const char *const *) one, *(const char *const *) other, 16); }
-    """
-    int _by_hash(const void* one, const void* other) noexcept nogil
-
 cdef enum:
     HASH = 16
     ITEM = 24  # bytes of a hash and its fingerprint
@@ -46,12 +40,14 @@ cdef class Identities:
             index[at] = <uint32_t> (i + 1)
         return 0
 
+    cdef inline Py_ssize_t _first_slot(self, const char* hash_) noexcept nogil:
+        cdef uint64_t word
+        memcpy(&word, hash_, 8)
+        return <Py_ssize_t> (word & <uint64_t> (self._slots - 1))
+
     cdef inline Py_ssize_t _slot(self, const char* hash_) noexcept nogil:
         """The slot that holds a hash, or the free one where it would go."""
-        cdef uint64_t word
-        cdef Py_ssize_t mask = self._slots - 1, at
-        memcpy(&word, hash_, 8)
-        at = <Py_ssize_t> (word & <uint64_t> mask)
+        cdef Py_ssize_t mask = self._slots - 1, at = self._first_slot(hash_)
         while self._index[at] and memcmp(self._items + <Py_ssize_t> (self._index[at] - 1) * ITEM, hash_, HASH) != 0:
             at = (at + 1) & mask
         return at
@@ -145,22 +141,6 @@ cdef class Identities:
                     raise ValueError("a hash has 16 bytes, a fingerprint 8")
                 self._put(PyBytes_AS_STRING(hash_), PyBytes_AS_STRING(print_))
 
-    def fill(self, list hashes, list found):
-        """Put the fingerprints known here where `found` has None; returns how many stay unknown."""
-        cdef Py_ssize_t i, unknown = 0
-        cdef const char* print_
-        for i in range(len(hashes)):
-            if <object> PyList_GET_ITEM(found, i) is not None:
-                continue
-            if PyBytes_GET_SIZE(<bytes?> hashes[i]) != HASH:
-                raise ValueError("a hash has 16 bytes")
-            print_ = self.find(PyBytes_AS_STRING(hashes[i]))
-            if print_ == NULL:
-                unknown += 1
-            else:
-                found[i] = PyBytes_FromStringAndSize(print_, ITEM - HASH)
-        return unknown
-
     def packed(self):
         """All of them, hash and fingerprint after each other, in the order in which they came."""
         return PyBytes_FromStringAndSize(self._items, self._count * ITEM)
@@ -170,22 +150,3 @@ cdef class Identities:
         cdef Py_ssize_t i
         for i in range(self._count):
             yield PyBytes_FromStringAndSize(self._items + i * ITEM, HASH), PyBytes_FromStringAndSize(self._items + i * ITEM + HASH, ITEM - HASH)
-
-    def in_order(self, bytes head):
-        """(head + hash, fingerprint) pairs, sorted."""
-        cdef Py_ssize_t i, size = PyBytes_GET_SIZE(head)
-        cdef const char** order = <const char**> malloc((self._count + 1) * sizeof(char*))
-        if order == NULL:
-            raise MemoryError
-        try:
-            with nogil:
-                for i in range(self._count):
-                    order[i] = self._items + i * ITEM
-                qsort(order, self._count, sizeof(char*), _by_hash)
-            for i in range(self._count):
-                key = PyBytes_FromStringAndSize(NULL, size + HASH)
-                memcpy(PyBytes_AS_STRING(key), PyBytes_AS_STRING(head), size)
-                memcpy(PyBytes_AS_STRING(key) + size, order[i], HASH)
-                yield key, PyBytes_FromStringAndSize(order[i] + HASH, ITEM - HASH)
-        finally:
-            free(order)

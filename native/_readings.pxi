@@ -207,24 +207,30 @@ cdef class Readings:
             raise IndexError(at)
         return PyBytes_FromStringAndSize(self._all[at].hash, HASH), PyBytes_FromStringAndSize(self._all[at].print, 8)
 
-    def unknown(self, Identities fresh, list tables, list known, bint asked):
-        """(positions, identity hashes) of the readings that neither `fresh` nor the tables know; what the tables know goes to `known`.
+    def unknown(self, Identities fresh, list places, list known, bint asked):
+        """(positions, identity hashes) of the readings that neither `fresh` nor a place knows; what the places know goes to `known`: see `_fill`.
 
         asked: False when nobody wants to know which these are.
         """
-        cdef Py_ssize_t i
-        cdef const char* print_
-        cdef list positions = [], hashes = []
-        for i in range(self._count):
-            if fresh.find(self._all[i].hash) != NULL:
-                continue
-            print_ = NULL
-            for table in tables:
-                print_ = (<Identities?> table).find(self._all[i].hash)
-                if print_ != NULL:
-                    known[i] = PyBytes_FromStringAndSize(print_, 8)
-                    break
-            if print_ == NULL and asked:
-                positions.append(i)
-                hashes.append(PyBytes_FromStringAndSize(self._all[i].hash, HASH))
-        return positions, hashes
+        cdef Py_ssize_t i, number = 0
+        cdef const char** hashes = <const char**> malloc((self._count + 1) * sizeof(char*))
+        cdef int32_t* at = <int32_t*> malloc((self._count + 1) * sizeof(int32_t))
+        cdef list positions = [], left = []
+        try:
+            if hashes == NULL or at == NULL:
+                raise MemoryError
+            for i in range(self._count):
+                if i + AHEAD < self._count:
+                    _fetch(fresh._index + fresh._first_slot(self._all[i + AHEAD].hash))
+                if fresh.find(self._all[i].hash) == NULL:
+                    hashes[number], at[number] = self._all[i].hash, <int32_t> i
+                    number += 1
+            number = _fill(places, hashes, at, number, known)
+            if asked:
+                for i in range(number):
+                    positions.append(at[i])
+                    left.append(PyBytes_FromStringAndSize(hashes[i], HASH))
+            return positions, left
+        finally:
+            free(hashes)
+            free(at)

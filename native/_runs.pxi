@@ -59,6 +59,34 @@ cdef extern from *:
         return 0;
     }
 
+    typedef struct { word first; const char *item; } Placed;
+
+    static int _by_hash(const void *one, const void *other) {
+        const Placed *a = one, *b = other;
+        return a->first != b->first ? (a->first < b->first ? -1 : 1) : memcmp(a->item, b->item, 16);
+    }
+
+    /* Items of 24 bytes in order of their hashes. These spread evenly, so their first bits say nearly where each belongs. NULL: no memory. */
+    static Placed *_sorted(const char *items, size_t count) {
+        int bits = 1;
+        while (bits < 24 && (count >> bits) > 2) bits++;
+        size_t places = (size_t) 1 << bits, i, from = 0;
+        Placed *sorted = malloc((count + 1) * sizeof(Placed));
+        unsigned int *ends = calloc(places + 1, sizeof(unsigned int));
+        if (!sorted || !ends) { free(sorted); free(ends); return NULL; }
+        for (i = 0; i < count; i++) ends[(_load_big(items + i * 24) >> (64 - bits)) + 1]++;
+        for (i = 0; i < places; i++) ends[i + 1] += ends[i];
+        for (i = 0; i < count; i++) {
+            word first = _load_big(items + i * 24);
+            Placed *place = &sorted[ends[first >> (64 - bits)]++];
+            place->first = first; place->item = items + i * 24;
+        }
+        for (i = 0; i < places; from = ends[i++])
+            if (ends[i] - from > 1) qsort(sorted + from, ends[i] - from, sizeof(Placed), _by_hash);
+        free(ends);
+        return sorted;
+    }
+
     static int _open_run(const char *path, int new) { return open(path, (new ? O_RDWR | O_CREAT | O_TRUNC : O_RDONLY) | O_CLOEXEC, 0644); }
 
     static long long _size_of(int file) { struct stat found; return fstat(file, &found) < 0 ? -1 : (long long) found.st_size; }
@@ -68,6 +96,9 @@ cdef extern from *:
     const word* _block(const word* filter, word blocks, const char* hash) noexcept nogil
     void _note(word* filter, word blocks, const char* hash) noexcept nogil
     bint _noted(const word* filter, word blocks, const char* hash) noexcept nogil
+    ctypedef struct Placed:
+        const char* item
+    Placed* _sorted(const char* items, size_t count) noexcept nogil
     void _fetch(const void* at) noexcept nogil
     int _write_all(int file, const char* data, size_t size) noexcept nogil
     int _read_all(int file, char* to, size_t size, int64_t at) noexcept nogil
@@ -181,6 +212,10 @@ cdef class Run:
     def __len__(self):
         return self._pages.count
 
+    def renamed(self, str path):
+        """Tell it how its file is called now."""
+        self.path = path
+
     cdef int _reserve(self, uint64_t items, uint64_t blocks) except -1:
         self._blocks = blocks
         self._firsts = <word*> malloc((items // PER_PAGE + 1) * 8)
@@ -276,167 +311,3 @@ cdef bint _find_item(const char* items, int count, const char* hash_, char* prin
         else:
             high = middle
     return False
-
-
-cdef Run _new_run(str path, Py_ssize_t expected):
-    cdef Run run = Run.__new__(Run)
-    run._open(path, True)
-    run._reserve(expected, <uint64_t> expected * BITS // 512 + 1)
-    run._buffer = <char*> malloc(AT_ONCE * PAGE)
-    if run._buffer == NULL:
-        raise MemoryError
-    return run
-
-
-def write_run(str path, Identities ids):
-    """A new file with these identities, and the run in it; on the disk when this returns. Raises OSError. Other threads go on meanwhile."""
-    cdef Run run = _new_run(path, ids._count)
-    cdef Py_ssize_t i
-    cdef int failed = 0
-    cdef const char** order = <const char**> malloc((ids._count + 1) * sizeof(char*))
-    if order == NULL:
-        raise MemoryError
-    with nogil:
-        ids.sort_into(order)
-        for i in range(ids._count):
-            failed = run._append(order[i])
-            if failed:
-                break
-        free(order)
-        failed = failed or run._finish()
-    if failed:
-        run._failed(-1)
-    return run
-
-
-cdef struct Reader:  # a run as it is read from its begin to its end
-    Pages of
-    char* buffer
-    Py_ssize_t next, at, end  # page to read next; items of the buffer
-
-
-cdef int _head(Reader* r, const char** item) noexcept nogil:
-    """The item it is at, NULL behind the last one. Returns 0, or as `_read_page`."""
-    cdef int got
-    item[0] = NULL
-    if r.at == r.end:
-        r.at = r.end = 0
-        while r.next * PER_PAGE < r.of.count and r.end < PER_PAGE * AT_ONCE:
-            got = _read_page(&r.of, r.next, r.buffer + r.end * ITEM)
-            if got < 0:
-                return got
-            r.end += got
-            r.next += 1
-        if r.end == 0:
-            return 0
-    item[0] = r.buffer + r.at * ITEM
-    return 0
-
-
-cdef int _merge(Run run, Reader* readers, int number, int* broken) noexcept nogil:
-    """Append what all of them have; returns 0 or as `_read_page`, and which one could not be read."""
-    cdef const char* least
-    cdef const char* item
-    cdef int i, from_, order, failed
-    while True:
-        least, from_ = NULL, 0
-        for i in range(number):  # the newest last: it has the last word
-            failed = _head(&readers[i], &item)
-            if failed:
-                broken[0] = i
-                return failed
-            if item == NULL:
-                continue
-            order = -1 if least == NULL else memcmp(item, least, HASH)
-            if order == 0:
-                readers[from_].at += 1
-            if order <= 0:
-                least, from_ = item, i
-        if least == NULL:
-            return 0
-        if run._append(least):
-            return -1
-        readers[from_].at += 1
-
-
-def merge_runs(str path, list runs):
-    """As `write_run`, of all identities of some runs, the oldest run first: of what several have, the newest is kept."""
-    cdef Run run = _new_run(path, sum(map(len, runs)))
-    cdef int number = len(runs), failed = 0, broken = -1, i
-    cdef Reader* readers = <Reader*> calloc(number + 1, sizeof(Reader))
-    if readers == NULL:
-        raise MemoryError
-    try:
-        for i in range(number):
-            readers[i].of = (<Run?> runs[i])._pages
-            readers[i].buffer = <char*> malloc(AT_ONCE * PAGE)
-            if readers[i].buffer == NULL:
-                raise MemoryError
-        with nogil:
-            failed = _merge(run, readers, number, &broken)
-            if not failed:
-                failed = run._finish()
-    finally:
-        for i in range(number):
-            free(readers[i].buffer)
-        free(readers)
-    if failed:
-        (<Run> runs[broken] if broken >= 0 else run)._failed(failed)
-    return run
-
-
-# -- looking identities up, wherever they are -------------------------------------------------------------------------------
-
-cdef Py_ssize_t _fill(list places, const char** hashes, int32_t* at, Py_ssize_t number, list found) except -1:
-    """Put what is known under hashes to `found[at]`, by the first place (Identities or Run) that knows it; the others are moved to the front.
-
-    Returns how many those are.
-    """
-    cdef char print_[8]
-    cdef const char* there
-    cdef Identities table
-    cdef Run run
-    cdef Py_ssize_t i, left
-    cdef int got
-    for place in places:
-        left = 0
-        table, run = (<Identities> place, None) if type(place) is Identities else (None, <Run?> place)
-        for i in range(number):
-            if run is not None:
-                if i + AHEAD < number:
-                    _fetch(_block(run._filter, run._blocks, hashes[i + AHEAD]))
-                got = run.find(hashes[i], print_)
-                if got < 0:
-                    run._failed(got)
-                there = print_ if got else NULL
-            else:
-                if i + AHEAD < number:
-                    _fetch(table._index + table._first_slot(hashes[i + AHEAD]))
-                there = table.find(hashes[i])
-            if there != NULL:
-                found[at[i]] = PyBytes_FromStringAndSize(there, ITEM - HASH)
-            else:
-                hashes[left], at[left] = hashes[i], at[i]
-                left += 1
-        number = left
-    return number
-
-
-def fill(list places, list hashes, list found):
-    """Put the fingerprints that a place knows where `found` has None: of the first place that does. Returns how many stay unknown."""
-    cdef Py_ssize_t i, number = 0
-    cdef const char** wanted = <const char**> malloc((len(hashes) + 1) * sizeof(char*))
-    cdef int32_t* at = <int32_t*> malloc((len(hashes) + 1) * sizeof(int32_t))
-    try:
-        if wanted == NULL or at == NULL:
-            raise MemoryError
-        for i in range(len(hashes)):
-            if <object> PyList_GET_ITEM(found, i) is None:
-                if PyBytes_GET_SIZE(<bytes?> hashes[i]) != HASH:
-                    raise ValueError("a hash has 16 bytes")
-                wanted[number], at[number] = PyBytes_AS_STRING(<bytes> hashes[i]), <int32_t> i
-                number += 1
-        return _fill(places, wanted, at, number, found)
-    finally:
-        free(wanted)
-        free(at)

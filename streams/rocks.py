@@ -2,8 +2,8 @@
 
 The write-ahead log is off. After a crash RocksDB comes back as of its last memtable flush. It also holds the changelog positions that it
 was brought to, and these get there no sooner than what they stand for: with the entries, in one write batch, unless identities are still in
-memory (`RecentIds`); then behind those. So restoring begins at or before the first thing missing, and taking over again what is there
-already changes nothing. A store in another schema than ours is dropped, which costs the time of restoring it.
+memory (identities/recent.py); then behind those. So restoring begins at or before the first thing missing, and taking over again what is there
+already changes nothing. A store in another schema than ours, or one that is damaged, is dropped, which costs the time of restoring it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
 
+from ..schemas.errors import Damaged
+from ..schemas.usage_event import hot
 from .core.store import ENTRY, Effects
-from .identities.recent import MOST, RecentIds
+from .identities.in_rocksdb import InRocksDB
+from .identities.in_runs import InRuns
+from .identities.recent import MOST, OldIds, RecentIds
 
 __all__ = ["CACHE_BYTES", "MEMTABLE_BYTES", "RocksStore"]
 
@@ -25,10 +28,30 @@ __all__ = ["CACHE_BYTES", "MEMTABLE_BYTES", "RocksStore"]
 CACHE_BYTES = 8 << 20
 MEMTABLE_BYTES = 32 << 20  # one is filled while another is written to disk
 
-_ID = b"d"  # identity: bucket (4 bytes) + hash -> fingerprint
+# "d" is the first byte of identities, where they are in RocksDB (identities/in_rocksdb.py).
 _POSITION = b"p"  # changelog topic -> next offset to read
 _SCHEMA = b"p\0schema"  # of this store; no topic has such a name
-SCHEMA = 1  # also of a store that says nothing
+FIRST_SCHEMA = 1  # also of a store that says nothing: identities are in RocksDB
+RUNS_SCHEMA = 2  # they are in runs
+
+
+def _options(write_buffer_bytes: int) -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(write_buffer_bytes)
+    options.set_max_background_jobs(2)
+    options.set_keep_log_file_num(2)
+    options.set_max_log_file_size(4 << 20)  # without it, the log of what RocksDB does grows for as long as the worker lives
+    options.set_max_open_files(256)
+    options.set_allow_concurrent_memtable_write(False)  # there is one writer
+    options.set_memtable_whole_key_filtering(True)
+    options.set_memtable_prefix_bloom_ratio(0.1)
+    # Most identities were never seen: a bloom filter per file answers for the files, one on the memtable for the rest.
+    table = BlockBasedOptions()
+    table.set_bloom_filter(10, False)
+    table.set_block_cache(Cache(CACHE_BYTES))
+    options.set_block_based_table_factory(table)
+    return options
 
 
 class RocksStore:
@@ -36,78 +59,66 @@ class RocksStore:
 
     def __init__(self, folder: Path, *, write_buffer_bytes: int = MEMTABLE_BYTES, recent_ids: int = MOST) -> None:
         """recent_ids: how many identities are gathered in memory before they go to the disk."""
-        options = Options(raw_mode=True)
-        options.create_if_missing(True)
-        options.set_write_buffer_size(write_buffer_bytes)
-        options.set_max_background_jobs(2)
-        options.set_keep_log_file_num(2)
-        options.set_max_log_file_size(4 << 20)  # without it, the log of what RocksDB does grows for as long as the worker lives
-        options.set_max_open_files(256)
-        options.set_allow_concurrent_memtable_write(False)  # there is one writer
-        options.set_memtable_whole_key_filtering(True)
-        options.set_memtable_prefix_bloom_ratio(0.1)
-        # Most identities were never seen: a bloom filter per file answers for the files, one on the memtable for the rest.
-        table = BlockBasedOptions()
-        table.set_bloom_filter(10, False)
-        table.set_block_cache(Cache(CACHE_BYTES))
-        options.set_block_based_table_factory(table)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._db: Any = Rdict(str(folder), options)  # its type stubs do not know lists of keys, nor that disable_wal is a property
-        found = int(self._db.get(_SCHEMA) or b"1")
-        self.replaced = 0 if found == SCHEMA else found  # the schema of the store that was here before, if it had to go
-        if self.replaced:
-            self._db.close()
-            shutil.rmtree(folder)
-            self._db = Rdict(str(folder), options)
+        self._folder, self._options = folder, _options(write_buffer_bytes)
         no_wal: Any = WriteOptions
         self._no_wal = no_wal()
         self._no_wal.disable_wal = True
-        self._db.put(_SCHEMA, b"%d" % SCHEMA, self._no_wal)
-        self._on_disk = self._find_buckets()  # buckets of which RocksDB has identities
-        self._recent = RecentIds(self._db, folder, options, self._no_wal, _ID, recent_ids)
+        self._compiled = hot is not None
+        self.replaced = self._open()  # what was wrong with the store that was here before, if it had to go
+        self._recent = RecentIds(self._old, lambda key, value: self._db.put(key, value, self._no_wal), recent_ids)
         self._positions: dict[bytes, bytes] = {}  # those that wait for identities in memory, as they will be put
-        self._reclaiming: Thread | None = None
         self._scanning: Any = None  # an iterator over what was last written; making one costs more than looking a group up with it
 
-    def _find_buckets(self) -> list[bytes]:
-        buckets: list[bytes] = []
-        iterator = self._db.iter()
-        iterator.seek(_ID)
-        while iterator.valid() and (key := iterator.key()).startswith(_ID):
-            buckets.append(key[1:5])
-            iterator.seek(_ID + (int.from_bytes(key[1:5], "big") + 1).to_bytes(4, "big"))
-        return buckets
+    def _open(self) -> str:
+        """Open what is there, or begin anew when it is of no use: returns why, in a few words."""
+        ours = RUNS_SCHEMA if self._compiled else FIRST_SCHEMA
+        known = (self._folder / "CURRENT").exists()
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        self._db: Any = Rdict(str(self._folder), self._options)  # its type stubs do not know lists of keys, nor that disable_wal is a property
+        found = int(self._db.get(_SCHEMA) or b"%d" % FIRST_SCHEMA) if known else ours
+        wrong = "" if found == ours else f"it is in schema {found}, not {ours}"
+        if not wrong:
+            try:
+                self._old = self._open_old()
+            except Damaged as damaged:
+                wrong = str(damaged)
+        if wrong:
+            self._db.close()
+            shutil.rmtree(self._folder)
+            self._db = Rdict(str(self._folder), self._options)
+            self._old = self._open_old()
+        if wrong or not known:
+            self._db.put(_SCHEMA, b"%d" % ours, self._no_wal)
+            self._db.flush()  # or a store that is killed before its first flush would have runs, and say nothing
+        return wrong
+
+    def _open_old(self) -> OldIds:
+        return InRuns(self._db, self._folder, self._no_wal) if self._compiled else InRocksDB(self._db, self._folder, self._options)
+
+    def _buckets(self) -> list[bytes]:
+        """All of them, newest first."""
+        return sorted({*self._old.buckets, *self._recent.buckets}, reverse=True)
 
     def seen(self, hashes: Sequence[bytes]) -> list[bytes | None]:
-        """Fingerprints of identities, newest bucket first: those in memory, then one multi-get for what is still unknown."""
+        """Fingerprints of identities, those of the newest bucket if several have one."""
         found: list[bytes | None] = [None] * len(hashes)
         hashes = hashes if type(hashes) is list else list(hashes)
-        for bucket in sorted({*self._on_disk, *self._recent.buckets}, reverse=True):
+        if self._compiled:
+            hot.fill(self.newest()[0], hashes, found)
+            return found
+        for bucket in self._buckets():
             unknown = len(hashes)
             for table in self._recent.tables(bucket):
                 unknown = _fill(table, hashes, found)
-            if unknown and bucket in self._on_disk:
-                self._look_up(_ID + bucket, hashes, found)
+            if unknown and bucket in self._old.buckets:
+                self._old.look_up(bucket, hashes, found)
         return found
 
     def newest(self) -> tuple[list[Any], bool]:
-        """Tables of identities in memory, newest first, and whether others may be on the disk.
-
-        No table, and the disk, where the order of buckets matters: an identity that was taken back and came again is in two of them.
-        """
-        buckets = self._recent.buckets
-        if len(set(buckets)) > 1 or (buckets and self._on_disk and self._on_disk[-1] > buckets[0]):
+        """Where the compiled loops look identities up, in this order, and whether others may be in the store."""
+        if not self._compiled:
             return [], True
-        return [table for bucket in buckets[:1] for table in self._recent.tables(bucket)], bool(self._on_disk)
-
-    def _look_up(self, head: bytes, hashes: Sequence[bytes], found: list[bytes | None]) -> None:
-        if found.count(None) == len(found):
-            found[:] = self._db.get([head + h for h in hashes])
-            return
-        missing = [at for at, value in enumerate(found) if value is None]
-        for at, value in zip(missing, self._db.get([head + hashes[at] for at in missing]), strict=True):
-            found[at] = value
+        return [place for bucket in self._buckets() for place in (*self._recent.tables(bucket), *self._old.places(bucket))], False
 
     def scan(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
         """Entries under a prefix, in order."""
@@ -172,7 +183,7 @@ class RocksStore:
             self._recent.add(effects.bucket.to_bytes(4, "big"), effects.ids)
         for topic, offset in positions.items():
             self._positions[_POSITION + topic.encode()] = offset.to_bytes(8, "big")
-        self._settle()
+        self._recent.settle()
         if not self._recent:
             for key, value in self._positions.items():
                 put(key, value)
@@ -182,13 +193,8 @@ class RocksStore:
         if self._recent.many:
             self._spill()
 
-    def _settle(self, wait: bool = False) -> None:
-        leaving = self._recent.leaving
-        if leaving and self._recent.settle(wait):
-            self._on_disk = sorted({*self._on_disk, *leaving})
-
     def _spill(self) -> None:
-        self._settle(wait=True)
+        self._recent.settle(wait=True)
         positions, self._positions = self._positions, {}
         self._recent.leave(positions)
 
@@ -200,48 +206,32 @@ class RocksStore:
 
     def forget(self, oldest_bucket: int) -> None:
         """Drop the identities that arrived before a bucket, whole buckets at a time; their disk comes back a little later."""
-        gone = {b for b in (*self._on_disk, *self._recent.buckets) if int.from_bytes(b, "big") < oldest_bucket}
-        if not gone:
-            return
-        self._settle(wait=True)
-        self._recent.forget(gone)
-        for bucket in gone:
-            self._db.delete_range(_ID + bucket, _ID + (int.from_bytes(bucket, "big") + 1).to_bytes(4, "big"))
-        self._on_disk = [b for b in self._on_disk if b not in gone]
-        self._wait()
-        self._reclaiming = Thread(target=self._reclaim, args=(_ID + oldest_bucket.to_bytes(4, "big"),), name="reclaim")
-        self._reclaiming.start()
-
-    def _reclaim(self, end: bytes) -> None:
-        # What a range tombstone covers stays on the disk until a compaction happens to come by, for several buckets' time.
-        # Seldom (each half dedupe window), and a matter of seconds in which RocksDB lets other threads read and write.
-        self._db.flush()
-        self._db.compact_range(_ID, end)
-
-    def _wait(self) -> None:
-        if self._reclaiming is not None:
-            self._reclaiming.join()
+        gone = {bucket for bucket in self._buckets() if int.from_bytes(bucket, "big") < oldest_bucket}
+        if gone:
+            self._recent.settle(wait=True)
+            self._recent.forget(gone)
+            self._old.forget(gone, oldest_bucket)
 
     def flush(self) -> None:
         """Bring to disk what is only in memory so far."""
-        self._wait()
+        self._old.settle()
         if self._recent:
             self._spill()
-            self._settle(wait=True)
+            self._recent.settle(wait=True)
         self._scanning = None
         self._db.flush()
 
     def close(self) -> None:
         """Flush to disk and release the folder; restoring then starts from here."""
-        self.flush()
-        self._db.close()
+        try:
+            self.flush()
+            self._old.close()
+        finally:
+            self._db.close()
 
 
-def _fill(table: Any, hashes: list[bytes], found: list[bytes | None]) -> int:
+def _fill(table: dict[bytes, bytes], hashes: list[bytes], found: list[bytes | None]) -> int:
     """Put what a table knows where `found` has None yet; returns how many stay unknown."""
-    if not isinstance(table, dict):
-        unknown: int = table.fill(hashes, found)
-        return unknown
     unknown = 0
     for at, hash_ in enumerate(hashes):
         if found[at] is None and (known := table.get(hash_)) is not None:

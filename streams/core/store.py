@@ -90,10 +90,10 @@ class Store(Protocol):
 
 @runtime_checkable
 class Layered(Protocol):
-    """A store that has the identities of the last commits at hand."""
+    """A store that the compiled loops can look identities up in."""
 
     def newest(self) -> tuple[list[Any], bool]:
-        """(tables in which to look first, newest first; whether other identities may be in the store), when the compiled loops are there."""
+        """(hot.Identities and hot.Run, in the order in which to look; whether other identities may be in the store)."""
         ...
 
 

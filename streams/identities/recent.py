@@ -1,39 +1,70 @@
-"""Identities that are not in RocksDB yet: in memory by arrival bucket, written to it many at a time, as one sorted file.
+"""Identities that are not on the disk yet: in memory by arrival bucket, and written to it many at a time.
 
 Putting them into RocksDB one by one costs more than all else that counting an event takes: each finds its place among all that the memtable
-holds. Here they go into a table that finds them faster too, and RocksDB takes over the file as it is (it calls that ingesting).
+holds. Here they go into a table that finds them faster too, and to the disk as sorted files.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from threading import Thread
-from typing import Any
-
-from rocksdict import IngestExternalFileOptions, Options, SstFileWriter
+from typing import Any, Protocol
 
 from ...schemas.usage_event import hot
 from ..core.store import new_ids
 
-__all__ = ["MOST", "RecentIds"]
+__all__ = ["MOST", "OldIds", "RecentIds"]
 
 BYTES = 12 << 20  # in memory; as much again while they are written
 _BYTES_EACH = 32 if hot is not None else 240  # hash, fingerprint, and what holds them; a dict of `bytes` takes eight times as much
 MOST = BYTES // _BYTES_EACH
 
 Table = Any  # hot.Identities or dict[bytes, bytes]
-# The thread that writes a file must not keep the interpreter: the event loop would get it for a moment every 5 ms only, for as long as that takes.
-_AT_A_TIME, _PAUSE_S = 1_000, 0.001
+
+
+class OldIds(Protocol):
+    """Those on the disk: `InRuns`, or `InRocksDB` where the loops are not compiled."""
+
+    @property
+    def buckets(self) -> list[bytes]:
+        """Those of which some are here, oldest first."""
+        ...
+
+    def write(self, tables: Mapping[bytes, Table], hurried: Callable[[], bool]) -> None:
+        """Take over identities by bucket: on the disk when it returns. For a thread of its own; hurried: whether somebody waits for it."""
+        ...
+
+    def taken(self, buckets: Collection[bytes]) -> None:
+        """Those of these buckets have been written."""
+        ...
+
+    def look_up(self, bucket: bytes, hashes: Sequence[bytes], found: list[bytes | None]) -> None:
+        """Put what is known where `found` has None."""
+        ...
+
+    def places(self, bucket: bytes) -> Iterator[Any]:
+        """Where the compiled loops find the identities of a bucket, newest first."""
+        ...
+
+    def forget(self, gone: Collection[bytes], oldest: int) -> None:
+        """Drop buckets, all that are older than `oldest`; their disk may come back a little later."""
+        ...
+
+    def settle(self) -> None:
+        """Wait for what goes on in the background."""
+        ...
+
+    def close(self) -> None:
+        """Wait for it, and let go of the files."""
+        ...
 
 
 class RecentIds:
-    """Of one store. One thread uses it; another one writes the files."""
+    """Of one store. One thread uses it; another one writes them."""
 
-    def __init__(self, db: Any, folder: Path, options: Options, no_wal: Any, head: bytes, most: int = MOST) -> None:
-        """db: the RocksDB that is to have them in the end, in `folder`; head: what its keys begin with, before bucket and hash."""
-        self._db, self._folder, self._options, self._no_wal, self._head, self._most = db, folder, options, no_wal, head, most
+    def __init__(self, old: OldIds, put: Callable[[bytes, bytes], None], most: int = MOST) -> None:
+        """old: where they go; put: what brings a changelog position to the disk."""
+        self._old, self._put, self._most = old, put, most
         self._tables: dict[bytes, Table] = {}
         self._leaving: dict[bytes, Table] = {}  # those that are being written; nothing changes them any more
         self.positions: Mapping[bytes, bytes] = {}  # those that go with them
@@ -68,24 +99,19 @@ class RecentIds:
         """Whether it is time to `leave`."""
         return sum(map(len, self._tables.values())) >= self._most
 
-    @property
-    def leaving(self) -> list[bytes]:
-        """Buckets of which some are on their way to RocksDB."""
-        return list(self._leaving)
-
     def forget(self, gone: Iterable[bytes]) -> None:
         """Drop buckets, of which none is on its way."""
         for bucket in gone:
             self._tables.pop(bucket, None)
 
     def leave(self, positions: Mapping[bytes, bytes]) -> None:
-        """Begin to bring all of them into RocksDB; positions: keys and values to be put there once they are in it."""
+        """Begin to bring all of them to the disk; positions: keys and values to be put there once they are on it."""
         self._leaving, self._tables, self.positions = self._tables, {}, positions
         self._writing = Thread(target=self._write, name="identities")
         self._writing.start()
 
     def settle(self, wait: bool = False) -> bool:
-        """Whether nothing is on its way to RocksDB. Raises what kept it from getting there: then the store is of no use any more."""
+        """Whether nothing is on its way to the disk. Raises what kept it from getting there: then the store is of no use any more."""
         if self._writing is not None:
             if not wait and self._writing.is_alive():
                 return False
@@ -94,33 +120,14 @@ class RecentIds:
             self._writing, self._hurried = None, False
             if self._failed is not None:
                 raise self._failed
-            self._leaving, self.positions = {}, {}
+            buckets, self._leaving, self.positions = list(self._leaving), {}, {}
+            self._old.taken(buckets)
         return True
 
     def _write(self) -> None:
         try:
-            path = str(self._folder / "incoming.sst")  # what a dead process left there is written over
-            writer = SstFileWriter(self._options)
-            writer.open(path)
-            for bucket in sorted(self._leaving):
-                head, table = self._head + bucket, self._leaving[bucket]
-                for number, (key, print_) in enumerate(_in_order(table, head)):
-                    writer[key] = print_
-                    if number % _AT_A_TIME == 0 and not self._hurried:
-                        time.sleep(_PAUSE_S)
-            writer.finish()
-            options = IngestExternalFileOptions()
-            options.set_move_files(True)
-            self._db.ingest_external_file([path], options)
+            self._old.write(self._leaving, lambda: self._hurried)
             for key, value in self.positions.items():
-                self._db.put(key, value, self._no_wal)
+                self._put(key, value)
         except BaseException as error:  # told by `settle`
             self._failed = error
-
-
-def _in_order(table: Table, head: bytes) -> Iterator[tuple[bytes, bytes]]:
-    if isinstance(table, dict):
-        for hash_ in sorted(table):
-            yield head + hash_, table[hash_]
-    else:
-        yield from table.in_order(head)

@@ -94,7 +94,7 @@ class RateLane(Lane):
         self.progress = await read_progress(self.context.config.kafka, self.context.topics.progress, self.number, self.name)
         store = self._store = RocksStore(self._folder / self.name)
         if store.replaced:
-            self.log.warning("local_state_replaced", schema=store.replaced, detail="another Ratemill wrote it; it is restored from the changelogs")
+            self.log.warning("local_state_replaced", reason=store.replaced, detail="it is restored from the changelogs")
         await self._restore(store)
         self._dead = []
         await self.books.ready()

@@ -22,6 +22,7 @@ UNIT = (
     "test_window_writer.py",
     "streams/test_filled_batches.py",
     "streams/test_recent_ids.py",
+    "streams/test_runs.py",
     "native",
 )
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler here")
@@ -112,4 +113,21 @@ def test_a_table_that_loses_identities_is_noticed(tmp_path: Path) -> None:
     loop = "for i in range(self._count):\n            at = self._slot(items"
     broken = build(tmp_path, (loop, loop.replace("self._count", "self._count - 1")))
     ran = pytest_with(broken, "tests/unit/streams/test_recent_ids.py", "-k", "dict")
+    assert ran.returncode == 1, ran.stdout[-3_000:]
+
+
+BROKEN_RUNS = {
+    "the filter forgets a bit": ("i < 6; i++, bits >>= 9) block[", "i < 5; i++, bits >>= 9) block["),
+    "what a later run has is passed over": ("readers[from_].at += 1\n            if order <= 0:", "readers[i].at += 1\n            if order < 0:"),
+    "a page is not checked": ("if _spread(to, items * ITEM, page) == pages.sums[page] else -2", "if True else -2"),
+    "nor is an index": ("if self._checksum() != footer.checksum:", "if False:"),
+    "a page that begins with the same bytes is the only one": ("if self._firsts[low] != first:", "if True:"),
+    "the last page is not whole": ("if over:", "if False:"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN_RUNS)
+def test_a_broken_run_is_noticed(tmp_path: Path, broken: str) -> None:
+    """Negative controls."""
+    ran = pytest_with(build(tmp_path, BROKEN_RUNS[broken]), "tests/unit/streams/test_runs.py")
     assert ran.returncode == 1, ran.stdout[-3_000:]

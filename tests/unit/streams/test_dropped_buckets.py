@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+from ratemill.schemas.usage_event import hot
 from ratemill.streams.core.store import ENTRY, Effects
 from ratemill.streams.rocks import CACHE_BYTES, RocksStore
 
@@ -18,7 +19,7 @@ def _ids(bucket: int) -> dict[bytes, bytes]:
 
 
 def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.glob("*.sst"))
+    return sum(file.stat().st_size for kind in ("*.sst", "*.run") for file in folder.rglob(kind))
 
 
 def _fill(store: RocksStore, buckets: range) -> None:
@@ -35,7 +36,7 @@ def test_dropped_buckets_give_their_disk_back(tmp_path: Path, kept: int) -> None
     store = RocksStore(folder)
     store.forget(106 - kept)
     store.close()
-    assert kept * IDS * 24 < _size(folder) < kept * IDS * 40  # hash, fingerprint, what RocksDB adds
+    assert kept * IDS * 24 < _size(folder) < kept * IDS * 40  # hash, fingerprint, index and filter
 
 
 def test_what_is_kept_is_still_there(tmp_path: Path) -> None:
@@ -54,6 +55,7 @@ def test_what_is_kept_is_still_there(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.skipif(hot is not None, reason="no identity is read through RocksDB then")
 def test_what_is_read_back_is_kept_in_memory_up_to_a_bound(tmp_path: Path) -> None:
     store = RocksStore(tmp_path / "s")
     for bucket in range(100, 105):
