@@ -35,7 +35,7 @@ __all__ = ["Step", "decades", "groups_of", "main", "touched"]
 STEP = 250_000
 GROWTH = 0.2
 TOUCHED, EVENTS_PER_WINDOW = 1_000, 10  # of one commit
-COMMITS, ROUNDS = 6, 3
+COMMITS, ROUNDS = 100, 3  # enough for RocksDB's memtables to be as full as they are on average
 OPENED_AT_ONCE = 50_000
 
 

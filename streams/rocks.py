@@ -26,7 +26,7 @@ __all__ = ["CACHE_BYTES", "MEMTABLE_BYTES", "RocksStore"]
 
 # Per partition. Duplicates are looked up all over the files, so a larger one would only take longer to fill; RocksDB's own is 32 MB.
 CACHE_BYTES = 8 << 20
-MEMTABLE_BYTES = 32 << 20  # one is filled while another is written to disk
+MEMTABLE_BYTES = 8 << 20  # one is filled while another is written to disk
 
 # "d" is the first byte of identities, where they are in RocksDB (identities/in_rocksdb.py).
 _POSITION = b"p"  # changelog topic -> next offset to read

@@ -13,11 +13,11 @@ from typing import Any, Protocol
 from ...schemas.usage_event import hot
 from ..core.store import new_ids
 
-__all__ = ["MOST", "OldIds", "RecentIds"]
+__all__ = ["BYTES", "MOST", "OldIds", "RecentIds"]
 
-BYTES = 12 << 20  # in memory; as much again while they are written
-_BYTES_EACH = 32 if hot is not None else 240  # hash, fingerprint, and what holds them; a dict of `bytes` takes eight times as much
-MOST = BYTES // _BYTES_EACH
+# How many are gathered in a partition before they go to the disk, and what a table of them takes with those of one more commit; as much again while
+# they are written. A dict of `bytes` takes eight times as much for each as the compiled table, and files of few cost RocksDB more than runs.
+MOST, BYTES = (131_072, 8 << 20) if hot is not None else (52_428, 12 << 20)
 
 Table = Any  # hot.Identities or dict[bytes, bytes]
 
