@@ -9,23 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from ...pricing.money import ZERO
 from ...schemas.line_item import RatedLineItem, encode_json
 from ...schemas.usage_event import UsageEvent, hot
-from .entries import Delta, Usage, Window, deltas_of, one_provider
+from .entries import Change, Delta, Usage, Window, deltas_of, one_provider
 from .groups import Group, Out
 from .items import Form, GroupKey, entry_key, group_prefix, window_item, withdraw
 from .segments import Rates
 from .store import Store
 
-__all__ = ["Counted", "CountedNatively", "Left", "Source", "counted"]
+__all__ = ["Counted", "CountedNatively", "Left", "Source", "Watch", "counted"]
 
 _NS = 1_000_000_000
 Left = tuple[GroupKey, list[Delta], bool]  # a group whose change is for `Group`; whether what is cached of it is old
 Standing = tuple[Any, bytes, int, bytes | None]  # hot.Rating, account as JSON, bounds reached, entry key at which the last one was
 RATINGS_CACHED = 65_536
+
+
+class Watch(Protocol):
+    """Who is told what each commit changes of the usage, while it is priced. Nothing is asked of it: line items do not depend on it."""
+
+    def wants(self, group: GroupKey) -> bool:
+        """Whether it is to be told of this group in the coming commit. What it is not told of, nobody works out."""
+
+    def change(self, group: GroupKey, changes: list[Change]) -> None:
+        """What becomes of the windows of a group that it wants, each once. In an exact context."""
 
 
 class Source:

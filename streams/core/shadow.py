@@ -147,14 +147,10 @@ class Shadow:
         return self._draft is not None and has_terms(self._live, self._draft, group.account)
 
     def change(self, group: GroupKey, changes: Iterable[Change]) -> None:
-        """Windows of a group that the coming commit changes, each once: (entry key, quantity before, quantity after).
+        """Windows of a group that it `wants`, each once: (entry key, quantity before, quantity after).
 
         The caller's decimal context must be exact.
         """
-        if self.wants(group):
-            self._count(group, changes)
-
-    def _count(self, group: GroupKey, changes: Iterable[Change]) -> None:
         self._account(group.account).change(group, changes)
         self._touched[group.account] = self._changed[group.account] = None
 
@@ -200,7 +196,7 @@ class Shadow:
             after, passed = prefix, passed + 1
             if self._compares(key):
                 stored = self._store.scan(ENTRY + prefix)
-                self._count(key, ((entry, None, decode_usage(value)[0]) for entry, value in stored if value))
+                self.change(key, ((entry, None, decode_usage(value)[0]) for entry, value in stored if value))
         self._status = msgspec.structs.replace(status, after="", groups=status.groups + passed, phase=FOLLOW, swept=True)
 
     def _tell_again(self, limit: int) -> None:

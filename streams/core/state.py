@@ -7,7 +7,7 @@ throws the object away and builds a new one from the store: nothing in here is w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import localcontext
 from itertools import islice
 from typing import Any
@@ -20,8 +20,8 @@ from .accounts import Account
 from .adding import Added, Adding, Settings
 from .amendments import Amendments, Backfills, Mark
 from .corrections import Closed, corrections
-from .counted import Source, counted
-from .entries import Change, Delta, Set, changed, changes_since, quantities
+from .counted import Source, Watch, counted
+from .entries import Delta, Set, changed, changes_since, quantities
 from .groups import Group, Out
 from .items import GroupKey, changes_between, group_prefix
 from .metered import Metered
@@ -54,8 +54,7 @@ class PartitionState:
         self._older: dict[tuple[str, str, str, int], Group] = {}
         self._cached = 0
         self._accounts: dict[str, Account] = {}
-        # Told what each commit changes of the usage, while it is priced. Nothing is asked of it: line items do not depend on it.
-        self.watch: Callable[[GroupKey, list[Change]], None] | None = None
+        self.watch: Watch | None = None
 
     @property
     def rates(self) -> Rates:
@@ -273,17 +272,18 @@ class PartitionState:
             return
         group = self._group(key)
         known = len(group.entries)
-        seen = None if self.watch is None else quantities(group.entries, deltas, sets)
+        watch = self.watch
+        seen = quantities(group.entries, deltas, sets) if watch is not None and watch.wants(key) else None
         if sets:
             deltas = group.set(sets, deltas, revision, out)
         if deltas:
             group.change(deltas, revision, out)
         self._cached += len(group.entries) - known
-        if seen is not None and self.watch is not None:
-            self.watch(key, changes_since(seen, group.entries))
+        if watch is not None and seen is not None:
+            watch.change(key, changes_since(seen, group.entries))
         if account is not None:
             account.note(group)
-        if hot is None or seen is not None or key.sku in self._rates.meters.claimed or (standing := group.standing) is None:
+        if hot is None or watch is not None or key.sku in self._rates.meters.claimed or (standing := group.standing) is None:
             return
         rating = self._source.rating_of(key)
         if rating is not None and self._counted.adopt(key, (rating, group.quoted, *standing), group.entries):
@@ -308,8 +308,8 @@ class PartitionState:
         prefix = group_prefix(key)
         group = Group(key, self._rates, final=True).load(store.scan(ENTRY + prefix))
         entries, puts = changed(group.entries, deltas, sets)
-        if self.watch is not None:
-            self.watch(key, changes_since(quantities(group.entries, deltas, sets), entries))
+        if self.watch is not None and self.watch.wants(key):
+            self.watch.change(key, changes_since(quantities(group.entries, deltas, sets), entries))
         after = Group(key, self._rates, final=True).take(entries.items())
         base = self.closed.base(store, key).line_items()
         old = corrections(base, group.line_items(), group.calendar, key.month, billed_in)

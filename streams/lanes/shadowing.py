@@ -62,7 +62,7 @@ class Shadowing:
             lane.log.info("shadow", phase=self._shadow.phase, draft="" if draft is None else draft.digest[:12])
         shadow = self._shadow
         # Without a draft the step must not even ask.
-        state.watch = None if shadow.phase == "off" else shadow.change
+        state.watch = None if shadow.phase == "off" else shadow
         if not shadow.busy:
             return shadow.untold and self._due()
         shadow.sweep(SWEPT_PER_COMMIT)

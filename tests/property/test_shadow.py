@@ -192,7 +192,8 @@ class Partition:
             puts.append((ENTRY + group_prefix(group) + entry, b"" if after is None else encode_usage((after, ""))))
         with localcontext(EXACT):
             for group, its in changes.items():
-                self.shadow.change(group, its)
+                if self.shadow.wants(group):
+                    self.shadow.change(group, its)
         self.commit(puts)
 
     def sweep(self, limit: int) -> None:

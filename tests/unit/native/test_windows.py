@@ -13,6 +13,8 @@ from ratemill.schemas.times import format_time
 from ratemill.schemas.usage_event import UsageEvent, hot
 from ratemill.streams.core.corrections import Closed
 from ratemill.streams.core.counted import Counted
+from ratemill.streams.core.entries import Change
+from ratemill.streams.core.items import GroupKey
 from ratemill.streams.core.segments import Rates
 from ratemill.streams.core.state import PartitionState, Settings
 from ratemill.streams.core.store import MemoryStore
@@ -58,6 +60,14 @@ class InPython(PartitionState):
     @property
     def native(self) -> bool:
         return False
+
+
+class Watching:
+    def wants(self, group: GroupKey) -> bool:
+        return True
+
+    def change(self, group: GroupKey, changes: list[Change]) -> None:
+        pass
 
 
 class Both:
@@ -142,9 +152,7 @@ class Both:
             self.python.use(self.rates)
             self.compiled.use(self.rates)
         elif does < (0.3 if self.python.watch else 0.06):
-            seen: list[Any] = []
-            watch = None if self.python.watch else lambda key, changes: seen.append((key, changes))
-            self.python.watch = self.compiled.watch = watch
+            self.python.watch = self.compiled.watch = None if self.python.watch else Watching()
         elif does < 0.065:
             self.closed = Closed(self.rates.default.month_of(MARCH) - 1, self.rates)
             self.python.use(self.rates, self.closed)
