@@ -1,6 +1,6 @@
 # -- windows: usage by window, counted and rated ------------------------------------------------------------------------------
 
-cdef class Windows(Cells):
+cdef class Windows(Watched):
     """Usage of one partition, by window. Nothing here is saved: it follows from the store and from what was counted since."""
 
     # .. counting ..
@@ -289,12 +289,12 @@ cdef class Windows(Cells):
         g.first = g.last = NOWHERE
         g.commit = self._commit
 
-    def seal(self, Py_ssize_t most, source, bint native, int64_t closed, revision, list written, list items, list puts, list left):
+    def seal(self, Py_ssize_t most, source, watch, int64_t closed, revision, list written, list items, list puts, list left):
         """Rate the next groups that were touched, `most` at the most: (whether there are more, how many line items lack a price).
 
-        source: what must be known of groups (counted.Source). native: False leaves all to Python, and so are the groups of closed months (up to
-        `closed`). written, items, puts: line items and what to store are added. left: (group key, deltas, whether what Python knows of the group
-        is old) of the groups that are Python's.
+        source: what must be known of groups (counted.Source). watch: who is told of those that are rated here (counted.Watch), or None.
+        closed: groups of months up to it are Python's. written, items, puts: line items and what to store are added. left: (group key, deltas,
+        whether what Python knows of the group is old) of the groups that are Python's.
         """
         cdef int32_t group
         cdef Group* g
@@ -308,9 +308,10 @@ cdef class Windows(Cells):
             group = self._first
             self._first = self._groups[group].next
             self._groups[group].next = UNTOUCHED
-            mine = native and self._groups[group].month > closed and self._groups[group].who != PYTHON
+            mine = self._groups[group].month > closed and self._groups[group].who != PYTHON
             if mine and self._groups[group].who == NOBODY:
                 mine = self._take_over(group, source)
+            seen = self._seen(group, watch) if mine and watch is not None else None
             if mine and self._appendable(group, &total):
                 known = len(written)
                 self._groups[group].total = total
@@ -320,6 +321,9 @@ cdef class Windows(Cells):
             elif not mine or not self._restate(group, said, written, items, puts):
                 left.append((self._group_key(group), self._deltas(group), self._groups[group].who == NATIVE))
                 self._groups[group].who = PYTHON
+                seen = None
+            if seen is not None:
+                self._tell(group, seen, watch)
             self._done(group)
         if self._first == NOWHERE:
             self._last = NOWHERE

@@ -105,7 +105,7 @@ class Counted:
         if cell[1] != event.provider:
             cell[1] = one_provider(cell[1], event.provider)
 
-    def rate(self, most: int, source: Source, native: bool, closed: int, revision: int, out: Out) -> tuple[bool, list[Left]]:
+    def rate(self, most: int, source: Source, watch: Watch | None, closed: int, revision: int, out: Out) -> tuple[bool, list[Left]]:
         """Rate the next groups, `most` at most: (whether there are more, those that are left to `Group`)."""
         if self._left is None:
             self._left = self._groups()
@@ -151,10 +151,10 @@ class CountedNatively:
         self.committed: Callable[[int], None] = self.windows.committed
         self.forget: Callable[[], None] = self.windows.forget
 
-    def rate(self, most: int, source: Source, native: bool, closed: int, revision: int, out: Out) -> tuple[bool, list[Left]]:
-        """Rate the next groups, `most` at most; native: whether plain ones of months behind `closed` are rated here."""
+    def rate(self, most: int, source: Source, watch: Watch | None, closed: int, revision: int, out: Out) -> tuple[bool, list[Left]]:
+        """Rate the next groups, `most` at most: plain ones of months behind `closed` here, and of these the watch is told here."""
         left: list[Left] = []
-        more, unpriced = self.windows.seal(most, source, native, closed, revision, out.written, out.items, out.puts, left)
+        more, unpriced = self.windows.seal(most, source, watch, closed, revision, out.written, out.items, out.puts, left)
         if unpriced:
             out.unpriced.append(unpriced)
         return more, left

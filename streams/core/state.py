@@ -237,7 +237,7 @@ class PartitionState:
         while more:
             out = Out([], [], puts, unpriced)
             with localcontext(EXACT):
-                more, left = self._counted.rate(GROUPS_AT_ONCE, self._source, self.watch is None, self.closed.month, revision, out)
+                more, left = self._counted.rate(GROUPS_AT_ONCE, self._source, self.watch, self.closed.month, revision, out)
             for key, _, old in left:
                 if old:
                     self._drop(key)
@@ -283,7 +283,7 @@ class PartitionState:
             watch.change(key, changes_since(seen, group.entries))
         if account is not None:
             account.note(group)
-        if hot is None or watch is not None or key.sku in self._rates.meters.claimed or (standing := group.standing) is None:
+        if hot is None or key.sku in self._rates.meters.claimed or (standing := group.standing) is None:
             return
         rating = self._source.rating_of(key)
         if rating is not None and self._counted.adopt(key, (rating, group.quoted, *standing), group.entries):

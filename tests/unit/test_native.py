@@ -98,6 +98,10 @@ BROKEN = {
     "the first provider stays": ("return first if self._providers[first] < self._providers[second] else second", "return first"),
     "a trimmed group keeps its old windows' numbers": ("self._generation += 1", "pass"),
     "forgotten prices stay": ("self._groups[i].who, self._groups[i].commit = NOBODY, 0", "pass"),
+    "a draft is told what came, not what was there": ("_as_decimal(&self._cells[at].held) if", "_as_decimal(&self._cells[at].pending) if"),
+    "a draft is told of nothing where there was no window": ("if self._cells[at].held_too else None)", "if True else None)"),
+    "a draft is told of what it does not want": ("if not watch.wants(key):", "if False:"),
+    "a draft is told twice of what is left to Python": ("                seen = None\n", ""),
 }
 
 
