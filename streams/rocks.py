@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -223,11 +224,10 @@ class RocksStore:
 
     def close(self) -> None:
         """Flush to disk and release the folder; restoring then starts from here."""
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._db.close)
+            stack.callback(self._old.close)
             self.flush()
-            self._old.close()
-        finally:
-            self._db.close()
 
 
 def _fill(table: dict[bytes, bytes], hashes: list[bytes], found: list[bytes | None]) -> int:

@@ -120,21 +120,26 @@ class InRuns:
 
     def _merge(self) -> None:
         """Take over a merge that has ended, and begin the next one."""
-        if self._merging is not None:
-            if self._merging.is_alive():
-                return
-            bucket, runs, made = self._merging.bucket, self._merging.runs, self._merging.made()
-            self._merging = None
-            at = self._runs[bucket].index(runs[0])
-            self._runs[bucket][at : at + len(runs)] = [made]
-            for run in runs:
-                Path(run.identities.path).unlink()
+        if self._merging is not None and self._merging.is_alive():
+            return
+        self._merged()
         for bucket, runs in self._runs.items():
             chosen = _to_merge(runs, bucket == max(self._runs))
             if chosen:
                 self._merging = _Merging(bucket, chosen, self._path(bucket, chosen[0].first, chosen[-1].last))
                 self._merging.start()
                 return
+
+    def _merged(self) -> None:
+        """Wait for a merge, and take it over."""
+        merging, self._merging = self._merging, None
+        if merging is not None:
+            merging.join()
+            runs, made = merging.runs, merging.made()
+            at = self._runs[merging.bucket].index(runs[0])
+            self._runs[merging.bucket][at : at + len(runs)] = [made]
+            for run in runs:
+                Path(run.identities.path).unlink()
 
     def look_up(self, bucket: bytes, hashes: Sequence[bytes], found: list[bytes | None]) -> None:
         """Put what is known where `found` has None."""
@@ -156,19 +161,19 @@ class InRuns:
             path.unlink()
 
     def settle(self) -> None:
-        """Wait for what goes on in the background, and for what follows from it. Raises OSError."""
-        while self._merging is not None:
-            self._merging.join()
-            self._merge()
+        """Wait for what goes on in the background. Raises OSError."""
+        self._merged()
 
     def close(self) -> None:
         """Let go of the files. One that turned out not to be as it was written goes, so that whoever opens this next sees that."""
-        self.settle()
-        for runs in self._runs.values():
-            for run in runs:
-                if run.identities.damaged:
-                    Path(run.identities.path).unlink(missing_ok=True)
-        self._runs = {}
+        try:
+            self.settle()
+        finally:
+            for runs in self._runs.values():
+                for run in runs:
+                    if run.identities.damaged:
+                        Path(run.identities.path).unlink(missing_ok=True)
+            self._runs = {}
 
 
 class _Merging(Thread):
