@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import signal
 import statistics
 import sys
@@ -36,6 +37,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--partitions", type=int, default=PARTITIONS, metavar="P", help=f"of every topic (default: {PARTITIONS})")
     parser.add_argument("--only", choices=[*AGENTS, "latency"], help="one part only; events: the agent rate alone, behind what normalize has packed")
     parser.add_argument("--script", action="store_true", help="the bare script of bench/peers beside it in each round")
+    parser.add_argument("--steps", action="store_true", help="print what each step costs an event")
     parser.add_argument("--profile", action="store_true", help="print where the time of the worker goes; the figures are then not comparable")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--kafka", metavar="BOOTSTRAP", help="use this Kafka; its topics named bench.* are deleted")
@@ -48,6 +50,11 @@ def _arguments() -> argparse.Namespace:
     if given.packed > MOST_PACKED:
         parser.error(f"--packed {given.packed}: at most {MOST_PACKED:,}, or a record is larger than rating.max_record_bytes")
     return given
+
+
+def _tool(given: argparse.Namespace) -> str:
+    """What the worker runs through."""
+    return "ratemill.bench.profiled" if given.profile else "ratemill.bench.steps" if given.steps else ""
 
 
 def _throughput(given: argparse.Namespace, folder: Path) -> tuple[list[Result], list[PeerResult]]:
@@ -63,16 +70,14 @@ def _throughput(given: argparse.Namespace, folder: Path) -> tuple[list[Result], 
         say(f"oracle: {counts}, {shape.partitions} partitions")
         for round_ in range(1, given.rounds + 1):
             for path in paths:
-                profile = folder / f"profile-{path}" if given.profile else None
-                for old in folder.glob(f"profile-{path}.*.prof"):
+                out, through = folder / f"profile-{path}", _tool(given)
+                for old in folder.glob(f"profile-{path}*"):
                     old.unlink()
-                result = asyncio.run(run_once(broker, folder / "run", path, round_, shape, expected, say, profile))
+                result = asyncio.run(run_once(broker, folder / "run", path, round_, shape, expected, say, (through, str(out)) if through else ()))
                 say(f"{path}, round {round_}: {result.events_per_cpu_s:,} events per CPU-second")
                 results.append(result)
-                if profile is not None:
-                    from .profiled import report
-
-                    report(profile, result)
+                if through:
+                    importlib.import_module(through).report(out, result)
             if given.script:
                 beside.append(asyncio.run(run_peer(broker, folder / "peer", SCRIPT, round_, topic, expected, say)))
                 say(f"script, round {round_}: {beside[-1].events_per_cpu_s:,} events per CPU-second")
@@ -99,7 +104,7 @@ def main() -> int:
         with work_dir(given.dir) as folder:
             results, beside = ([], []) if given.only == "latency" else _throughput(given, folder)
             latency: LatencyResult | None = None
-            if given.only in (None, "latency") and given.packed == 1 and not given.profile:
+            if given.only in (None, "latency") and given.packed == 1 and not _tool(given):
                 latency = run_latency(folder, say)
     except RatemillError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -107,7 +112,7 @@ def main() -> int:
     show(results, latency)
     if beside:
         _show_beside(results, beside)
-    if not given.profile:
+    if not _tool(given):
         save(results, latency, beside)
     wrong = any(r.mismatches for r in results) or any(r.mismatches for r in beside)
     return 1 if wrong or (latency is not None and latency.mismatches) else 0

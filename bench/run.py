@@ -249,9 +249,9 @@ async def verify_shadow(config: Config, expected: Expected) -> list[str]:
 
 
 async def run_once(
-    broker: Broker, folder: Path, path: str, round_: int, shape: Shape, expected: Expected, say: Say, profile: Path | None = None
+    broker: Broker, folder: Path, path: str, round_: int, shape: Shape, expected: Expected, say: Say, through: Sequence[str] = ()
 ) -> Result:
-    """Run the worker over the whole topic with fresh state, group and output topics."""
+    """Run the worker over the whole topic with fresh state, group and output topics; through: a module that runs it, and where that writes to."""
     raw = raw_topic(shape)
     config = configure(folder, broker.bootstrap, path, raw, partitions=shape.partitions)
     await delete(broker.bootstrap, PREFIX, keep=frozenset({PREFIX + raw}))
@@ -265,7 +265,7 @@ async def run_once(
         await _normalized(config, folder, shape, say)
     speed = calibrate()
     say(f"{path}, round {round_}: starting the worker")
-    worker = Worker(folder, AGENTS[path], None if cores is None else cores[0], profile)
+    worker = Worker(folder, AGENTS[path], None if cores is None else cores[0], through)
     try:
         async with Watch(config) as watch:
             begin = await owned(worker, shape.partitions * len(AGENTS[path]))

@@ -124,10 +124,8 @@ class Pinned:
 class Worker(Pinned):
     """A `ratemill worker` process with a configuration file of its own in `folder`."""
 
-    def __init__(self, folder: Path, agents: Sequence[str], cores: set[int] | None, profile: Path | None = None) -> None:
-        command = [sys.executable, "-m", "ratemill.cli.main"]
-        if profile is not None:
-            command = [sys.executable, "-m", "ratemill.bench.profiled", str(profile)]
+    def __init__(self, folder: Path, agents: Sequence[str], cores: set[int] | None, through: Sequence[str] = ()) -> None:
+        command = [sys.executable, "-m", *(through or ["ratemill.cli.main"])]
         command += ["worker", "--config", str(folder / "ratemill.toml"), "--agents", ",".join(agents), "--log-format", "json"]
         self.first_owned: Usage | None = None
         self.owned = 0
