@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,6 +61,21 @@ _stacks = threading.local()
 _owned = threading.Event()
 
 
+def _timed_each(function: Callable[..., Iterator[Any]], step: str) -> Callable[..., Iterator[Any]]:
+    """As `_timed`, of what returns an iterator: each step of that."""
+
+    @functools.wraps(function)
+    def timed(*arguments: Any, **named: Any) -> Iterator[Any]:
+        advance = _timed(function(*arguments, **named).__next__, step)
+        while True:
+            try:
+                yield advance()
+            except StopIteration:
+                return
+
+    return timed
+
+
 def _timed(function: Callable[..., Any], step: str | Callable[[Any], str]) -> Callable[..., Any]:
     """The function, its CPU time added to a step: a name, or what the name is of its first argument."""
 
@@ -104,8 +119,11 @@ def _install() -> None:
     for module, kind, name, step in CALLS:
         of = importlib.import_module(f"ratemill.{module}")
         of = getattr(of, kind) if kind else of
-        setattr(of, name, _timed(getattr(of, name), step))
-    asyncio.events.Handle._run = _timed(asyncio.events.Handle._run, _step_of)  # type: ignore[attr-defined]
+        function = getattr(of, name)
+        iterates = "Iterator" in str(function.__annotations__.get("return", ""))
+        setattr(of, name, (_timed_each if iterates else _timed)(function, step))
+    handle: Any = asyncio.events.Handle
+    handle._run = _timed(handle._run, _step_of)
     lane = importlib.import_module("ratemill.streams.lanes.base").Lane
     lane._work = _noting(lane._work)
 

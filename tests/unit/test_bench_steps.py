@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 
 import pytest
 from ratemill.bench import steps
-from ratemill.bench.steps import REST, Sample, _step_of, _timed, between
+from ratemill.bench.steps import REST, Sample, _step_of, _timed, _timed_each, between
 
 
 def burn(seconds: float) -> None:
@@ -42,6 +43,20 @@ def test_what_raises_is_counted_and_raises(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ValueError, match="so"):
         _timed(fails, "failed")()
     assert found["failed"] > 0.009
+
+
+def test_of_a_generator_only_its_own_work_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[str, float] = {}
+    monkeypatch.setattr(steps, "_totals", found)
+
+    def each(number: int) -> Iterator[int]:
+        for at in range(number):
+            burn(0.01)
+            yield at
+
+    for _ in _timed_each(each, "each")(3):
+        burn(0.02)
+    assert 0.9 < found["each"] / 0.03 < 1.5
 
 
 def test_a_callback_belongs_to_the_library_of_its_coroutine() -> None:
