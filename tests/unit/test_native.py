@@ -85,6 +85,13 @@ def test_generated_histories_end_where_the_definition_says(native: Path) -> None
     assert ran.returncode == 0, ran.stdout[-3_000:]
 
 
+def test_workers_that_are_killed_lose_nothing(native: Path) -> None:
+    """Whole workers, on Kafka: image and chart run them compiled."""
+    killed = "tests/integration/test_kill_at_each_step.py::test_kill_in_a_commit"
+    ran = pytest_with(native, f"{killed}[before_commit]", f"{killed}[after_swap]", "tests/integration/test_exactly_once.py", "-k", "kill or disk")
+    assert ran.returncode == 0, ran.stdout[-3_000:]
+
+
 BROKEN = {
     "what a window held is forgotten": ("if not _sum(&c.held, &c.pending, &c.held):", "c.held = c.pending\n                if False:"),
     "another provider changes nothing": ("relabelled = c.held_too and provider != c.held_provider", "relabelled = False"),
