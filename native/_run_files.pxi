@@ -59,8 +59,18 @@ cdef int _head(Reader* r, const char** item) noexcept nogil:
     return 0
 
 
-cdef int _merge(Run run, Reader* readers, int number, int* broken) noexcept nogil:
-    """Append what all of them have; returns 0 or as `_read_page`, and which one could not be read."""
+cdef class Stop:
+    """What a merge is asked with to end before its time, by another thread."""
+
+    cdef int asked
+
+    def ask(self):
+        """End it."""
+        self.asked = 1
+
+
+cdef int _merge(Run run, Reader* readers, int number, int* broken, int* asked) noexcept nogil:
+    """Append what all of them have; returns 0 or as `_read_page`, and which one could not be read; -3 when it is asked to end."""
     cdef const char* least
     cdef const char* item
     cdef int i, from_, order, failed
@@ -82,11 +92,16 @@ cdef int _merge(Run run, Reader* readers, int number, int* broken) noexcept nogi
             return 0
         if run._append(least):
             return -1
+        if _is_set(asked):
+            return -3
         readers[from_].at += 1
 
 
-def merge_runs(str path, list runs):
-    """As `write_run`, of all identities of some runs, the oldest run first: of what several have, the newest is kept."""
+def merge_runs(str path, list runs, Stop stop):
+    """As `write_run`, of all identities of some runs, the oldest run first: of what several have, the newest is kept.
+
+    Raises InterruptedError when it is asked to stop; what it has written so far is of no use.
+    """
     cdef Run run = _new_run(path, sum(map(len, runs)))
     cdef int number = len(runs), failed = 0, broken = -1, i
     cdef Reader* readers = <Reader*> calloc(number + 1, sizeof(Reader))
@@ -99,13 +114,15 @@ def merge_runs(str path, list runs):
             if readers[i].buffer == NULL:
                 raise MemoryError
         with nogil:
-            failed = _merge(run, readers, number, &broken)
+            failed = _merge(run, readers, number, &broken, &stop.asked)
             if not failed:
                 failed = run._finish()
     finally:
         for i in range(number):
             free(readers[i].buffer)
         free(readers)
+    if failed == -3:
+        raise InterruptedError(path)
     if failed:
         (<Run> runs[broken] if broken >= 0 else run)._failed(failed)
     return run

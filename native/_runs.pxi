@@ -87,6 +87,8 @@ cdef extern from *:
         return sorted;
     }
 
+    static int _is_set(const int *flag) { return *(const volatile int *) flag; }
+
     static int _open_run(const char *path, int new) { return open(path, (new ? O_RDWR | O_CREAT | O_TRUNC : O_RDONLY) | O_CLOEXEC, 0644); }
 
     static long long _size_of(int file) { struct stat found; return fstat(file, &found) < 0 ? -1 : (long long) found.st_size; }
@@ -100,6 +102,7 @@ cdef extern from *:
         const char* item
     Placed* _sorted(const char* items, size_t count) noexcept nogil
     void _fetch(const void* at) noexcept nogil
+    bint _is_set(const int* flag) noexcept nogil
     int _write_all(int file, const char* data, size_t size) noexcept nogil
     int _read_all(int file, char* to, size_t size, int64_t at) noexcept nogil
     int _open_run(const char* path, bint new) noexcept nogil

@@ -216,6 +216,9 @@ class RocksStore:
     def flush(self) -> None:
         """Bring to disk what is only in memory so far."""
         self._old.settle()
+        self._save()
+
+    def _save(self) -> None:
         if self._recent:
             self._spill()
             self._recent.settle(wait=True)
@@ -227,7 +230,7 @@ class RocksStore:
         with ExitStack() as stack:
             stack.callback(self._db.close)
             stack.callback(self._old.close)
-            self.flush()
+            self._save()
 
 
 def _fill(table: dict[bytes, bytes], hashes: list[bytes], found: list[bytes | None]) -> int:

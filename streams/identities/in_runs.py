@@ -165,15 +165,15 @@ class InRuns:
         self._merged()
 
     def close(self) -> None:
-        """Let go of the files. One that turned out not to be as it was written goes, so that whoever opens this next sees that."""
-        try:
-            self.settle()
-        finally:
-            for runs in self._runs.values():
-                for run in runs:
-                    if run.identities.damaged:
-                        Path(run.identities.path).unlink(missing_ok=True)
-            self._runs = {}
+        """Let go of the files, without waiting for a merge. One that is not as it was written goes, so that whoever opens this next sees that."""
+        if self._merging is not None:
+            self._merging.give_up()
+            self._merging = None
+        for runs in self._runs.values():
+            for run in runs:
+                if run.identities.damaged:
+                    Path(run.identities.path).unlink(missing_ok=True)
+        self._runs = {}
 
 
 class _Merging(Thread):
@@ -183,12 +183,19 @@ class _Merging(Thread):
         super().__init__(name="merge")
         self.bucket, self.runs, self._path = bucket, runs, path
         self._made: Any = None
+        self._until = hot.Stop()
 
     def run(self) -> None:
         try:
-            self._made = _made(self._path, lambda path: hot.merge_runs(path, [run.identities for run in self.runs]))
+            self._made = _made(self._path, lambda path: hot.merge_runs(path, [run.identities for run in self.runs], self._until))
         except BaseException as error:  # told by `made`
             self._made = error
+
+    def give_up(self) -> None:
+        """End it. A run that it has made already stays, and the ones that it was made of too: whoever opens them next chooses."""
+        self._until.ask()
+        self.join()
+        _new(self._path).unlink(missing_ok=True)
 
     def made(self) -> _Run:
         """The run. Raises what kept it from being made."""
@@ -199,7 +206,7 @@ class _Merging(Thread):
 
 def _made(path: Path, make: Any) -> Any:
     """What `make` wrote, under its name once it is on the disk."""
-    new = path.with_suffix(".new")
+    new = _new(path)
     run = make(str(new))
     new.rename(path)
     run.renamed(str(path))
@@ -209,6 +216,10 @@ def _made(path: Path, make: Any) -> Any:
     finally:
         os.close(folder)
     return run
+
+
+def _new(path: Path) -> Path:
+    return path.with_suffix(".new")
 
 
 def _to_merge(runs: list[_Run], newest: bool) -> list[_Run]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def test_the_first_place_has_the_last_word_and_so_has_what_is_made_of_several(tm
         all_ids |= ids
     asked = [*all_ids, *some(rng, 100)]
     wanted = [*all_ids.values(), *([None] * 100)]
-    merged = hot.merge_runs(str(tmp_path / "merged"), runs)
+    merged = hot.merge_runs(str(tmp_path / "merged"), runs, hot.Stop())
     assert len(merged) == len(all_ids)
     assert found_in(runs[::-1], asked) == found_in([merged], asked) == found_in([hot.Run(str(tmp_path / "merged"))], asked) == wanted
 
@@ -88,7 +89,7 @@ def test_a_page_that_is_not_as_it_was_written_is_no_answer(tmp_path: Path) -> No
     flip(tmp_path / "a", 20)
     run = hot.Run(str(tmp_path / "a"))
     assert not run.damaged
-    for doing in (lambda: found_in([run], [first]), lambda: hot.merge_runs(str(tmp_path / "b"), [run])):
+    for doing in (lambda: found_in([run], [first]), lambda: hot.merge_runs(str(tmp_path / "b"), [run], hot.Stop())):
         with pytest.raises(OSError, match="a page is not as it was written") as caught:
             doing()
         assert (caught.value.errno, caught.value.filename) == (errno.EIO, str(tmp_path / "a"))
@@ -196,6 +197,34 @@ def test_a_merge_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(IsADirectoryError, match=r"00000000-00000003\.new"):
         store._old.settle()
     store._db.close()
+
+
+def test_closing_does_not_wait_for_a_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = threading.Event()
+
+    class Slow:
+        """Merges for ever, unless it is asked to stop."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(hot, name)
+
+        def merge_runs(self, path: str, runs: list[Any], stop: Any) -> Any:
+            begun.set()
+            while True:
+                hot.merge_runs(path, runs, stop)
+
+    monkeypatch.setattr(in_runs, "hot", Slow())
+    store = RocksStore(tmp_path / "s")
+    ids = {hash_: print_ for number in range(4) for hash_, print_ in write(store, number).items()}
+    assert begun.wait(10)
+    assert store.seen(list(ids)) == list(ids.values())  # while it merges
+    store.close()
+    assert not list((tmp_path / "s" / "identities").glob("*.new"))
+    monkeypatch.undo()
+    store = RocksStore(tmp_path / "s")
+    assert (store.replaced, store.position("dedupe")) == ("", 4)
+    assert store.seen(list(ids)) == list(ids.values())
+    store.close()
 
 
 def test_what_is_left_over_goes(tmp_path: Path) -> None:
