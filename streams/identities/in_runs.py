@@ -12,6 +12,7 @@ step leaves the folder right for a process that dies at it:
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -47,7 +48,7 @@ class InRuns:
     """Of one store: `db` is its RocksDB, in `folder`; the runs are in a folder in that."""
 
     def __init__(self, db: Any, folder: Path, no_wal: Any) -> None:
-        """Raises Damaged."""
+        """Raises Damaged, and OSError when files are not to be had now (too many are open)."""
         self._db, self._folder, self._no_wal = db, folder / "identities", no_wal
         self._runs: dict[bytes, list[_Run]] = {}  # by bucket, oldest first
         self._new: dict[bytes, _Run] = {}
@@ -56,6 +57,8 @@ class InRuns:
         try:
             self._open()
         except OSError as error:
+            if error.errno != errno.EIO:
+                raise
             raise Damaged(f"the identities in {self._folder}", error) from error
 
     def _open(self) -> None:

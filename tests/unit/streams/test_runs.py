@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import random
 import threading
 from pathlib import Path
@@ -185,6 +186,27 @@ def test_a_store_without_all_of_its_runs_is_dropped(tmp_path: Path, harm: str, m
     store = RocksStore(tmp_path / "s")
     assert "cannot be read" in store.replaced
     assert store.position("dedupe") == 0
+    store.close()
+
+
+def test_a_store_whose_files_are_not_to_be_had_now_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = RocksStore(tmp_path / "s")
+    ids = write(store, 0)
+    store.close()
+
+    class Full:
+        """No file can be opened."""
+
+        def Run(self, path: str) -> Any:
+            raise OSError(errno.EMFILE, "Too many open files", path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(in_runs, "hot", Full())
+        with pytest.raises(OSError, match="Too many open files"):
+            RocksStore(tmp_path / "s")
+    gc.collect()
+    store = RocksStore(tmp_path / "s")
+    assert (store.replaced, store.position("dedupe"), store.seen(list(ids))) == ("", 1, list(ids.values()))
     store.close()
 
 
