@@ -78,9 +78,12 @@ marketplace-chaos: setup ## A reporter that dies anywhere against fake marketpla
 	cd tests && ../$(BIN)/python -m marketplaces --runs $(or $(RUNS),1000) --first $(or $(SEED),1)
 	$(BIN)/python -m pytest -q tests/integration/test_marketplace_killed.py
 
-bench: setup ## Measure events per CPU-second.
+bench: setup ## Measure events per CPU-second: one event a record beside the bare script, packed, through the hop; then the latency. ROUNDS=n (9).
 	@$(MAKE) --no-print-directory native || echo "no compiler here: measured without the compiled loops" >&2
-	$(BIN)/python -m ratemill.bench
+	$(BIN)/python -m ratemill.bench --only direct --script --rounds $(or $(ROUNDS),9)
+	$(BIN)/python -m ratemill.bench --only direct --packed 200 --rounds $(or $(ROUNDS),9)
+	$(BIN)/python -m ratemill.bench --only hop
+	$(BIN)/python -m ratemill.bench --only latency
 
 # Each peer has an environment of its own under build/peers.
 bench-peers: setup ## Other systems on the same job, in the same run, checked by the same oracle: ROUNDS=n EVENTS=n ONLY=quix,bytewax.
