@@ -37,6 +37,8 @@ class InRocksDB:
 
     def write(self, tables: Mapping[bytes, Mapping[bytes, bytes]], hurried: Any) -> None:
         """Take over identities by bucket: on the disk when it returns. For a thread of its own; hurried(): whether somebody waits for it."""
+        if not tables:  # positions alone: RocksDB makes no file without keys
+            return
         path = str(self._folder / "incoming.sst")  # what a dead process left there is written over
         writer = SstFileWriter(self._options)
         writer.open(path)
