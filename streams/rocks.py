@@ -21,7 +21,7 @@ from ..schemas.usage_event import hot
 from .core.store import ENTRY, Effects
 from .identities.in_rocksdb import InRocksDB
 from .identities.in_runs import InRuns
-from .identities.recent import MOST, OldIds, RecentIds
+from .identities.recent import MOST, RecentIds
 
 __all__ = ["CACHE_BYTES", "MEMTABLE_BYTES", "RocksStore"]
 
@@ -64,7 +64,6 @@ class RocksStore:
         no_wal: Any = WriteOptions
         self._no_wal = no_wal()
         self._no_wal.disable_wal = True
-        self._compiled = hot is not None
         self.replaced = self._open()  # what was wrong with the store that was here before, if it had to go
         self._recent = RecentIds(self._old, lambda key, value: self._db.put(key, value, self._no_wal), recent_ids)
         self._positions: dict[bytes, bytes] = {}  # those that wait for identities in memory, as they will be put
@@ -72,7 +71,7 @@ class RocksStore:
 
     def _open(self) -> str:
         """Open what is there, or begin anew when it is of no use: returns why, in a few words."""
-        ours = RUNS_SCHEMA if self._compiled else FIRST_SCHEMA
+        ours = FIRST_SCHEMA if hot is None else RUNS_SCHEMA
         known = (self._folder / "CURRENT").exists()
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         self._db: Any = Rdict(str(self._folder), self._options)  # its type stubs do not know lists of keys, nor that disable_wal is a property
@@ -93,8 +92,8 @@ class RocksStore:
             self._db.flush()  # or a store that is killed before its first flush would have runs, and say nothing
         return wrong
 
-    def _open_old(self) -> OldIds:
-        return InRuns(self._db, self._folder, self._no_wal) if self._compiled else InRocksDB(self._db, self._folder, self._options)
+    def _open_old(self) -> InRuns | InRocksDB:
+        return InRocksDB(self._db, self._folder, self._options) if hot is None else InRuns(self._db, self._folder, self._no_wal)
 
     def _buckets(self) -> list[bytes]:
         """All of them, newest first."""
@@ -104,7 +103,7 @@ class RocksStore:
         """Fingerprints of identities, those of the newest bucket if several have one."""
         found: list[bytes | None] = [None] * len(hashes)
         hashes = hashes if type(hashes) is list else list(hashes)
-        if self._compiled:
+        if isinstance(self._old, InRuns):
             hot.fill(self.newest()[0], hashes, found)
             return found
         for bucket in self._buckets():
@@ -117,7 +116,7 @@ class RocksStore:
 
     def newest(self) -> tuple[list[Any], bool]:
         """Where the compiled loops look identities up, in this order, and whether others may be in the store."""
-        if not self._compiled:
+        if not isinstance(self._old, InRuns):
             return [], True
         return [place for bucket in self._buckets() for place in (*self._recent.tables(bucket), *self._old.places(bucket))], False
 

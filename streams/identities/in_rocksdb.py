@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -66,10 +66,6 @@ class InRocksDB:
         missing = [at for at, value in enumerate(found) if value is None]
         for at, value in zip(missing, self._db.get([head + hashes[at] for at in missing]), strict=True):
             found[at] = value
-
-    def places(self, bucket: bytes) -> Iterator[Any]:
-        """Nothing: where there are compiled loops, identities are not here."""
-        yield from ()
 
     def forget(self, gone: Collection[bytes], oldest: int) -> None:
         """Drop buckets, all that are older than `oldest`; their disk comes back a little later."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
@@ -143,10 +143,6 @@ class InRuns:
             self._runs[merging.bucket][at : at + len(runs)] = [made]
             for run in runs:
                 Path(run.identities.path).unlink()
-
-    def look_up(self, bucket: bytes, hashes: Sequence[bytes], found: list[bytes | None]) -> None:
-        """Put what is known where `found` has None."""
-        hot.fill(list(self.places(bucket)), hashes, found)
 
     def places(self, bucket: bytes) -> Iterator[Any]:
         """Where the identities of a bucket may be, newest first."""

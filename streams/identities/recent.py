@@ -6,7 +6,7 @@ holds. Here they go into a table that finds them faster too, and to the disk as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from threading import Thread
 from typing import Any, Protocol
 
@@ -23,12 +23,7 @@ Table = Any  # hot.Identities or dict[bytes, bytes]
 
 
 class OldIds(Protocol):
-    """Those on the disk: `InRuns`, or `InRocksDB` where the loops are not compiled."""
-
-    @property
-    def buckets(self) -> list[bytes]:
-        """Those of which some are here, oldest first."""
-        ...
+    """Where those on the disk are: `InRuns`, or `InRocksDB` where the loops are not compiled."""
 
     def write(self, tables: Mapping[bytes, Table], hurried: Callable[[], bool]) -> None:
         """Take over identities by bucket: on the disk when it returns. For a thread of its own; hurried: whether somebody waits for it."""
@@ -36,26 +31,6 @@ class OldIds(Protocol):
 
     def taken(self, buckets: Collection[bytes]) -> None:
         """Those of these buckets have been written."""
-        ...
-
-    def look_up(self, bucket: bytes, hashes: Sequence[bytes], found: list[bytes | None]) -> None:
-        """Put what is known where `found` has None."""
-        ...
-
-    def places(self, bucket: bytes) -> Iterator[Any]:
-        """Where the compiled loops find the identities of a bucket, newest first."""
-        ...
-
-    def forget(self, gone: Collection[bytes], oldest: int) -> None:
-        """Drop buckets, all that are older than `oldest`; their disk may come back a little later."""
-        ...
-
-    def settle(self) -> None:
-        """Wait for what goes on in the background."""
-        ...
-
-    def close(self) -> None:
-        """Wait for it, and let go of the files."""
         ...
 
 
