@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.structs import ConsumerRecord
 from harness.commands import leaks
 from harness.secure_kafka import CONNECTION, SecureKafka
+from harness.topics import make_topic
 from harness.zygote import RATEMILL, run
 from ratemill.collectors.event_hubs import EventHub, relay
 from ratemill.local.stack import Stack
@@ -39,10 +39,7 @@ def metrics(number: int) -> bytes:
 
 async def filled(kafka: SecureKafka) -> None:
     """Make the hub `usage`, and send records to it."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.plain)
-    await admin.start()
-    await admin.create_topics([NewTopic("usage", 3, 1)])
-    await admin.close()
+    await make_topic(kafka.plain, "usage", 3)
     producer = AIOKafkaProducer(bootstrap_servers=kafka.plain, acks="all")
     await producer.start()
     for number in range(COUNT):

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from harness.collecting import api_of, kill_and_restart, missing, start_of, target_of
+from harness.topics import make_topic
 from harness.traffic import DIRECT, HOPPED
 from harness.verdict import outcome, verify
 from harness.workers import Bed, bed
@@ -64,12 +64,7 @@ async def test_a_collector_killed_at_random_points_is_counted_once(stack: Stack,
 
 async def small_topic(b: Bed, most_bytes: int) -> str:
     """A topic of one partition that takes no larger batch."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=b.stack.kafka)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(b.topic("small"), 1, 1, topic_configs={"max.message.bytes": str(most_bytes)})])
-    finally:
-        await admin.close()
+    await make_topic(b.stack.kafka, b.topic("small"), settings={"max.message.bytes": str(most_bytes)})
     return b.topic("small")
 
 

@@ -45,9 +45,12 @@ async def publish_backlog(b: Bed) -> None:
 
 
 async def left_of_hot(b: Bed, breaks: list[str]) -> int:
-    """Events of the hot account that wait at the moment at which the last of all others is rated."""
+    """Events of the hot account that wait at the moment at which most of the other partitions are done.
+
+    Most, not all: one whose transaction takes long to end, on a busy machine, says nothing of turns. For the same reason all start together.
+    """
     await publish_backlog(b)
-    b.worker("a", breaks=breaks, agents=["rate"], settings=OFTEN)
+    b.worker("a", breaks=["starts_together", *breaks], agents=["rate"], settings=OFTEN)
     deadline = time.monotonic() + 180
     topic = b.topic(DIRECT)
     while True:
@@ -58,8 +61,8 @@ async def left_of_hot(b: Bed, breaks: list[str]) -> int:
         reached: dict[str, int] = {}
         for _, lane, offset in history:
             reached[lane] = offset
-            if all(reached.get(f"rate-{p}", 0) >= COLD for p in range(1, PARTITIONS)):
-                print(f"{HOT - reached.get('rate-0', 0)} of {HOT} events of the hot account wait")
+            if sum(reached.get(f"rate-{p}", 0) >= COLD for p in range(1, PARTITIONS)) > (PARTITIONS - 1) // 2:
+                print(f"{HOT - reached.get('rate-0', 0)} of {HOT} events of the hot account wait; commits: {history}")
                 return HOT - reached.get("rate-0", 0)
         assert time.monotonic() < deadline, f"not rated: {reached}"
 
@@ -67,7 +70,7 @@ async def left_of_hot(b: Bed, breaks: list[str]) -> int:
 async def test_a_hot_account_does_not_starve_other_partitions(stack: Stack, tmp_path: Path) -> None:
     """By turns, four partitions that all have a backlog come equally far: when the others are done, two thirds of it wait.
 
-    How far exactly depends on when each commits: on a busy machine 26,291 waited once. Longest first leaves none.
+    How far exactly depends on when each commits: on a busy machine 26,291 waited once. Longest first leaves next to none.
     """
     async with bed(stack, tmp_path, seed=160, count=0) as b:
         assert await left_of_hot(b, []) >= HOT // 3

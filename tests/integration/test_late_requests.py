@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import InvalidProducerEpoch, KafkaConnectionError, for_code
+from harness.topics import make_topic
 from ratemill.local.stack import Stack
 from ratemill.streams.config import KafkaConfig
 from ratemill.streams.ledger import Ledger, Unsettled
@@ -35,15 +35,6 @@ def lose_one_end(producer: AIOKafkaProducer) -> Callable[[], Awaitable[Any]]:
     return arrive
 
 
-async def make(stack: Stack, topic: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(name=topic, num_partitions=1, replication_factor=1)])
-    finally:
-        await admin.close()
-
-
 async def committed(stack: Stack, topic: str) -> list[bytes | None]:
     consumer = AIOKafkaConsumer(bootstrap_servers=stack.kafka, isolation_level="read_committed", auto_offset_reset="earliest")
     await consumer.start()
@@ -60,7 +51,7 @@ async def committed(stack: Stack, topic: str) -> list[bytes | None]:
 
 async def test_a_late_end_of_a_transaction_commits_half_of_the_next_one(stack: Stack) -> None:
     """What Kafka does to a client of aiokafka's age (KIP-890), and so why the ledger must not go on with such a producer."""
-    await make(stack, "late-end")
+    await make_topic(stack.kafka, "late-end")
     producer = AIOKafkaProducer(bootstrap_servers=stack.kafka, transactional_id="late-end")
     await producer.start()
     try:
@@ -79,7 +70,7 @@ async def test_a_late_end_of_a_transaction_commits_half_of_the_next_one(stack: S
 
 async def test_the_ledger_gives_a_producer_up_whose_request_went_without_an_answer(stack: Stack) -> None:
     for topic in ("late-ledger", "late-source"):
-        await make(stack, topic)
+        await make_topic(stack.kafka, topic)
     ledger = Ledger(KafkaConfig(bootstrap=stack.kafka, group="late-ledger"), "lane")
     await ledger.fence()
     old = ledger._producer

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from harness.topics import make_topic
 from ratemill.local.stack import Stack
 from ratemill.streams import failpoints
 from ratemill.streams.config import KafkaConfig
@@ -19,10 +19,7 @@ pytestmark = pytest.mark.integration
 async def test_a_worker_that_is_fenced_between_two_topics_hears_that_it_is_fenced(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client then says only that there is no transaction, which is no error of Kafka's, and would end the whole worker."""
     topic = f"ledger-{uuid.uuid4().hex[:8]}"
-    admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka)
-    await admin.start()
-    await admin.create_topics([NewTopic(topic, 3, 1)])
-    await admin.close()
+    await make_topic(stack.kafka, topic, 3)
     kafka = KafkaConfig(bootstrap=stack.kafka, group=topic)
     old, new = Ledger(kafka, "rate-0"), Ledger(kafka, "rate-0")
     await old.fence()

@@ -18,8 +18,9 @@ from typing import Any
 import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient
 from elasticsearch import AsyncElasticsearch
+from harness.topics import make_topic
 from ratemill.local import artifacts, resolve
 from ratemill.local.processes import Process, find
 from ratemill.local.stack import Stack, read_stack
@@ -67,12 +68,7 @@ def _naming(directory: Path) -> list[str]:
 
 async def use(kafka: str, elasticsearch: str, topic: str) -> None:
     """Send a record through the one and a document through the other."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(topic, 1, 1)])
-    finally:
-        await admin.close()
+    await make_topic(kafka, topic)
     async with AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=topic) as producer, producer.transaction():
         await producer.send_and_wait(topic, b"usage", key=b"account")
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=kafka, auto_offset_reset="earliest", isolation_level="read_committed")
@@ -175,12 +171,12 @@ async def test_three_brokers_replicate_and_one_is_healed(tmp_path: Path) -> None
     three = Stack(tmp_path / "three", kafka_brokers=3, max_lifetime=LIFETIME)
     try:
         three.up()
+        await make_topic(three.kafka, "replicated", replicas=3)
         admin = AIOKafkaAdminClient(bootstrap_servers=three.kafka)
         await admin.start()
         try:
-            await admin.create_topics([NewTopic("replicated", 1, 3)])
             topic: dict[str, Any] = {"partitions": []}
-            async with asyncio.timeout(60):  # a broker answers for a new topic a little later than its controller
+            async with asyncio.timeout(60):  # one of the brokers tells of it by now, and another one may be asked
                 while not topic["partitions"]:
                     (topic,) = await admin.describe_topics(["replicated"])
                     await asyncio.sleep(0.1)

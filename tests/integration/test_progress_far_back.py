@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from harness.topics import make_topic
 from ratemill.local.stack import Stack
 from ratemill.streams import restore
 from ratemill.streams.config import KafkaConfig
@@ -21,10 +21,7 @@ BUSY, IDLE, NEVER = "rate-0", "index-0", "normalize-0"
 
 async def test_the_last_progress_is_found_from_the_end(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     kafka = KafkaConfig(bootstrap=stack.kafka)
-    admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka)
-    await admin.start()
-    await admin.create_topics([NewTopic(TOPIC, 1, 1)])
-    await admin.close()
+    await make_topic(stack.kafka, TOPIC)
     producer = AIOKafkaProducer(bootstrap_servers=stack.kafka)
     await producer.start()
     lanes = [IDLE, IDLE, *[BUSY] * 500]

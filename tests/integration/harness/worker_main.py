@@ -326,6 +326,22 @@ def _longest_first() -> None:
     Consumer._getmany = getmany  # type: ignore[method-assign]
 
 
+def _starts_together() -> None:
+    """Not a fault: a worker that takes no record before each of its partitions is ready to."""
+    from ratemill.streams.transport import Consumer
+
+    real = Consumer._getmany
+
+    async def getmany(self: Any, active_partitions: Any, timeout: float) -> Any:
+        lanes = [self.app.ratemill.lane_of(tp) for tp in active_partitions or ()]
+        if all(lane is not None and lane._ready for lane in lanes):
+            return await real(self, active_partitions, timeout)
+        await self.sleep(0.02)
+        return {}
+
+    Consumer._getmany = getmany  # type: ignore[method-assign]
+
+
 def _deaf_to_schemas() -> None:
     """A worker that takes any schema for its own."""
     from ratemill.schemas import control, packed
@@ -398,7 +414,7 @@ BREAKS = {
     "deaf_shadow": _deaf_shadow, "receipt_apart": _receipt_apart, "forgets_requests": _forgets_requests, "no_receipts": _no_receipts,
     "small_hold": _small_hold, "ack_first": _ack_first, "float_money": _float_money, "drops_pending": _drops_pending, "rates_again": _rates_again,
     "longest_first": _longest_first, "deaf_to_schemas": _deaf_to_schemas, "knows_packed_2": _knows_packed_2,
-    "loses_markers": _loses_markers, "impatient": _impatient,
+    "loses_markers": _loses_markers, "impatient": _impatient, "starts_together": _starts_together,
 }  # fmt: skip
 
 
