@@ -26,6 +26,7 @@ from .elasticsearch_source import Source, reading, source_of
 __all__ = ["command"]
 
 _SHOWN_DIGITS = 6  # after the point, unless --exact
+_WHY_NONE = "(where usage was published: `ratemill top` tells whether workers rate it, `ratemill dead-letters list` what could not count)"
 _NAME_WIDTH = 10  # characters that a name column gets before digits after the point are given up
 
 
@@ -101,7 +102,7 @@ def _view(found: CostView, request: _Request, exact: bool, width: int, room: int
     rows = found.rows
     ranked = sorted(rows, key=lambda row: (row.currency, -money(row.billed_cost)))
     shown = (ranked if room is None else ranked[:room]) if request.by else []
-    lines: list[Any] = [Text(f"{_title(request)}: no line items")]
+    lines: list[Any] = [Text(f"{_title(request)}: no line items"), Text(_WHY_NONE, style="dim")]
     if rows:
         lines = [_table(shown, found.totals, request, exact, width, len(ranked) - len(shown) if request.by else 0)]
     for month in found.periods:

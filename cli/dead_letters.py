@@ -16,6 +16,7 @@ import click
 from ..schemas.dead_letter import VALUE_LIMIT, DeadLetter
 from ..schemas.errors import BadInput, Reason, Unavailable
 from ..streams.config import load_config
+from .counting import counted
 from .dead_letter_topic import Found, Scan, on_kafka, origin_of, replay_all, scan
 
 __all__ = ["SHOWN_BYTES", "as_json_", "command", "text_of"]
@@ -117,7 +118,7 @@ def replay(path: str | None, origins: Sequence[str], reason: str | None, every: 
     if found.reasons[Reason.TOO_OLD.value] and not backfill:
         click.echo("what is too old will be rejected again; --backfill NAME lets it count")
     if not asked and not yes:
-        click.confirm(f"Replay {len(chosen)} dead letters?", abort=True)
+        click.confirm(f"Replay {counted(len(chosen), 'dead letter')}?", abort=True)
     done = on_kafka(config, lambda: replay_all(config, chosen, found.holders, backfill or "", again))
     click.echo(f"replayed {done['replayed']}; what fails again becomes a new dead letter: ratemill dead-letters list --since 5m")
     if done["elsewhere"]:
@@ -169,7 +170,7 @@ def listing(found: Scan, width: int | None) -> list[str]:
     if not found.letters:
         return ["no dead letters" + (f" ({found.foreign} records of the topic are none)" if found.foreign else "")]
     counts = ", ".join(f"{count:,} {reason}" for reason, count in found.reasons.most_common())
-    lines = textwrap.wrap(f"{found.matched:,} dead letters: {counts}", width or 10_000)
+    lines = textwrap.wrap(f"{counted(found.matched, 'dead letter')}: {counts}", width or 10_000)
     if found.matched > len(found.letters):
         lines.append(f"the newest {len(found.letters)}; --limit shows more")
     widest = max(len(origin_of(each.letter)) for each in found.letters), max(len(each.letter.reason) for each in found.letters)

@@ -21,6 +21,7 @@ from ..streams.core.sweep import definition
 from ..streams.progress import decode_progress
 from ..streams.restore import read_to_end
 from ..streams.topics import Topics, ensure_topics
+from .counting import counted
 from .prices_changes import Change
 from .prices_rating import rates_of
 from .prices_usage import Wanted, live_usage
@@ -81,19 +82,15 @@ def effect_lines(found: list[MonthEffect]) -> list[str]:
     for month, closed, pairs in found:
         for total in totals(pairs):
             accounts = len({pair.account for pair in pairs if pair.currency == total.currency})
-            amount = f"{plain(round_to(total.difference, _DIGITS, 'half_even'))} {total.currency} in {_counted(accounts, 'account')}"
+            amount = f"{plain(round_to(total.difference, _DIGITS, 'half_even'))} {total.currency} in {counted(accounts, 'account')}"
             if closed:
                 what = f"closed: corrections of {amount}, billed in the open month"
             else:
                 what = f"open: its line items are restated, by {amount}"
             priced = total.unpriced_then - total.unpriced_now
-            also = "" if not priced else f"; {_counted(abs(priced), 'line item')} {'more with a price' if priced > 0 else 'left without a price'}"
+            also = "" if not priced else f"; {counted(abs(priced), 'line item')} {'more with a price' if priced > 0 else 'left without a price'}"
             lines.append(f"  {month_text(month)}  {what}{also}")
     return lines
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _by_month(store: Store, rates: Rates, closed: int) -> dict[int, dict[CostKey, Spent]]:

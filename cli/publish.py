@@ -19,6 +19,7 @@ from ..schemas.limits import DEFAULT_LIMITS
 from ..streams.config import Config, load_config
 from ..streams.reach import client_settings, not_allowed
 from ..streams.topics import Topics, ensure_topics
+from .counting import counted
 from .offline import decode_piece
 from .rate import byte_progress, printable
 
@@ -60,7 +61,7 @@ def command(file: str, format: str, topic: str | None, backfill: str, key: str, 
     if check:
         _refuse_undecodable(file, format)
     sent = asyncio.run(publish_file(config, file, format, topic=topic, backfill=backfill, keyed=key == "account", rate=rate))
-    click.echo(f"published {sent.published.records:,} records ({sent.published.bytes:,} bytes) to {sent.topic} in {sent.seconds:.1f} s")
+    click.echo(f"published {counted(sent.published.records, 'record')} ({sent.published.bytes:,} bytes) to {sent.topic} in {sent.seconds:.1f} s")
     if sent.undecoded:
         click.echo(f"{sent.undecoded:,} events or records do not decode and go to the dead letters: see `ratemill dead-letters list`", err=True)
     if sent.old:

@@ -15,6 +15,7 @@ from ..pricing.exchange import EVERY_MONTH
 from ..pricing.money import plain
 from ..pricing.statement.terms import Commitment, Credit, Fee
 from ..schemas.control import month_text
+from .counting import counted
 from .tariff_json import accounts_of
 from .tariff_words import meter_reads, meter_works, step_in_words, term_in_words, type_of
 
@@ -30,23 +31,19 @@ def show_tables(tariff: Tariff, console: Console) -> None:
     """Print meters, exchange rates, adjustments and accounts, each if there are any."""
     book = tariff.book
     meters = [((meter.id, *_gives(meter)), meter_reads(meter), meter_works(meter)) for meter in tariff.meters.all]
-    _print(console, _counted(meters, "meter"), ("Meter", "Reads", "How"), meters)
+    _print(console, counted(len(meters), "meter"), ("Meter", "Reads", "How"), meters)
     rates = [
         (f"{plain(rate.rate)} {rate.currency} per {book.currency}", "always" if rate.month == EVERY_MONTH else f"from {month_text(rate.month)}")
         for rate in book.exchange_rates.rates
     ]
-    _print(console, _counted(rates, "exchange rate"), ("Rate", "In effect"), rates)
+    _print(console, counted(len(rates), "exchange rate"), ("Rate", "In effect"), rates)
     steps = [
         (str(position), step.id, type_of(step), step_in_words(step, book.currency), _for(accounts))
         for position, (step, accounts) in enumerate(book.adjustments, 1)
     ]
-    _print(console, f"{_counted(steps, 'adjustment')}, in this order", ("#", "Adjustment", "Type", "What", "For"), steps)
+    _print(console, f"{counted(len(steps), 'adjustment')}, in this order", ("#", "Adjustment", "Type", "What", "For"), steps)
     accounts = [(account, book.currency_of(account), _agreed(account, book)) for account in accounts_of(book)]
-    _print(console, f"{_counted(accounts, 'account')} with terms of their own", ("Account", "Currency", "Terms (UTC)"), accounts)
-
-
-def _counted(rows: Sequence[object], what: str) -> str:
-    return f"{len(rows)} {what}{'' if len(rows) == 1 else 's'}"
+    _print(console, f"{counted(len(accounts), 'account')} with terms of their own", ("Account", "Currency", "Terms (UTC)"), accounts)
 
 
 def _print(console: Console, title: str, columns: Iterable[str], rows: Sequence[Iterable[Lines]]) -> None:
