@@ -6,6 +6,7 @@ import msgspec
 
 from ...schemas.line_item import RatedLineItem
 from .columns import columns_of
+from .units import spelled
 
 __all__ = ["Row", "row_of"]
 
@@ -18,15 +19,17 @@ _HOSTS = {"aws": "Amazon Web Services", "azure": "Microsoft Azure", "gcp": "Goog
 def row_of(item: RatedLineItem, version: str) -> Row:
     """The row of a line item in a version of FOCUS, every column in order.
 
-    Three things are said differently than in the line item, because FOCUS wants so: a charge without a SkuPriceId of its own is known by what
-    made it; only usage has a consumed quantity; what has no name of its own (a resource, a region, the meter of a SKU) is named by its id.
+    Four things are said differently than in the line item, because FOCUS wants so: units have their times spelled out; a charge without a
+    SkuPriceId of its own is known by what made it; only usage has a consumed quantity; what has no name of its own (a resource, a region,
+    the meter of a SKU) is named by its id.
     """
     fields = msgspec.to_builtins(item)
     usage = item.charge_category == "Usage"
     said: Row = {
         **{name: value or None for name, value in fields.items() if isinstance(value, str)},
         "ConsumedQuantity": item.consumed_quantity if usage else None,
-        "ConsumedUnit": item.consumed_unit if usage else None,
+        "ConsumedUnit": spelled(item.consumed_unit) if usage and item.consumed_unit else None,
+        "PricingUnit": spelled(item.pricing_unit) if item.pricing_unit else None,
         "SkuMeter": item.sku_meter or item.sku_id,
         "SkuPriceId": _price_of(item),
         "RegionName": item.region_id,
