@@ -47,7 +47,7 @@ Totals = dict[tuple[str, str], Decimal]
 
 
 class World:
-    """A Ratemill that has rated the demo's usage, and all months of it are closed."""
+    """A Ratemill that has rated the demo's usage."""
 
     def __init__(self, b: Bed, operator: Operator, offline: list[dict[str, Any]]) -> None:
         self.bed, self.operator, self.offline = b, operator, offline
@@ -72,6 +72,13 @@ async def world(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Async
             await publish_file(b.config, source.path, source.format, topic=b.topic(HOPPED), backfill="demo")
         await b.settle()
         yield World(b, Operator(b), offline)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def closed(world: World) -> None:
+    """All months of the usage are closed."""
+    status, out, err = await world.operator.type("close", str(Month(-1)), *BECAUSE)
+    assert status == 0, out + err
 
 
 def documents(folder: Path, suffix: str = ".json") -> dict[str, dict[str, Any]]:
@@ -116,9 +123,8 @@ async def test_what_is_not_closed_is_no_invoice(world: World, tmp_path: Path) ->
     assert still_open
 
 
+@pytest.mark.usefixtures("closed")
 async def test_invoice_api_topic_and_offline_run_are_one_number(world: World, tmp_path: Path) -> None:
-    status, out, err = await world.operator.type("close", str(Month(-1)), *BECAUSE)
-    assert status == 0, out + err
     latest: dict[str, dict[str, Any]] = {}
     for record in await world.bed.read("usage.rated"):
         item = json.loads(record.value or b"{}")
@@ -155,6 +161,7 @@ async def test_invoice_api_topic_and_offline_run_are_one_number(world: World, tm
         assert [(row["sku"], row["quantity"], row["cost"]) for row in rows] == [(line["sku"], line["quantity"], line["cost"]) for line in lines]
 
 
+@pytest.mark.usefixtures("closed")
 async def test_killed_at_any_of_its_steps_it_leaves_the_same_files(world: World, tmp_path: Path) -> None:
     async def killed(step: int, output: Path) -> Any:
         command = (str(KILLED), str(step), "invoice", "--period", MONTH, "--output", str(output))
@@ -173,6 +180,7 @@ async def test_killed_at_any_of_its_steps_it_leaves_the_same_files(world: World,
         assert files(output / MONTH) == wanted, f"killed at step {step} of {steps}"
 
 
+@pytest.mark.usefixtures("closed")
 async def test_a_focus_file_is_the_same_number_and_a_store_can_be_shared(world: World, tmp_path: Path) -> None:
     await world.invoice("--period", MONTH, "--output", str(tmp_path))
     ((account, currency), total), = totals(documents(tmp_path / MONTH)).items()
@@ -191,6 +199,7 @@ async def test_a_focus_file_is_the_same_number_and_a_store_can_be_shared(world: 
     assert (status, "say --scale" in err, (tmp_path / "not").exists()) == (2, True, False)
 
 
+@pytest.mark.usefixtures("closed")
 async def test_what_comes_late_is_a_correction_of_the_next_invoice(world: World, tmp_path: Path) -> None:
     await world.invoice("--period", MONTH, "--output", str(tmp_path))
     before = files(tmp_path / MONTH)
