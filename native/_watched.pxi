@@ -1,6 +1,6 @@
 # -- what a commit changes of groups that are rated here, for who watches it (counted.Watch) ---------------------------------------
 
-cdef class Watched(Cells):
+cdef class Watched(Counting):
     """What the windows of a group held and hold. In the order in which they were touched, as `_deltas` has them."""
 
     cdef tuple _seen(self, int32_t group, watch):
