@@ -137,6 +137,13 @@ def status(path: str | None, every: bool, as_json: bool) -> None:
         _print_status(found, every)
     if found.overdue:
         raise Unavailable(f"{len(found.overdue)} records are overdue or need somebody; docs/marketplaces.md says what to do about each state")
+    if late := found.behind:
+        first = min(late, key=lambda each: each.closes_at)
+        raise Unavailable(
+            f"usage of {len(late)} targets is not even frozen, from {time_text(min(each.next_hour for each in late) * NS)} on; the first of it is "
+            f"late at {time_text(first.closes_at * NS)} ({first.listing}, {first.account}, {first.dimension}): see that `ratemill marketplace "
+            "report` runs and reads"
+        )
 
 
 def _print_status(found: Standing, every: bool) -> None:
@@ -151,7 +158,7 @@ def _print_status(found: Standing, every: bool) -> None:
              each.detail)
             for each in found.waiting
         ])  # fmt: skip
-    shown = [each for each in found.targets if every or each.carry < 0 or each.carry >= 1]
+    shown = [each for each in found.targets if every or each.behind or each.carry < 0 or each.carry >= 1]
     if shown:
         print_table(("Account", "Dimension", "Next hour", "Carried"), [
             (each.account, each.dimension, time_text(each.next_hour * NS), plain(each.carry)) for each in shown
@@ -264,7 +271,7 @@ def _open(config: Config) -> Engine:
 
 def _standing(engine: Engine, listings: Listings) -> Standing:
     rules: dict[str, Rules] = {name: RULES[each.marketplace] for name, each in listings.listings.items()}
-    return standing(engine, int(time.time()), rules)
+    return standing(engine, int(time.time()), rules, listings.targets())
 
 
 def _secrets(config: Config) -> Secrets:

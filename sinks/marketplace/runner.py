@@ -100,9 +100,12 @@ class Runner:
         now = self._parts.clock()
         for listing in self._listings:
             waiting = [each for each in found.waiting if each.listing == listing.name]
-            self._metrics.oldest.labels(listing.name).set(now - waiting[0].hour if waiting else 0)
-            self._metrics.overdue.labels(listing.name).set(sum(each.overdue for each in waiting))
-            self._metrics.closes_in.labels(listing.name).set(max(0, min(each.closes_at for each in waiting) - now) if waiting else -1)
+            behind = [each for each in found.behind if each.listing == listing.name]
+            hours = [*(each.hour for each in waiting), *(each.next_hour for each in behind)]
+            closes = [each.closes_at for each in (*waiting, *behind)]
+            self._metrics.oldest.labels(listing.name).set(now - min(hours) if hours else 0)
+            self._metrics.overdue.labels(listing.name).set(sum(each.overdue for each in waiting) + sum(each.behind for each in behind))
+            self._metrics.closes_in.labels(listing.name).set(max(0, min(closes) - now) if closes else -1)
             for state in self._metrics.states:
                 self._metrics.records.labels(listing.name, state).set(found.counts[listing.name, state])
 

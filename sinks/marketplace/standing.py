@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Engine, func, select
 
-from ...pricing.money import money
+from ...pricing.money import ZERO, money
 from ...store.database import transaction
 from ...store.tables import marketplace_records as records
 from ...store.tables import marketplace_targets as targets
-from .records import UNSETTLED, State
+from .records import HOUR_S, UNSETTLED, State, Target
 from .rules import Rules
 
 __all__ = ["Standing", "TargetStanding", "Waiting", "standing"]
@@ -39,7 +39,8 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class TargetStanding:
-    """A target, and what is carried into its next hour."""
+    """A target, and what is carried into its next hour. closes_at: when that is too late to be frozen; behind: hours past the alarm that
+    are not even frozen, because nobody reports or the topic cannot be read."""
 
     id: str
     listing: str
@@ -47,6 +48,8 @@ class TargetStanding:
     dimension: str
     next_hour: int
     carry: Decimal
+    closes_at: int = 0
+    behind: int = 0
 
 
 @dataclass
@@ -62,9 +65,15 @@ class Standing:
         """Those to tell of: before their time passes, and those for somebody to settle."""
         return [each for each in self.waiting if each.overdue]
 
+    @property
+    def behind(self) -> list[TargetStanding]:
+        """Those to tell of although nothing of them waits: there is no record yet of hours past the alarm."""
+        return [each for each in self.targets if each.behind]
 
-def standing(engine: Engine, now: int, rules: Mapping[str, Rules]) -> Standing:
+
+def standing(engine: Engine, now: int, rules: Mapping[str, Rules], declared: Iterable[Target] = ()) -> Standing:
     """How all records and targets stand. now: seconds since 1970, UTC. rules: by listing; without them nothing is known of a deadline.
+    declared: those of the file, of which the database may not know yet.
 
     Raises Unavailable.
     """
@@ -80,7 +89,18 @@ def standing(engine: Engine, now: int, rules: Mapping[str, Rules]) -> Standing:
             found.waiting.append(_waiting(row, now, rules.get(row.listing)))
         for row in connection.execute(select(targets).order_by(targets.c.listing, targets.c.account, targets.c.dimension)):
             found.targets.append(TargetStanding(row.id, row.listing, row.account, row.dimension, row.next_hour, money(row.carry)))
+    known = {each.id for each in found.targets}
+    found.targets += [TargetStanding(t.id, t.listing, t.account, t.dimension, t.since, ZERO) for t in declared if t.id not in known]
+    found.targets = [_looked_at(each, now, rules.get(each.listing)) for each in found.targets]
     return found
+
+
+def _looked_at(target: TargetStanding, now: int, rules: Rules | None) -> TargetStanding:
+    """With its deadline. A listing that is not in the file any more has none: nothing is counted for it."""
+    if rules is None:
+        return target
+    behind = max(0, (now - rules.alarm_s - target.next_hour) // HOUR_S + 1)
+    return replace(target, closes_at=rules.freeze_until(target.next_hour), behind=behind)
 
 
 def _waiting(row: Any, now: int, rules: Rules | None) -> Waiting:

@@ -36,6 +36,23 @@ def test_a_dry_run_shows_what_is_due_and_sends_nothing(kind: str, tmp_path: Path
         assert (status, bed.billed) == (0, 7), said
 
 
+def test_status_tells_of_usage_that_no_reporter_has_frozen(tmp_path: Path) -> None:
+    now = [NOW]
+    with Server(guarded("azure", now)) as server:
+        bed = Bed(tmp_path, "azure", server)
+        bed.add("a", 1, SINCE, "7.5")
+        assert bed.command(SINCE + 11 * HOUR_S, "status")[0] == 0
+        status, said = bed.command(SINCE + 12 * HOUR_S, "status")  # it never ran
+        assert status == 1
+        assert "is not even frozen, from 2026-11-02 23:00 on; the first of it is late at 2026-11-03 22:00" in said
+        status, said = bed.report(now[0])
+        assert status == 0, said
+        assert bed.command(now[0], "status")[0] == 0
+        status, said = bed.command(SINCE + 14 * HOUR_S, "status")  # it ran once, and no more
+        assert status == 1
+        assert "is not even frozen, from 2026-11-03 00:00 on" in said
+
+
 def test_azure_is_asked_what_it_has_and_a_difference_is_told(tmp_path: Path) -> None:
     now = [NOW]
     with Server(guarded("azure", now)) as server:

@@ -80,6 +80,6 @@ def _record(world: World, row: Any, key: Key) -> list[str]:
         return [f"{name}: it is no mismatch"]
     if row.state == State.UNKNOWN and has not in (None, row.quantity):
         return [f"{name}: the marketplace has {has}"]
-    if row.state in (State.EXPIRED, State.UNKNOWN) and row.id not in world.alarmed:
+    if row.state in (State.EXPIRED, State.UNKNOWN, State.LATE) and row.id not in world.alarmed:
         return [f"{name}: given up, and never told of before"]
     return []

@@ -19,7 +19,7 @@ from ratemill.schemas.times import NS, format_time
 from ratemill.sinks.marketplace.http import Answer, Request
 from ratemill.sinks.marketplace.listings import Listing, read_listings
 from ratemill.sinks.marketplace.outbox import Outbox
-from ratemill.sinks.marketplace.records import State
+from ratemill.sinks.marketplace.records import State, record_id
 from ratemill.sinks.marketplace.reporter import Reporter, ReporterParts
 from ratemill.sinks.marketplace.rules import RULES
 from ratemill.sinks.marketplace.standing import Standing, standing
@@ -258,8 +258,10 @@ class World:
     def _look(self) -> Standing:
         """What `ratemill marketplace status` would tell of now: remembered, to be compared with what was given up."""
         calm, self._calm = self._calm, True
-        found = standing(self.engine, self.now, {"shop": RULES[self.listing.marketplace]})
+        found = standing(self.engine, self.now, {"shop": RULES[self.listing.marketplace]}, self.listings.targets())
         self.alarmed.update(each.id for each in found.overdue)
+        for each in found.behind:
+            self.alarmed.update(record_id(each.id, each.next_hour + number * HOUR_S) for number in range(each.behind))
         self._calm = calm
         return found
 

@@ -61,6 +61,11 @@ CASES = [
     Case("RatemillWorkerDown", False, 5, {'up{job="ratemill-worker",instance="w1"}': "1x9", 'up{job="ratemill-api"}': "0x9"}),
     Case("RatemillMarketplaceOverdue", True, 10, {'ratemill_marketplace_overdue_hours{listing="a"}': "0x2 1x18"}),
     Case("RatemillMarketplaceOverdue", False, 10, {'ratemill_marketplace_overdue_hours{listing="a"}': "0x20"}),
+    Case("RatemillMarketplaceDown", True, 20, {"ratemill_marketplace_works": "1 0x25"}),
+    Case("RatemillMarketplaceDown", True, 20, {"ratemill_marketplace_works": "1x3 _x25"}),  # it is gone, with all that it says
+    Case("RatemillMarketplaceDown", False, 20, {
+        'ratemill_marketplace_works{instance="a"}': "0x25", 'ratemill_marketplace_works{instance="b"}': "1x25"}),
+    Case("RatemillMarketplaceDown", False, 20, {"ratemill_freshness_seconds": "0x25"}),  # no marketplaces are used
     Case("RatemillWatchDown", True, 10, {"ratemill_watch_works": "1 0x15"}),
     Case("RatemillWatchDown", True, 10, {'up{job="ratemill-api"}': "1x15"}),
     Case("RatemillWatchDown", False, 10, {'ratemill_watch_works{instance="a"}': "0x15", 'ratemill_watch_works{instance="b"}': "1x15"}),

@@ -109,6 +109,23 @@ def test_a_deadline_carries_on_what_was_never_sent_and_leaves_what_may_have_been
     assert standing(engine, late, RULES_OF).counts == {("shop", State.EXPIRED): 1}
 
 
+def test_hours_that_nobody_freezes_are_told_of_before_they_are_late(outbox: Outbox, engine: Engine) -> None:
+    alarm, late = SINCE + RULES["azure"].alarm_s, RULES["azure"].freeze_until(SINCE)
+    assert standing(engine, alarm - 1, RULES_OF).behind == []
+    told = standing(engine, alarm + HOUR_S, RULES_OF).behind  # no reporter ran since: there is no record, and yet something is overdue
+    assert [(each.dimension, each.next_hour, each.behind, each.closes_at) for each in told] == [
+        (name, SINCE, 2, late) for name in ("fee_cents", "gb_hours", "requests")
+    ]  # fmt: skip
+    assert alarm + HOUR_S < late
+    outbox.freeze(RULES_OF, alarm + HOUR_S, alarm + HOUR_S)
+    assert standing(engine, alarm + HOUR_S, RULES_OF).behind == []
+    # Whoever has never reported at all: the database knows no target. A listing that is gone from the file has nothing to be told of.
+    other = read_listings(listings_text("azure", "2026-11-02T23:00:00Z", ("acct-2",)), "shop.yaml").targets()
+    found = standing(engine, alarm, RULES_OF, other)
+    assert {(each.account, each.behind) for each in found.behind} == {("acct-2", 1)}
+    assert standing(engine, alarm, {}, other).behind == []
+
+
 def test_stripe_is_not_asked_again_once_it_may_have_forgotten(outbox: Outbox, engine: Engine) -> None:
     record = frozen(outbox)
     outbox.mark([record], NOW)
