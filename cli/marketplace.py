@@ -113,8 +113,7 @@ def _show_due(engine: Engine, listings: Listings) -> None:
     outbox = Outbox(engine, Lease(engine, LEASE, "", 1))
     now, count = int(time.time()), 0
     for listing in listings.listings.values():
-        batch = outbox.due(listing.name, now, RULES[listing.marketplace].batch)
-        if batch:
+        for batch in outbox.all_due(listing.name, now, RULES[listing.marketplace].batch):
             request = MARKETPLACES[listing.marketplace].request(listing, batch)
             click.echo(f"{request.method} {request.url}\n{request.body.decode()}")
             count += len(batch)

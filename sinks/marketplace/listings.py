@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from urllib.parse import urlsplit
 
@@ -89,13 +89,21 @@ class Listings:
     digest: str
 
     def targets(self) -> list[Target]:
-        """Every dimension of every customer; where several have one in common, from the first of them on."""
+        """Every dimension of every customer; where several have one in common, from the first of them on until the end of the last."""
         found: dict[str, Target] = {}
+        for its_id, several in self.by_target().items():
+            ends = [each.until for each in several]
+            found[its_id] = replace(several[-1], since=several[0].since, until=max(ends) if all(ends) else 0)
+        return list(found.values())
+
+    def by_target(self) -> Mapping[str, tuple[Target, ...]]:
+        """id -> what each of its customers says of it, ascending by since."""
+        found: dict[str, tuple[Target, ...]] = {}
         for customer in sorted((each for several in self.customers.values() for each in several), key=lambda each: each.since):
             for dimension in customer.listing.dimensions:
                 target = customer.target(dimension.name)
-                found.setdefault(target.id, target)
-        return list(found.values())
+                found[target.id] = (*found.get(target.id, ()), target)
+        return found
 
 
 def read_listings(text: str | bytes, name: str) -> Listings:

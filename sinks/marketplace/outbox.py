@@ -7,7 +7,7 @@ Every method raises Unavailable; those that write raise LeaseLost too. All times
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -33,6 +33,7 @@ _TO_SEND = (State.PENDING, State.DOUBTFUL)
 _AT_ONCE = 500  # ids of a query
 _LONGEST_WAIT_S = 600
 _SHOWN = 300
+NamesAt = Callable[[str, int], Mapping[str, str] | None]
 
 
 class Outbox:
@@ -56,7 +57,7 @@ class Outbox:
             for target in wanted:
                 row = {
                     "listing": target.listing, "account": target.account, "dimension": target.dimension, "until": target.until,
-                    "customer": json.dumps(dict(target.customer), sort_keys=True),
+                    "customer": _wire(target.customer),
                 }  # fmt: skip
                 if target.id not in known:
                     connection.execute(insert(targets).values(id=target.id, next_hour=target.since, carry="0", **row))
@@ -128,10 +129,11 @@ class Outbox:
 
     # -- freezing ----------------------------------------------------------------------------------------------------
 
-    def freeze(self, rules: Mapping[str, Rules], complete_until: int, now: int) -> int:
+    def freeze(self, rules: Mapping[str, Rules], complete_until: int, now: int, names_at: NamesAt = lambda _target, _hour: None) -> int:
         """Freeze every hour that ended before `complete_until`, of all targets in one transaction: how many records that made.
 
-        rules: by listing. A target whose listing is not there waits.
+        rules: by listing. A target whose listing is not there waits. names_at: (target, hour) -> what the marketplace calls the customer
+        in that hour; None: as the target was declared last.
         """
         due_until = complete_until - complete_until % HOUR_S
         query = select(targets).where(targets.c.next_hour < due_until, targets.c.listing.in_(list(rules)))
@@ -146,7 +148,7 @@ class Outbox:
             for row in waiting:
                 standing = Standing(row.next_hour, money(row.carry))
                 frozen, after = freeze(rules[row.listing], standing, usage.get(row.id, {}), due_until, now, row.until)
-                made += [_row(row, each, now) for each in frozen]
+                made += [_row(row, each, now, names_at(row.id, each.hour)) for each in frozen]
                 moved.append({"its_id": row.id, "its_hour": after.next_hour, "its_carry": plain(after.carry)})
             if moved:
                 move = update(targets).where(targets.c.id == bindparam("its_id"))
@@ -183,16 +185,17 @@ class Outbox:
 
     def due(self, listing: str, now: int, most: int) -> list[Record]:
         """Records to be sent now, the oldest hours first; one that must be alone is."""
-        query = (
-            _of_listing(listing)
-            .where(records.c.state.in_(_TO_SEND), records.c.due_at <= now)
-            .order_by(records.c.alone.desc(), records.c.hour, records.c.id)
-            .limit(most)
-        )
         with transaction(self._engine) as connection:
-            rows = connection.execute(query).all()
+            rows = connection.execute(_due(listing, now).limit(most)).all()
         found = [_record(row) for row in rows]
         return found[:1] if found and found[0].alone else found
+
+    def all_due(self, listing: str, now: int, most: int) -> list[list[Record]]:
+        """Everything to be sent now, in the batches in which it would be."""
+        with transaction(self._engine) as connection:
+            found = [_record(row) for row in connection.execute(_due(listing, now))]
+        others = [each for each in found if not each.alone]
+        return [*([each] for each in found if each.alone), *(others[at : at + most] for at in range(0, len(others), most))]
 
     def mark(self, batch: Sequence[Record], now: int) -> None:
         """Note that records go out now: until an answer is recorded it is not known what came of them."""
@@ -254,14 +257,18 @@ class Outbox:
         return ""
 
 
-def _row(target: Any, frozen: Frozen, now: int) -> dict[str, Any]:
+def _row(target: Any, frozen: Frozen, now: int, names: Mapping[str, str] | None) -> dict[str, Any]:
     """A new record of the outbox."""
     return {
         "id": record_id(target.id, frozen.hour), "target": target.id, "hour": frozen.hour, "quantity": frozen.quantity,
-        "usage": plain(frozen.usage), "carried": plain(frozen.carried), "wire": target.customer, "frozen_at": now,
+        "usage": plain(frozen.usage), "carried": plain(frozen.carried), "wire": _wire(names) if names else target.customer, "frozen_at": now,
         "state": State.LATE if frozen.late else State.PENDING, "attempts": 0, "doubts": 0, "doubt_since": 0, "alone": False,
         "due_at": now, "answered_at": 0, "accepted": "", "receipt": "", "detail": "",
     }  # fmt: skip
+
+
+def _wire(names: Mapping[str, str]) -> str:
+    return json.dumps(dict(names), sort_keys=True)
 
 
 def _resent_too_late(row: Any, rules: Rules, now: int) -> bool:
@@ -272,6 +279,11 @@ def _resent_too_late(row: Any, rules: Rules, now: int) -> bool:
 def _of_listing(listing: str) -> Any:
     joined = records.join(targets, records.c.target == targets.c.id)
     return select(records, targets.c.listing, targets.c.dimension).select_from(joined).where(targets.c.listing == listing)
+
+
+def _due(listing: str, now: int) -> Any:
+    due = _of_listing(listing).where(records.c.state.in_(_TO_SEND), records.c.due_at <= now)
+    return due.order_by(records.c.alone.desc(), records.c.hour, records.c.id)
 
 
 def _record(row: Any) -> Record:

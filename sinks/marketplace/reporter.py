@@ -82,6 +82,7 @@ class Reporter:
     def __init__(self, parts: ReporterParts) -> None:
         self._parts = parts
         self._rules = {name: parts.rules[each.marketplace] for name, each in parts.listings.listings.items()}
+        self._customers = parts.listings.by_target()
 
     async def begin(self) -> dict[tuple[str, int], int]:
         """Make targets known; where to read on."""
@@ -107,9 +108,14 @@ class Reporter:
     async def freeze(self, through: int) -> int:
         """Step 3. through: all line items that were there then are counted (seconds since 1970, UTC)."""
         parts = self._parts
-        made = await parts.ask(lambda: parts.outbox.freeze(self._rules, through - parts.settle_s, parts.clock()))
+        made = await parts.ask(lambda: parts.outbox.freeze(self._rules, through - parts.settle_s, parts.clock(), self._names_at))
         await parts.pass_point("after_freeze")
         return made
+
+    def _names_at(self, target: str, hour: int) -> Mapping[str, str] | None:
+        """Of the customer that the file has for this hour: a subscription may have another plan from some hour on. None: it has left the file."""
+        several = self._customers.get(target, ())
+        return next((each.customer for each in reversed(several) if each.since <= hour), None)
 
     async def send(self, listing: Listing) -> int:
         """Steps 4 to 6 for one batch of a listing: how many records it had; 0: none is due."""

@@ -102,7 +102,7 @@ class Runner:
             waiting = [each for each in found.waiting if each.listing == listing.name]
             behind = [each for each in found.behind if each.listing == listing.name]
             hours = [*(each.hour for each in waiting), *(each.next_hour for each in behind)]
-            closes = [each.closes_at for each in (*waiting, *behind)]
+            closes = [*(each.closes_at for each in waiting), *(each.closes_at for each in behind)]
             self._metrics.oldest.labels(listing.name).set(now - min(hours) if hours else 0)
             self._metrics.overdue.labels(listing.name).set(sum(each.overdue for each in waiting) + sum(each.behind for each in behind))
             self._metrics.closes_in.labels(listing.name).set(max(0, min(closes) - now) if closes else -1)

@@ -15,25 +15,28 @@ NOW = SINCE + HOUR_S + 700
 DAY = "2026-11-02"
 
 
-@pytest.mark.parametrize("kind", ["azure", "stripe"])
-def test_a_dry_run_shows_what_is_due_and_sends_nothing(kind: str, tmp_path: Path) -> None:
-    now = [NOW]
+@pytest.mark.parametrize(("kind", "due", "requests"), [("azure", 1, 1), ("stripe", 2, 2)])
+def test_a_dry_run_shows_what_is_due_and_sends_nothing(kind: str, due: int, requests: int, tmp_path: Path) -> None:
+    now = [NOW + (HOUR_S if kind == "stripe" else 0)]
     with Server(guarded(kind, now)) as server:
         bed = Bed(tmp_path, kind, server)
         bed.add("a", 1, SINCE, "7.5")
         assert bed.command(now[0], "report", "--dry-run") == (0, "nothing is due\n")
+        if kind == "stripe":
+            bed.add("b", 2, SINCE + HOUR_S, "0.5")
         bed.report(now[0], kill="after_freeze")
         asked = len(server.seen)
         for _ in range(2):
             status, said = bed.command(now[0], "report", "--dry-run")
             assert status == 0, said
             assert f"POST {server.url}/" in said
-            assert "are due; nothing was sent" in said
+            assert said.endswith(f"\n{due} records are due; nothing was sent\n")  # of all requests, not of the first alone
+            assert said.count("POST ") == requests
             assert SECRET not in said
             assert TOKEN not in said
         assert (len(server.seen), bed.billed) == (asked, 0)
         status, said = bed.report(now[0])
-        assert (status, bed.billed) == (0, 7), said
+        assert (status, bed.billed) == (0, 7 + (due == 2)), said
 
 
 def test_status_tells_of_usage_that_no_reporter_has_frozen(tmp_path: Path) -> None:

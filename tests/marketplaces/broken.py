@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import cast
+from typing import Any, cast
 
 from ratemill.pricing.money import money, plain
 from ratemill.sinks.marketplace.listings import Listing
@@ -67,9 +67,9 @@ class _TakesEveryDuplicate(Reporter):
 class _KeepsTheCarryInMemory(Outbox):
     """What is carried over is written down with the next step, and a crash in between loses it."""
 
-    def freeze(self, rules: Mapping[str, Rules], complete_until: int, now: int) -> int:
+    def freeze(self, rules: Mapping[str, Rules], complete_until: int, now: int, *names_at: Any) -> int:
         self._write_down()
-        made = super().freeze(rules, complete_until, now)
+        made = super().freeze(rules, complete_until, now, *names_at)
         with self._lease.transaction() as connection:
             for row in connection.execute(select(marketplace_targets)).all() if made else ():
                 self._memory[row.id] = money(row.carry)
@@ -118,13 +118,13 @@ class _AddsWhatItReadAgain(Outbox):
 class _RoundsToTheHour(Outbox):
     """The fraction of an hour is dropped."""
 
-    def freeze(self, rules: Mapping[str, Rules], complete_until: int, now: int) -> int:
+    def freeze(self, rules: Mapping[str, Rules], complete_until: int, now: int, *names_at: Any) -> int:
         with self._lease.transaction() as connection:
             for row in connection.execute(select(marketplace_usage)).all():
                 whole = plain(money(row.quantity) // 1)
                 key = (marketplace_usage.c.target == row.target, marketplace_usage.c.hour == row.hour)
                 connection.execute(update(marketplace_usage).where(*key).values(quantity=whole))
-        return super().freeze(rules, complete_until, now)
+        return super().freeze(rules, complete_until, now, *names_at)
 
 
 CONTROLS = {

@@ -58,6 +58,15 @@ def test_a_mistake_is_told_with_its_line(old: str, new: str, line: int, said: st
     assert any(each.startswith(f"shop.yaml:{line}: ") and said in each for each in raised.value.mistakes), raised.value.mistakes
 
 
+def test_a_subscription_may_have_another_plan_from_some_hour_on() -> None:
+    text = listings_text("azure", "2026-11-01T00:00:00Z", ("acct-1",))
+    line = text.splitlines()[-1]
+    moved = line.replace('since: "2026-11-01T00:00:00Z"', "since: 2026-11-10T00:00:00Z").replace("plan_id: gold", "plan_id: platinum")
+    first = line.replace("listing: shop", "listing: shop, until: 2026-11-10T00:00:00Z")
+    (target,) = (each for each in read_listings(f"{text.replace(line, first)}{moved}\n", "shop.yaml").targets() if each.dimension == "requests")
+    assert (target.since, target.until, target.customer["plan_id"]) == (1_793_491_200, 0, "platinum")  # it goes on, open
+
+
 def test_a_license_and_a_product_code_do_not_go_together() -> None:
     text = listings_text("aws", TIME).replace("region: us-east-1", "region: us-east-1, product_code: p")
     with pytest.raises(BadConfig, match="`identifier` goes with"):

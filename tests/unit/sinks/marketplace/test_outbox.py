@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from marketplaces.markets import SINCE, listings_text
 from ratemill.pricing.money import money
-from ratemill.sinks.marketplace.listings import read_listings
+from ratemill.sinks.marketplace.http import Answer, Request
+from ratemill.sinks.marketplace.listings import Listing, read_listings
 from ratemill.sinks.marketplace.outbox import Outbox
 from ratemill.sinks.marketplace.reconciling import books
 from ratemill.sinks.marketplace.records import HOUR_S, Contribution, Outcome, Record, State, Verdict
+from ratemill.sinks.marketplace.reporter import Reporter, ReporterParts
 from ratemill.sinks.marketplace.rules import RULES
 from ratemill.sinks.marketplace.standing import standing
 from ratemill.store.lease import Lease, LeaseLost
@@ -32,6 +34,10 @@ def outbox(engine: Engine) -> Outbox:
 
 def line(id: str, revision: int, quantity: str, hour: int = SINCE) -> Contribution:
     return Contribution(id, revision, TARGET, hour, money(quantity))
+
+
+def line_of(id: str, target: str, hour: int) -> Contribution:
+    return Contribution(id, 1, target, hour, money("5"))
 
 
 def frozen(outbox: Outbox, quantity: str = "7.5") -> Record:
@@ -124,6 +130,27 @@ def test_hours_that_nobody_freezes_are_told_of_before_they_are_late(outbox: Outb
     found = standing(engine, alarm, RULES_OF, other)
     assert {(each.account, each.behind) for each in found.behind} == {("acct-2", 1)}
     assert standing(engine, alarm, {}, other).behind == []
+
+
+async def test_an_hour_is_reported_under_the_plan_that_the_customer_had_in_it(engine: Engine) -> None:
+    text = listings_text("azure", "2026-11-02T23:00:00Z", ("acct-1",))
+    line = text.splitlines()[-1]
+    moved = line.replace('since: "2026-11-02T23', 'since: "2026-11-03T00').replace("plan_id: gold", "plan_id: platinum")
+    first = line.replace("listing: shop", 'listing: shop, until: "2026-11-03T00:00:00Z"')
+    listings = read_listings(f"{text.replace(line, first)}{moved}\n", "shop.yaml")
+    lease = Lease(engine, "marketplace", "one", 60)
+    assert lease.take()
+    outbox = Outbox(engine, lease)
+    now = SINCE + 2 * HOUR_S + 600
+
+    async def send(_listing: Listing, _request: Request) -> Answer:
+        raise AssertionError
+
+    reporter = Reporter(ReporterParts(outbox=outbox, lease=lease, listings=listings, send=send, clock=lambda: now))
+    await reporter.begin()
+    outbox.count([line_of("a", TARGET, SINCE), line_of("b", TARGET, SINCE + HOUR_S)], {})
+    assert await reporter.freeze(now) == 2
+    assert [each.wire["plan_id"] for each in outbox.due("shop", now, 25)] == ["gold", "platinum"]
 
 
 def test_stripe_is_not_asked_again_once_it_may_have_forgotten(outbox: Outbox, engine: Engine) -> None:
