@@ -188,6 +188,9 @@ def reconcile(path: str | None, since: datetime, until: datetime | None, report_
 
     Azure is asked; AWS, Google and Stripe have no such call here, so their report is given as FILE, with --listing.
     """
+    begin, end = _seconds(since), _seconds(until) if until else int(time.time()) + 1
+    if end <= begin:
+        raise BadInput(f"--since {_day(begin)} is not before {'--until ' + _day(end) if until else 'now'}: there is nothing to compare")
     config = load_config(path)
     use_exact_arithmetic()
     listings = _listings(config)
@@ -195,20 +198,20 @@ def reconcile(path: str | None, since: datetime, until: datetime | None, report_
     wrong = [book for book in reconciling.books(engine) if book.difference]
     for book in wrong:
         click.echo(f"{book.target}: counted {plain(book.counted)}, but in the books {plain(book.recorded + book.open + book.carry)}")
-    begin, end = _seconds(since), _seconds(until) if until else int(time.time()) + 1
     theirs: dict[str, dict[reconciling.Key, Decimal]] = {}
     if report_file is not None:
         if name is None or name not in listings.listings:
             raise BadInput(f"--file needs --listing; there are {', '.join(listings.listings)}")
-        theirs[name] = reconciling.read_report(report_file.read_text(encoding="utf-8"), str(report_file))
+        theirs[name] = reconciling.read_report(report_file.read_bytes(), str(report_file))
     for listing in listings.listings.values():
         if listing.marketplace == "azure" and listing.name not in theirs:
             theirs[listing.name] = asyncio.run(_ask_azure(config, listing, begin))
     count = 0
     for listing_name, days in theirs.items():
-        ours = reconciling.accepted_by_day(engine, listings.listings[listing_name], begin, end)
+        listing = listings.listings[listing_name]
+        ours = reconciling.accepted_by_day(engine, listing, begin, end)
         within = {key: value for key, value in days.items() if _day(begin) <= key[2] <= _day(end - 1)}
-        differences = reconciling.compare(ours, within)
+        differences = reconciling.compare(ours, within, listing.marketplace)
         count += len(differences)
         if differences:
             print_table(("Customer", "Dimension", "Day", "Accepted here", "There"), [

@@ -97,9 +97,20 @@ def accepted_by_day(engine: Engine, listing: Listing, since: int, until: int) ->
     return found
 
 
-def compare(ours: dict[Key, Decimal], theirs: dict[Key, Decimal]) -> list[Difference]:
+def compare(ours: dict[Key, Decimal], theirs: dict[Key, Decimal], marketplace: str) -> list[Difference]:
     """Sums that differ, and those that only one of the two has."""
+    if marketplace == "azure":  # ids of its resources are GUIDs, whatever the case in which somebody wrote them down
+        ours, theirs = _lower(ours), _lower(theirs)
     return [Difference(key, a, b) for key in sorted({*ours, *theirs}) if (a := ours.get(key, ZERO)) != (b := theirs.get(key, ZERO))]
+
+
+def _lower(sums: dict[Key, Decimal]) -> dict[Key, Decimal]:
+    found: dict[Key, Decimal] = {}
+    with localcontext(EXACT):
+        for (customer, dimension, day), quantity in sums.items():
+            key = (customer.lower(), dimension, day)
+            found[key] = found.get(key, ZERO) + quantity
+    return found
 
 
 def azure_request(listing: Listing, since: int) -> Request:
@@ -109,7 +120,7 @@ def azure_request(listing: Listing, since: int) -> Request:
 
 
 def azure_days(answer: Answer) -> dict[Key, Decimal]:
-    """Processed quantities of an answer. Raises Unavailable when it is none."""
+    """Quantities of an answer: as they were processed, of what is yet to be processed (`Submitted`) as they were submitted. Raises Unavailable."""
     try:
         rows = json_of(Answer(answer.status, b'{"rows":%b}' % answer.body))["rows"] if answer.status == 200 else None
     except KeyError:
@@ -117,13 +128,21 @@ def azure_days(answer: Answer) -> dict[Key, Decimal]:
     if not isinstance(rows, list):
         raise Unavailable(f"Azure does not tell what it has: {answer.detail or f'answered {answer.status}'}; try again later")
     try:
-        return _sums((str(row["usageResourceId"]), str(row["dimension"]), str(row["usageDate"]), str(row["processedQuantity"])) for row in rows)
-    except (KeyError, TypeError, ValueError, Rejection) as error:
+        return _sums(
+            (str(row["usageResourceId"]), str(row["dimension"]), str(row["usageDate"]),
+             str(row["submittedQuantity" if row.get("reconStatus") == "Submitted" else "processedQuantity"]))
+            for row in rows
+        )  # fmt: skip
+    except (KeyError, TypeError, AttributeError, ValueError, Rejection) as error:
         raise Unavailable(f"Azure tells what it has in a form that is not known here: {error!r}; compare with its report (--file)") from error
 
 
-def read_report(text: str, name: str) -> dict[Key, Decimal]:
+def read_report(data: bytes, name: str) -> dict[Key, Decimal]:
     """Sums of a CSV file with the columns customer, dimension, time and quantity. Raises BadInput."""
+    try:
+        text = data.decode("utf-8-sig")  # spreadsheets put a mark in front
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{name}: it is not UTF-8 (byte {error.start + 1}); save it as CSV in UTF-8") from error
     reader: Any = csv.DictReader(io.StringIO(text))
     wanted = ("customer", "dimension", "time", "quantity")
     if missing := [column for column in wanted if column not in (reader.fieldnames or ())]:

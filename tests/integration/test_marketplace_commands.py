@@ -96,6 +96,14 @@ def test_a_report_of_a_marketplace_is_compared_line_by_line(tmp_path: Path) -> N
         status, said = bed.command(now[0], *words, "--listing", "shop")
         assert status == 1
         assert [word for line in said.splitlines() if "cus_acct-1" in line for word in line.split()] == ["cus_acct-1", "gb_hours", DAY, "7", "6"]
+        file.write_bytes(f"customer,dimension,time,quantity\ncus_acct-1,gb_hours,{DAY},7\n".encode("utf-8-sig"))  # as spreadsheets write it
+        status, said = bed.command(now[0], *words, "--listing", "shop")
+        assert status == 0, said
+        file.write_bytes(b"customer,dimension,time,quantity\ncus_acct-1,gb_hours,\xe9t\xe9,7\n")
+        status, said = bed.command(now[0], *words, "--listing", "shop")
+        assert (status, "theirs.csv: it is not UTF-8 (byte " in said, "Traceback" in said) == (2, True, False), said
+        status, said = bed.command(now[0], *words, "--listing", "shop", "--until", DAY)
+        assert (status, f"--since {DAY} is not before --until {DAY}" in said) == (2, True), said
         for text, expected in (("customer,time\n", "theirs.csv:1: no column dimension, quantity"), ("", "theirs.csv:1: no column customer")):
             file.write_text(text)
             status, said = bed.command(now[0], *words, "--listing", "shop")

@@ -21,12 +21,15 @@ DAY_S = 86_400
 
 @dataclass
 class FakeAzure(Fake):
-    """plans: resource id -> plan. inactive: resources that ended. tokens: those that are let in; empty: none is asked for."""
+    """plans: resource id -> plan. inactive: resources that ended. tokens: those that are let in; empty: none is asked for.
+    processed_s: so long after a day its events are processed.
+    """
 
     plans: dict[str, str] = field(default_factory=dict)
     dimensions: frozenset[str] = frozenset()
     inactive: frozenset[str] = frozenset()
     tokens: frozenset[str] = frozenset()
+    processed_s: int = DAY_S
 
     def judge(self, request: Request) -> Answer:
         parts = urlsplit(request.url)
@@ -89,7 +92,13 @@ class FakeAzure(Fake):
         return [
             {
                 "usageDate": day, "usageResourceId": customer, "dimension": dimension, "planId": self.plans.get(customer, ""),
-                "reconStatus": "Accepted", "submittedQuantity": float(quantity), "processedQuantity": float(quantity),
+                "submittedQuantity": float(quantity), **self._processed(day, float(quantity)),
             }
             for (day, customer, dimension), quantity in sorted(days.items())
         ]  # fmt: skip
+
+    def _processed(self, day: str, quantity: float) -> dict[str, Any]:
+        ended = datetime.fromisoformat(day).timestamp() + DAY_S
+        if self.clock() < ended + self.processed_s:
+            return {"reconStatus": "Submitted", "processedQuantity": 0.0}
+        return {"reconStatus": "Accepted", "processedQuantity": quantity}

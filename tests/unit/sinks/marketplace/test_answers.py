@@ -8,10 +8,11 @@ from urllib.parse import parse_qs
 
 import pytest
 from marketplaces.markets import SINCE, listings_text
+from ratemill.pricing.money import money
 from ratemill.schemas.errors import Unavailable
 from ratemill.sinks.marketplace.http import Answer
 from ratemill.sinks.marketplace.listings import Listing, read_listings
-from ratemill.sinks.marketplace.reconciling import azure_days
+from ratemill.sinks.marketplace.reconciling import azure_days, compare
 from ratemill.sinks.marketplace.records import Outcome, Record, Verdict, record_id
 from ratemill.sinks.marketplace.reporter import MARKETPLACES
 
@@ -173,6 +174,13 @@ def test_stripe_takes_a_duplicate_for_delivered_only_where_a_try_of_ours_has_no_
     assert outcomes("stripe", 200, {"identifier": "another"}, record("stripe")) == [Outcome.DOUBT]
 
 
+def test_azure_ids_are_the_same_in_capital_letters() -> None:
+    ours = {("AB-12", "d", "2026-11-02"): money("7")}
+    assert compare(ours, {("ab-12", "d", "2026-11-02"): money("7")}, "azure") == []
+    assert len(compare(ours, {("ab-12", "d", "2026-11-02"): money("6")}, "azure")) == 1
+    assert len(compare(ours, {("ab-12", "d", "2026-11-02"): money("7")}, "stripe")) == 2  # there it is another one
+
+
 @pytest.mark.parametrize(
     ("status", "body", "told"),
     [
@@ -188,6 +196,10 @@ def test_stripe_takes_a_duplicate_for_delivered_only_where_a_try_of_ours_has_no_
 def test_what_azure_says_it_has_is_understood_or_refused_in_one_line(status: int, body: bytes, told: str) -> None:
     row = b'[{"usageDate": "2026-11-02T00:00:00Z", "usageResourceId": "g", "dimension": "d", "processedQuantity": 1.25}]'
     assert {key: str(value) for key, value in azure_days(Answer(200, row)).items()} == {("g", "d", "2026-11-02"): "1.25"}
+    waits = row.replace(b'"processedQuantity": 1.25', b'"processedQuantity": 0.0, "submittedQuantity": 2.5, "reconStatus": "Submitted"')
+    assert [str(value) for value in azure_days(Answer(200, waits)).values()] == ["2.5"]
+    lost = waits.replace(b'"Submitted"', b'"Rejected"')  # it was taken, and then was not
+    assert [str(value) for value in azure_days(Answer(200, lost)).values()] == ["0.0"]
     with pytest.raises(Unavailable) as refused:
         azure_days(Answer(status, body))
     assert told in str(refused.value)
