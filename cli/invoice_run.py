@@ -10,7 +10,7 @@ from typing import NamedTuple
 import click
 
 from ..invoicing import AccountInvoice, InvoiceJob, Store
-from ..invoicing.documents import FORMATS, file_name
+from ..invoicing.documents import ESTIMATE, FORMATS, file_name
 from ..invoicing.job import Topics as Read
 from ..schemas.control import month_number
 from ..schemas.errors import BadInput, RatemillError, Unavailable
@@ -107,10 +107,10 @@ def _told(run: Run, folder: Path, count: int, kind: str) -> str:
 
 
 def _write(folder: Path, invoice: AccountInvoice, formats: Iterable[str]) -> None:
-    """The files of one invoice, each whole or not there."""
+    """The files of one invoice, each whole or not there. What is final takes the place of its estimate."""
     for suffix in formats:
-        estimate = "" if invoice.status == "final" else "estimate."
-        path = folder / file_name(invoice.account, estimate + suffix)
+        estimate = folder / file_name(invoice.account, f"{ESTIMATE[1:]}.{suffix}")
+        path = folder / file_name(invoice.account, suffix) if invoice.status == "final" else estimate
         part = path.with_name(f".{path.name}.part")
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -119,5 +119,7 @@ def _write(folder: Path, invoice: AccountInvoice, formats: Iterable[str]) -> Non
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)
+            if path != estimate:
+                estimate.unlink(missing_ok=True)
         except OSError as error:
             raise RatemillError(f"{path}: {error.strerror}; what was written stays, run it again") from error

@@ -19,7 +19,7 @@ async def committed(topic, bootstrap):
         ends = await asking.end_offsets(asking.assignment())
         while unread := [tp for tp, end in ends.items() if await reader.position(tp) < end]:
             for records in (await reader.getmany(*unread, timeout_ms=500)).values():
-                for record in records:
+                for record in (each for each in records if each.value):
                     yield record
 
 

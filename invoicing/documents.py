@@ -17,9 +17,10 @@ import msgspec
 from ..pricing.money import money, plain, round_to
 from .invoice import AccountInvoice, Invoice, Line, Part
 
-__all__ = ["FORMATS", "SECTIONS", "file_name", "line_name", "shown"]
+__all__ = ["ESTIMATE", "FORMATS", "SECTIONS", "file_name", "line_name", "shown"]
 
 _DIGITS = 6  # after the point, of what is shown
+ESTIMATE = ".estimate"  # behind the name of an account in that of a file, while its month is open
 _LONGEST_NAME = 120  # characters of a file name without its suffix
 SECTIONS = {"usage": "usage", "adjustments": "adjustments", "corrections": "corrections of earlier months"}
 _COLUMNS = ("account", "period", "status", "version", "currency", "section", *Line.__struct_fields__)
@@ -28,7 +29,8 @@ _COLUMNS = ("account", "period", "status", "version", "currency", "section", *Li
 def shown(amount: str) -> str:
     """An amount for people: thousands apart, two to six decimals, half even."""
     digits = max(2, min(len(amount.partition(".")[2]), _DIGITS))
-    return f"{round_to(money(amount), digits, 'half_even'):,f}"
+    rounded = round_to(money(amount), digits, "half_even")
+    return f"{rounded if rounded else abs(rounded):,f}"  # no zero is below zero
 
 
 def line_name(line: Line) -> str:
@@ -38,8 +40,12 @@ def line_name(line: Line) -> str:
 
 
 def file_name(account: str, suffix: str) -> str:
-    """A name for any account that every file system takes; accounts that differ have names that differ."""
+    """A name for any account that every file system takes, not hidden; accounts that differ have names that differ, but perhaps in case alone."""
     name = quote(account, safe="")
+    if name.startswith("."):  # "..": a shell's *.json would not find it
+        name = f"%2E{name[1:]}"
+    if name.endswith(ESTIMATE):  # of account "x.estimate", beside the estimate of "x"
+        name = f"{name.removesuffix(ESTIMATE)}%2E{ESTIMATE[1:]}"
     if len(name) > _LONGEST_NAME:
         name = f"{name[: _LONGEST_NAME - 33]}-{sha256(account.encode(errors='surrogatepass')).hexdigest()[:32]}"
     return f"{name}.{suffix}"
@@ -93,7 +99,7 @@ def _html(document: AccountInvoice) -> bytes:
 {body}
 <footer>
 <p>Not included: {left_out}. Whoever issues the invoice adds them.</p>
-<p>Lines are shown with up to {_DIGITS} decimals, totals with all; the JSON and CSV files of this invoice have every digit.</p>
+<p>Lines and sums of their kinds are shown with up to {_DIGITS} decimals, totals with all; the JSON and CSV files of this invoice have every digit.</p>
 </footer>
 </main>
 </body>

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -11,7 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 from ratemill.api import invoice_view as view
 from ratemill.api.cost_view import totals_of
+from ratemill.cli import invoice_run
 from ratemill.cli.main import COMMANDS
+from ratemill.invoicing.invoice import account_invoice
 from ratemill.pricing.money import ZERO, money, plain, use_exact_arithmetic
 from ratemill.schemas.errors import BadInput, Unavailable
 from ratemill.sinks.costs import CostRow
@@ -21,6 +24,17 @@ module = importlib.import_module("ratemill.cli.invoice")
 URL = "http://127.0.0.1:1"
 NOTHING_CLOSED = ClosedPeriods()
 Invoke = Callable[..., Result]
+
+
+def test_a_final_invoice_takes_the_place_of_its_estimate_alone(tmp_path: Path) -> None:
+    def written(account: str, version: int) -> list[str]:
+        invoice_run._write(tmp_path, account_invoice(account, "2026-10", [], version, ""), ["json", "csv"])
+        return sorted(path.name for path in tmp_path.iterdir())
+
+    assert written("x", 0) == ["x.estimate.csv", "x.estimate.json"]
+    every = ["x%2Eestimate.csv", "x%2Eestimate.json", "x.estimate.csv", "x.estimate.json"]
+    assert written("x.estimate", 3) == every  # that of another account, which is called so, is not touched
+    assert written("x", 3) == [*every[:2], "x.csv", "x.json"]
 
 
 def row(sku: str, cost: str, currency: str = "USD", quantity: str = "1", unit: str = "GB", unpriced: int = 0, **group: str) -> CostRow:

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 from ratemill.invoicing import AccountInvoice
-from ratemill.invoicing.documents import FORMATS, file_name
+from ratemill.invoicing.documents import FORMATS, file_name, shown
 from ratemill.invoicing.invoice import account_invoice
 from ratemill.schemas.line_item import RatedLineItem
 
@@ -112,11 +112,17 @@ def test_foreign_names_are_text_in_the_page() -> None:
     assert "1 of 5 line items have no price" in seen.text
 
 
+def test_what_is_shown_is_rounded_and_no_zero_is_below_zero() -> None:
+    amounts = {"0": "0.00", "-0.0000001": "0.000000", "-0.0000006": "-0.000001", "1234567.5": "1,234,567.50", "-5": "-5.00", "0.0000025": "0.000002"}
+    assert {amount: shown(amount) for amount in amounts} == amounts
+
+
 def test_file_names_are_plain_short_and_differ() -> None:
-    accounts = ["acct", "../../etc/passwd", ".", "..", "a/b", "a%2Fb", "ä" * 200, "ä" * 199 + "b", "x" * 1_024, "x" * 1_023 + "y", "CON\\:*?\0"]
-    names = [file_name(account, "json") for account in accounts]
+    accounts = ["acct", "../../etc/passwd", ".", "..", "a/b", "a%2Fb", "ä" * 200, "ä" * 199 + "b", "x" * 1_024, "x" * 1_023 + "y", "CON\\:*?\0",
+                "x", "x.estimate", ".estimate", "x.estimate.estimate"]  # fmt: skip
+    names = [file_name(account, suffix) for account in accounts for suffix in ("json", "estimate.json")]
     assert len(set(names)) == len(names)
     for name in names:
-        assert len(name) <= 125
+        assert len(name) <= 134
+        assert not name.startswith(".") or name in (".json", ".estimate.json")  # hidden, of the account without a name alone
         assert not set(name) & set('/\\:*?"<>|\0')
-        assert name not in (".json", "..json") or name.count(".") > 1
