@@ -43,13 +43,16 @@ def _formats(context: click.Context, parameter: click.Parameter, value: str) -> 
     "--store", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
     help="With --period: what was read so far (default: .invoicing.sqlite in DIR).",
 )
+@click.option(
+    "--keep-months", "keep", type=click.IntRange(1), metavar="N", help="With --period: then drop line items of final months but the last N up to it."
+)
 @click.option("--elasticsearch", "url", metavar="URL", help="Preview: Elasticsearch to ask, instead of the configured one.")
 @click.option("--prefix", metavar="NAME", help="Preview: index prefix, instead of the configured one.")
 @click.option("--config", "config_path", metavar="FILE", help="Configuration file.")
 @click.option("--json", "as_json", is_flag=True, help="Preview: exact amounts as one JSON document.")
 def command(
     account: str | None, period: str | None, month: str | None, only: str | None, output: Path | None, formats: list[str], estimate: bool,
-    store: Path | None, url: str | None, prefix: str | None, config_path: str | None, as_json: bool,
+    store: Path | None, keep: int | None, url: str | None, prefix: str | None, config_path: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Preview the invoice of ACCOUNT for the billing month PERIOD (YYYY-MM), or write those of all accounts to files.
 
@@ -70,9 +73,9 @@ def command(
             raise BadInput("--period writes files from the topic; ACCOUNT PERIOD, --json, --elasticsearch and --prefix are of the preview")
         if output is None:
             raise BadInput("say where the invoices go: --output DIR")
-        write_invoices(Run(month, only, output, formats, estimate, store, config_path))
+        write_invoices(Run(month, only, output, formats, estimate, store, config_path, keep))
         return
-    if account is None or period is None or only is not None or output is not None or store is not None or estimate:
+    if account is None or period is None or only is not None or output is not None or store is not None or estimate or keep:
         raise BadInput("give ACCOUNT and PERIOD for a preview, or --period PERIOD --output DIR for files; see `ratemill invoice --help`")
     preview = asyncio.run(_read(source_of(url, prefix, config_path), account, period))
     if as_json:

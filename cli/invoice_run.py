@@ -34,6 +34,7 @@ class Run(NamedTuple):
     estimate: bool
     store: Path | None
     config: str | None
+    keep: int | None = None  # months up to this one whose line items stay in the store; None: all
 
 
 def month_of_period(period: str) -> int:
@@ -88,6 +89,8 @@ def write_invoices(run: Run) -> None:
         for invoice in estimates if run.estimate else ():
             _write(folder, invoice, run.formats)
         closed = sum(store.final_through(number) >= month for number in range(partitions))
+        if run.keep is not None and closed == partitions:
+            store.forget(month - run.keep, partitions)
     finally:
         store.close()
     click.echo(printable(_told(run, folder, len(final), "final")))

@@ -99,7 +99,7 @@ def _html(document: AccountInvoice) -> bytes:
 {body}
 <footer>
 <p>Not included: {left_out}. Whoever issues the invoice adds them.</p>
-<p>Lines and sums of their kinds are shown with up to {_DIGITS} decimals, totals with all; the JSON and CSV files of this invoice have every digit.</p>
+<p>Lines and sums of a kind are shown with up to {_DIGITS} decimals, totals with all; the JSON and CSV files of this invoice have every digit.</p>
 </footer>
 </main>
 </body>

@@ -244,8 +244,37 @@ class Store:
         made = [account_invoice(name, month_text(month), list(self.line_items(month, name))) for name, at in found if self.final_through(at) < month]
         return [invoice for invoice in made if invoice.invoices]
 
+    # -- what is not needed any more ---------------------------------------------------------------------------------------
+
+    def forget(self, month: int, partitions: int) -> int:
+        """Drop the line items of this month and all before, which are final: how many. Their invoices stay. partitions: of the rated topic.
+
+        The file gets no smaller, but what is freed is used again. Raises BadInput while a partition has not closed the month, or an invoice of
+        it is due.
+        """
+        with self._transaction():
+            if not_closed := [number for number in range(partitions) if self.final_through(number) < month]:
+                raise BadInput(f"{month_text(month)} is not final in partition {not_closed[0]}: its line items are still needed")
+            if due := next((each for each in self.due() if month_number(each.period) <= month), None):
+                raise BadInput(f"the invoice of {due.account} for {due.period} was not delivered: its line items are still needed")
+            dropped = self._db.execute("DELETE FROM line_items WHERE month <= ?", (month,)).rowcount
+            through = str(max(month, self.forgotten_through()))
+            self._db.execute("INSERT INTO facts VALUES ('forgotten', ?) ON CONFLICT DO UPDATE SET value = excluded.value", (through,))
+        return dropped
+
+    def forgotten_through(self) -> int:
+        """The last month whose line items were dropped; 0: none."""
+        found = self._db.execute("SELECT value FROM facts WHERE name = 'forgotten'").fetchone()
+        return int(found[0]) if found else 0
+
     def line_items(self, month: int | None = None, account: str | None = None) -> Iterator[RatedLineItem]:
-        """Line items as they stand, withdrawn ones too, by month, account and id; None: of all."""
+        """Line items as they stand, withdrawn ones too, by month, account and id; None: of all. Raises BadInput for months that were forgotten."""
+        forgotten = self.forgotten_through()
+        if forgotten and (month is None or month <= forgotten):
+            raise BadInput(f"{self._path}: its line items through {month_text(forgotten)} were dropped; name a later month, or a new file")
+        return self._line_items(month, account)
+
+    def _line_items(self, month: int | None, account: str | None) -> Iterator[RatedLineItem]:
         found = self._db.execute(
             "SELECT value FROM line_items WHERE month = coalesce(?, month) AND account = coalesce(?, account) ORDER BY month, account, id",
             (month, account),

@@ -277,3 +277,45 @@ def test_a_record_that_is_no_line_item_is_an_error_with_its_place(tmp_path: Path
     with pytest.raises(Damaged, match=f"the line item at {RATED}/0/4 cannot be read"):
         store.take([(4, b"{}")], (RATED, 0, 5))
     assert store.position(RATED, 0) == 0
+
+
+def test_line_items_of_final_months_can_be_dropped_and_their_invoices_stay(tmp_path: Path) -> None:
+    run(Store(tmp_path / "s"), tmp_path / "out")
+    store = Store(tmp_path / "s")
+    before = store.final(OCTOBER)
+    with pytest.raises(BadInput, match="2026-11 is not final in partition 0"):
+        store.forget(NOVEMBER, 2)
+    with pytest.raises(BadInput, match="2026-10 is not final in partition 2"):
+        store.forget(OCTOBER, 3)  # it may still write line items of October, though none were seen
+    assert store.forget(OCTOBER, 2) == 6
+    assert (store.forget(OCTOBER, 2), store.forget(OCTOBER - 1, 2), store.forgotten_through()) == (0, 0, OCTOBER)
+    assert (store.final(OCTOBER), len(before)) == (before, 3)
+    assert [each.x_line_item_id for each in store.line_items(NOVEMBER)] == ["n1"]
+    for month in (None, OCTOBER, OCTOBER - 3):  # nothing is taken for all there is
+        with pytest.raises(BadInput, match="its line items through 2026-10 were dropped"):
+            store.line_items(month)
+    with pytest.raises(RatemillError, match="changes 2026-10 after it was closed"):  # nor does it come back
+        store.take(records_of(0)[:1], (RATED, 0, 10))
+    store.closed([Close(0, NOVEMBER, 9, 1), Close(1, NOVEMBER, 9, 1)], (CONTROL, 0, 4))
+    store.conclude(store.closed_through())
+    assert [each.account for each in store.final(NOVEMBER)] == ["anna"]
+    with pytest.raises(BadInput, match="the invoice of anna for 2026-11 was not delivered"):
+        store.forget(NOVEMBER, 2)
+
+
+def test_what_an_invoice_job_keeps_is_bounded_where_it_forgets(tmp_path: Path) -> None:
+    """Month after month of the same size: the file stops growing after the months that are kept."""
+    store, sizes = Store(tmp_path / "s"), []
+    for number in range(12):
+        period = f"2026-{number + 1:02d}"
+        records = [(at, encode_line_item(item(f"{period}/{at}", 1, f"a{at % 7}", "1", period))) for at in range(400)]
+        store.take(records, (RATED, 0, 400 * (number + 1)))
+        store.closed([Close(0, month_number(period), number + 1, 1)], (CONTROL, 0, number + 1))
+        store.conclude(store.closed_through())
+        for handover in store.due():
+            store.delivered(handover)
+        store.forget(month_number(period) - 1, 1)
+        sizes.append((tmp_path / "s").stat().st_size)
+    invoices = sum(len(each.body) for number in range(1, 13) for each in store.final(month_number(f"2026-{number:02d}")))
+    assert sizes[-1] - sizes[2] < 3 * invoices
+    assert sizes[2] < 2 * sizes[0] + 3 * invoices
