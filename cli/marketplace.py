@@ -91,7 +91,8 @@ async def _report(config: Config, listings: Listings, once: bool) -> None:
             lease = Lease(engine, LEASE, f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}", settings.lease_s)
             parts = ReporterParts(
                 outbox=Outbox(engine, lease), lease=lease, listings=listings, send=transport.send, clock=lambda: int(time.time()),
-                settle_s=settings.settle_s, send_timeout_s=settings.timeout_s, ask=_in_thread,
+                settle_s=settings.settle_s, ask=_in_thread,
+                send_timeout_s=2 * settings.timeout_s,  # before a request a token may have to be asked for
             )  # fmt: skip
             if settings.metrics_port:
                 serve("marketplace", settings.metrics_host, settings.metrics_port, parts.metrics.registry)

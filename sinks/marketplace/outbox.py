@@ -24,7 +24,7 @@ from ...store.tables import marketplace_records as records
 from ...store.tables import marketplace_targets as targets
 from ...store.tables import marketplace_usage as usage_table
 from .freezing import Frozen, Standing, freeze
-from .records import HOUR_S, Contribution, Outcome, Record, State, Target, Verdict, record_id
+from .records import HOUR_S, NOWHERE, Contribution, Outcome, Record, State, Target, Verdict, record_id
 from .rules import Rules
 
 __all__ = ["Outbox"]
@@ -67,6 +67,7 @@ class Outbox:
             if before == digest:
                 return False
             connection.execute(delete(positions_table))
+            connection.execute(delete(items).where(items.c.target == NOWHERE))  # there may be a dimension for them now
             _upsert(connection, notes, [{"name": "listings", "value": digest}])
             return True
 
@@ -79,12 +80,12 @@ class Outbox:
         with self._lease.transaction() as connection, localcontext(EXACT):
             counted = self._counted(connection, list(newest))
             changes: dict[tuple[str, int], Decimal] = {}
-            fresh = [each for each in newest.values() if each.line_item not in counted or each.revision > counted[each.line_item].revision]
+            fresh = [each for each in newest.values() if _is_newer(each, counted.get(each.line_item))]
             for each in fresh:
                 changes[each.target, each.hour] = changes.get((each.target, each.hour), ZERO) + each.quantity
                 if before := counted.get(each.line_item):
                     changes[before.target, before.hour] = changes.get((before.target, before.hour), ZERO) - before.quantity
-            self._add(connection, changes)
+            self._add(connection, {where: quantity for where, quantity in changes.items() if where[0] != NOWHERE})
             _upsert(connection, items, [
                 {"id": each.line_item, "revision": each.revision, "target": each.target, "hour": each.hour, "quantity": plain(each.quantity)}
                 for each in fresh
@@ -104,7 +105,10 @@ class Outbox:
     def _add(self, connection: Connection, changes: Mapping[tuple[str, int], Decimal]) -> None:
         """Add to the hours that are not frozen, and what is of earlier ones to the carry."""
         names = sorted({target for target, _ in changes})
-        rows = {row.id: row for row in connection.execute(select(targets.c.id, targets.c.next_hour, targets.c.carry).where(targets.c.id.in_(names)))}
+        rows: dict[str, Any] = {}
+        for begin in range(0, len(names), _AT_ONCE):
+            query = select(targets.c.id, targets.c.next_hour, targets.c.carry).where(targets.c.id.in_(names[begin : begin + _AT_ONCE]))
+            rows |= {row.id: row for row in connection.execute(query)}
         there = self._usage(connection, names)
         late: dict[str, Decimal] = {}
         ahead: list[dict[str, Any]] = []
@@ -120,8 +124,9 @@ class Outbox:
     def _usage(self, connection: Connection, names: Sequence[str]) -> dict[str, dict[int, Decimal]]:
         """Usage of hours that are not frozen: target -> hour -> quantity."""
         found: dict[str, dict[int, Decimal]] = {}
-        for row in connection.execute(select(usage_table).where(usage_table.c.target.in_(names))):
-            found.setdefault(row.target, {})[row.hour] = money(row.quantity)
+        for begin in range(0, len(names), _AT_ONCE):  # a query takes so many values, and no more
+            for row in connection.execute(select(usage_table).where(usage_table.c.target.in_(names[begin : begin + _AT_ONCE]))):
+                found.setdefault(row.target, {})[row.hour] = money(row.quantity)
         return found
 
     def _set_carry(self, connection: Connection, target: str, carry: Decimal) -> None:
@@ -155,8 +160,8 @@ class Outbox:
                 connection.execute(move.values(next_hour=bindparam("its_hour"), carry=bindparam("its_carry")), moved)
             if made:
                 connection.execute(insert(records), made)
-            frozen_now = usage_table.c.target.in_([row.id for row in waiting]), usage_table.c.hour < due_until
-            connection.execute(delete(usage_table).where(*frozen_now))
+            here = select(targets.c.id).where(targets.c.listing.in_(list(rules)))
+            connection.execute(delete(usage_table).where(usage_table.c.target.in_(here), usage_table.c.hour < due_until))
         return len(made)
 
     # -- sending -----------------------------------------------------------------------------------------------------
@@ -255,6 +260,11 @@ class Outbox:
             values = {"state": State.SETTLED, "accepted": str(accepted), "answered_at": now, "detail": " ".join(reason.split())[:_SHOWN]}
             connection.execute(update(records).where(records.c.id == id).values(**values))
         return ""
+
+
+def _is_newer(each: Contribution, counted: Contribution | None) -> bool:
+    """Whether it changes anything. What counts nowhere is remembered only where it counted before."""
+    return each.revision > counted.revision if counted else each.target != NOWHERE
 
 
 def _row(target: Any, frozen: Frozen, now: int, names: Mapping[str, str] | None) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
-__all__ = ["HOUR_S", "UNSETTLED", "Contribution", "Outcome", "Record", "State", "Target", "Verdict", "record_id"]
+__all__ = ["HOUR_S", "NOWHERE", "UNSETTLED", "Contribution", "Outcome", "Record", "State", "Target", "Verdict", "record_id"]
 
 HOUR_S = 3_600
+NOWHERE = ""
 _NAMESPACE = uuid.UUID("6ed1a2a7-6f0c-5d0b-9c4e-7a1f6e0c2b54")
 
 
@@ -53,7 +54,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What a revision of a line item adds to a target. quantity: exact, in units of the dimension. hour: first second of it."""
+    """What a revision of a line item adds to a target. quantity: exact, in units of the dimension. hour: first second of it.
+
+    target NOWHERE: nothing; what an earlier revision of it has added is taken off.
+    """
 
     line_item: str
     revision: int

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from ...pricing.money import ZERO
 from ...schemas.line_item import RatedLineItem
 from ...store.lease import Lease
 from . import aws, azure, gcp, stripe
@@ -27,7 +28,7 @@ from .listings import Listing, Listings
 from .mapping import Left, contribution_of
 from .metrics import ReporterMetrics
 from .outbox import Outbox
-from .records import Contribution, Record, Verdict
+from .records import NOWHERE, Contribution, Record, Verdict
 from .rules import RULES, Rules
 
 __all__ = ["MARKETPLACES", "POINTS", "Reporter", "ReporterParts"]
@@ -99,6 +100,8 @@ class Reporter:
             found = contribution_of(item, parts.listings)
             if isinstance(found, Left):
                 parts.metrics.left.labels(found).inc()
+                if found == Left.UNMAPPED:  # in another currency or unit than its revision before, perhaps
+                    contributions.append(Contribution(item.x_line_item_id, item.x_revision, NOWHERE, 0, ZERO))
             else:
                 contributions.append(found)
         if contributions or positions:

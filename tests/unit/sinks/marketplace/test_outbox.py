@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from dataclasses import replace
+
 import pytest
 from marketplaces.markets import SINCE, listings_text
 from ratemill.pricing.money import money
@@ -9,12 +12,12 @@ from ratemill.sinks.marketplace.http import Answer, Request
 from ratemill.sinks.marketplace.listings import Listing, read_listings
 from ratemill.sinks.marketplace.outbox import Outbox
 from ratemill.sinks.marketplace.reconciling import books
-from ratemill.sinks.marketplace.records import HOUR_S, Contribution, Outcome, Record, State, Verdict
+from ratemill.sinks.marketplace.records import HOUR_S, NOWHERE, Contribution, Outcome, Record, State, Verdict
 from ratemill.sinks.marketplace.reporter import Reporter, ReporterParts
 from ratemill.sinks.marketplace.rules import RULES
 from ratemill.sinks.marketplace.standing import standing
 from ratemill.store.lease import Lease, LeaseLost
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 LISTINGS = read_listings(listings_text("azure", "2026-11-02T23:00:00Z", ("acct-1",)), "shop.yaml")
 TARGET = next(each.id for each in LISTINGS.targets() if each.dimension == "gb_hours")
@@ -170,6 +173,37 @@ def test_somebody_says_what_the_marketplace_has_and_the_rest_is_carried(outbox: 
     assert standing(engine, NOW, RULES_OF).counts == {("shop", State.SETTLED): 1}
     assert [each.difference for each in books(engine)] == [0, 0, 0]
     assert str(next(each.carry for each in standing(engine, NOW, RULES_OF).targets if each.id == TARGET)) == "4.5"
+
+
+def test_a_revision_that_counts_for_no_dimension_is_taken_off_again(outbox: Outbox, engine: Engine) -> None:
+    gone = Contribution("a", 2, NOWHERE, 0, money("0"))
+    outbox.count([line("a", 1, "7.5"), line("b", 1, "3")], {TOPIC: 2})
+    assert outbox.count([gone, replace(gone, line_item="never")], {TOPIC: 4}) == 1
+    assert outbox.count([gone, line("a", 1, "7.5")], {TOPIC: 6}) == 0  # once
+    outbox.freeze(RULES_OF, NOW, NOW)
+    assert [each.quantity for each in outbox.due("shop", NOW, 25)] == [3]
+    assert not any(book.difference for book in books(engine))
+    outbox.count([line("a", 3, "2")], {TOPIC: 7})  # and it may count again, as may one for which another file has a dimension
+    outbox.count([replace(gone, line_item="b")], {TOPIC: 8})
+    assert not any(book.difference for book in books(engine))
+    assert outbox.declare(LISTINGS.targets(), "another")
+    outbox.count([line("b", 2, "3")], {TOPIC: 8})
+    assert next(book.counted for book in books(engine) if book.target == TARGET) == 5
+
+
+def test_there_may_be_more_targets_than_a_query_takes_values(outbox: Outbox, engine: Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        engine.dispose()
+
+        @event.listens_for(engine, "connect")
+        def connected(connection: sqlite3.Connection, _record: object) -> None:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+
+    many = [replace(each, id=f"{each.id}-{number}") for number in range(400) for each in LISTINGS.targets()]
+    outbox.declare(many, "many")
+    outbox.count([Contribution(each.id, 1, each.id, SINCE, money("1.5")) for each in many], {TOPIC: 1})
+    assert outbox.freeze(RULES_OF, NOW, NOW) == len(many) == 1_200
+    assert not any(book.difference or book.open for book in books(engine))
 
 
 def test_another_file_is_read_for_from_the_beginning_and_nothing_counts_twice(outbox: Outbox) -> None:
