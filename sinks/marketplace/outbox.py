@@ -80,7 +80,7 @@ class Outbox:
         with self._lease.transaction() as connection, localcontext(EXACT):
             counted = self._counted(connection, list(newest))
             changes: dict[tuple[str, int], Decimal] = {}
-            fresh = [each for each in newest.values() if _is_newer(each, counted.get(each.line_item))]
+            fresh = [each for each in newest.values() if each.line_item not in counted or each.revision > counted[each.line_item].revision]
             for each in fresh:
                 changes[each.target, each.hour] = changes.get((each.target, each.hour), ZERO) + each.quantity
                 if before := counted.get(each.line_item):
@@ -260,11 +260,6 @@ class Outbox:
             values = {"state": State.SETTLED, "accepted": str(accepted), "answered_at": now, "detail": " ".join(reason.split())[:_SHOWN]}
             connection.execute(update(records).where(records.c.id == id).values(**values))
         return ""
-
-
-def _is_newer(each: Contribution, counted: Contribution | None) -> bool:
-    """Whether it changes anything. What counts nowhere is remembered only where it counted before."""
-    return each.revision > counted.revision if counted else each.target != NOWHERE
 
 
 def _row(target: Any, frozen: Frozen, now: int, names: Mapping[str, str] | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from .markets import KINDS
 
 # Where each control is found soonest: (seed, kind).
 CAUGHT = {
-    "frozen only after sending": ("azure", 6),
+    "frozen only after sending": ("aws", 3),
     "a retry with a quantity computed anew": ("azure", 6),
     "a duplicate is delivered, whatever its quantity": ("aws-legacy", 30),
     "the carry only in memory": ("azure", 6),

@@ -110,6 +110,7 @@ class World:
     def __post_init__(self) -> None:
         self.fake = fake_for(self.plan.kind, lambda: self.now)
         self.line = Faulty(self.fake, random.Random(self.seed ^ 0x5EED))
+        self._currencies = random.Random(self.seed ^ 0xE0)
         self.listings = read_listings(listings_text(self.plan.kind, format_time(SINCE * NS)), "shop.yaml")
         self.listing = self.listings.listings["shop"]
         event.listen(self.engine, "before_cursor_execute", self._may_die)
@@ -233,9 +234,10 @@ class World:
             quantity, cost = f"-{quantity}", f"-{cost}"
         if withdrawn:
             quantity = cost = "0"
+        currency = "EUR" if sku == "support" and self._currencies.randrange(8) == 0 else "USD"  # no dimension counts euros
         start, end = format_time(hour * NS), format_time((hour + HOUR_S) * NS)
         self.log.append(RatedLineItem(
-            id, revision, account, "USD", start, end, start, end, sku, cost, cost, cost, cost, "Usage", None, "", quantity, unit,
+            id, revision, account, currency, start, end, start, end, sku, cost, cost, cost, cost, "Usage", None, "", quantity, unit,
             "", "", "", "", "", consumed_quantity=quantity, consumed_unit=unit, x_withdrawn=withdrawn,
         ))  # fmt: skip
 
@@ -295,7 +297,7 @@ def oracle(log: list[RatedLineItem]) -> dict[tuple[str, str], Fraction]:
             key, quantity = "gb_hours", Fraction(item.consumed_quantity or 0)
         elif item.sku_id == "calls":
             key, quantity = "requests", Fraction(item.consumed_quantity or 0) / 1_000
-        elif item.sku_id == "support":
+        elif item.sku_id == "support" and item.billing_currency == "USD":
             key, quantity = "fee_cents", Fraction(item.billed_cost) * 100
         else:
             continue
