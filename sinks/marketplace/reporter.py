@@ -125,9 +125,11 @@ class Reporter:
         parts, rules = self._parts, self._rules[listing.name]
         await parts.ask(lambda: parts.outbox.pass_deadlines(listing.name, rules, parts.clock()))
         batch = await parts.ask(lambda: parts.outbox.due(listing.name, parts.clock(), rules.batch))
-        # No try outlives the lease: who takes it over cannot be sending the same meanwhile.
-        if not batch or parts.lease.left() <= parts.send_timeout_s:
+        if not batch:
             return 0
+        # No try outlives the lease: who takes it over cannot be sending the same meanwhile.
+        if parts.lease.left() <= parts.send_timeout_s:
+            await parts.ask(parts.lease.renew)
         await parts.ask(lambda: parts.outbox.mark(batch, parts.clock()))
         await parts.pass_point("after_mark")
         verdicts = await self._try(listing, batch)
