@@ -1,7 +1,8 @@
 """The configurations for Telegraf, Vector and the OpenTelemetry Collector: what they make, Ratemill reads as it was meant.
 
-None of the three programs is run here. The expressions of Telegraf were evaluated (tests/data/collectors); what Vector and the Collector make of
-theirs is put together below as their documentation says it.
+None of the three programs is run here; tests/integration/test_collector_programs.py runs Telegraf and the Collector where it finds them. The
+expressions of Telegraf were evaluated (tests/data/collectors); what Vector and the Collector make of theirs is put together below as their
+documentation says it.
 """
 
 from __future__ import annotations
