@@ -18,11 +18,12 @@ from harness.commands import Commands
 from harness.documented import kafka_rights
 from harness.programs import Collector, Program, Telegraf, collector_needed, telegraf_needed
 from harness.secure_kafka import SecureKafka
-from harness.traffic import HOPPED
+from harness.traffic import DIRECT, HOPPED, PARTITIONS
 from harness.verdict import outcome, verify
 from harness.workers import Bed, bed
 from ratemill.local.stack import Stack
 from ratemill.schemas.times import format_time
+from ratemill.streams.topics import partition_of
 
 pytestmark = pytest.mark.integration
 
@@ -83,10 +84,10 @@ def readings() -> list[Reading]:
     ]  # fmt: skip
 
 
-async def arrived(b: Bed) -> dict[str, list[Any]]:
+async def arrived(b: Bed, topic: str = HOPPED) -> dict[str, list[Any]]:
     """What the topic says of each resource, as often as it says it. No record is as old as its usage: the broker would delete it sooner."""
     found = defaultdict(list)
-    for record in await b.read(HOPPED):
+    for record in await b.read(topic):
         assert time.time() - record.timestamp / 1_000 < 600
         told = json.loads(record.value or b"")
         for event in told if isinstance(told, list) else [told]:
@@ -94,11 +95,11 @@ async def arrived(b: Bed) -> dict[str, list[Any]]:
     return found
 
 
-async def all_arrived(b: Bed, program: Program, wanted: list[Reading], times: int = 1) -> dict[str, list[Any]]:
+async def all_arrived(b: Bed, program: Program, wanted: list[Reading], times: int = 1, topic: str = HOPPED) -> dict[str, list[Any]]:
     """Wait until each of them is in the topic so often."""
     deadline = time.monotonic() + 90
     while True:
-        found = await arrived(b)
+        found = await arrived(b, topic)
         missing = [each["resource"] for each in wanted if len(found[each["resource"]]) < times]
         if not missing:
             return found
@@ -168,6 +169,34 @@ async def test_over_kafka(servers: Servers, tmp_path: Path, made: Callable[[Bed,
             program.kill()
             program.start()
             await given_twice(b, program, sent)
+
+
+@collector_needed
+async def test_the_collector_can_key_by_account(servers: Servers, tmp_path: Path) -> None:
+    """With the settings that its configuration tells of, for requests of one account each; also what waited on the disk."""
+    sent = readings()[:60]
+    async with bed(cast(Stack, servers), tmp_path, seed=312, prices=PRICES) as b:
+        kafka = servers.secure
+        keyed = {
+            **await asyncio.to_thread(changes, b, kafka, "otelcol", "/etc/otelcol/ca.pem"), b.topic(HOPPED): b.topic(DIRECT),
+            "encoding: raw}": "encoding: raw, message_key_from_metadata_key: account}\n    record_partitioner: {sticky_key: {hasher: murmur2}}",
+            ':4318"}': ':4318", include_metadata: true}',
+        }  # fmt: skip
+        program = Collector(b.folder, keyed, {"KAFKA_PASSWORD": SECRET})
+        async with running(program):
+            kafka.stop()
+            try:
+                for n in range(ACCOUNTS):
+                    program.send(sent[n::ACCOUNTS])
+                program.kill()
+                program.start()
+            finally:
+                kafka.start()
+            found = await all_arrived(b, program, sent, topic=DIRECT)
+            assert sorted(found) == sorted(each["resource"] for each in sent)
+        for record in await b.read(DIRECT):
+            account = json.loads(record.value or b"")["subject"]
+            assert ((record.key or b"").decode(), record.partition) == (account, partition_of(account, PARTITIONS))
 
 
 @telegraf_needed

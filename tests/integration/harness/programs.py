@@ -151,7 +151,8 @@ class Collector(Program):
     def _post(self, readings: Sequence[Mapping[str, str]]) -> httpx.Response:
         records = [{"attributes": [{"key": name, "value": {"stringValue": value}} for name, value in each.items()]} for each in readings]
         document: dict[str, Any] = {"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]}
-        return self._client.post("/v1/logs", json=document)
+        accounts = {each["account"] for each in readings}
+        return self._client.post("/v1/logs", json=document, headers={"account": accounts.pop()} if len(accounts) == 1 else {})
 
     def kept(self, readings: int) -> None:
         """It answers when its queue has them."""
