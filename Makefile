@@ -7,7 +7,7 @@ LISTS = $(basename $(wildcard tools/*.in bench/peers/*.in))
 FOLDERS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test nightly fuzz guided lint chaos bench bench-peers soak audit sbom contract docs lock clean focus-validate collector-kill collector-wheel contracts marketplace-chaos
+.PHONY: help setup native demo test nightly fuzz guided lint chaos bench bench-peers soak audit sbom contract docs lock clean focus-validate collector-kill collector-wheel collector-programs contracts marketplace-chaos
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
@@ -75,6 +75,30 @@ collector-kill: setup ## Kill a collector at random points while it publishes ov
 
 collector-wheel: setup ## Build the SDK alone, ratemill-collector, into build/collector.
 	@$(BIN)/python tools/collector/build.py
+
+# What docs/collectors.md says of them was seen with these versions. Go looks each module up in its checksum database.
+TELEGRAF := 1.39.0
+TELEGRAF_PLUGINS := inputs.file,inputs.http_listener_v2,inputs.tail,outputs.http,outputs.kafka,parsers.influx,serializers.json
+OTEL := 0.155.0
+OTEL_STABLE := 1.61.0
+OTEL_CORE := go.opentelemetry.io/collector
+OTEL_CONTRIB := github.com/open-telemetry/opentelemetry-collector-contrib
+PROGRAMS := build/collector-programs
+
+$(PROGRAMS)/telegraf: Makefile
+	@mkdir -p $(PROGRAMS)
+	GOBIN=$(CURDIR)/$(PROGRAMS) CGO_ENABLED=0 go install -trimpath -tags custom,$(TELEGRAF_PLUGINS) \
+	  -ldflags "-s -w -X github.com/influxdata/telegraf/internal.Version=$(TELEGRAF)" github.com/influxdata/telegraf/cmd/telegraf@v$(TELEGRAF)
+
+$(PROGRAMS)/otelcol: tools/collector-programs/otelcol.go Makefile
+	@rm -rf $(PROGRAMS)/otel && mkdir -p $(PROGRAMS)/otel && cp $< $(PROGRAMS)/otel
+	cd $(PROGRAMS)/otel && go mod init otelcol && go get $(OTEL_CONTRIB)/exporter/kafkaexporter@v$(OTEL) \
+	  $(OTEL_CONTRIB)/extension/storage/filestorage@v$(OTEL) $(OTEL_CONTRIB)/processor/transformprocessor@v$(OTEL) \
+	  $(OTEL_CORE)/otelcol@v$(OTEL) $(OTEL_CORE)/service@v$(OTEL) $(OTEL_CORE)/receiver/otlpreceiver@v$(OTEL) \
+	  $(OTEL_CORE)/confmap/provider/envprovider@v$(OTEL_STABLE) $(OTEL_CORE)/confmap/provider/fileprovider@v$(OTEL_STABLE)
+	cd $(PROGRAMS)/otel && CGO_ENABLED=0 go build -mod=mod -trimpath -ldflags "-s -w -X main.version=$(OTEL)" -o ../otelcol .
+
+collector-programs: $(PROGRAMS)/telegraf $(PROGRAMS)/otelcol ## Build Telegraf and an OpenTelemetry Collector for the tests of their configurations; needs Go 1.25.
 
 marketplace-chaos: setup ## A reporter that dies anywhere against fake marketplaces: RUNS=n seeded runs, a table of what came of them, and real kills.
 	cd tests && ../$(BIN)/python -m marketplaces --runs $(or $(RUNS),1000) --first $(or $(SEED),1)

@@ -1,7 +1,8 @@
 """The configurations for Telegraf, Vector and the OpenTelemetry Collector: what they make, Ratemill reads as it was meant.
 
-None of the three programs is run here. The expressions of Telegraf were evaluated (tests/data/collectors); what Vector and the Collector make of
-theirs is put together below as their documentation says it.
+None of the three programs is run here; tests/integration/test_collector_programs.py runs Telegraf and the Collector where it finds them. The
+expressions of Telegraf and of Vector were evaluated (tests/data/collectors); what the Collector makes of its is put together below as its
+documentation says it.
 """
 
 from __future__ import annotations
@@ -70,14 +71,19 @@ def literal(text: str, mine: str) -> dict[str, Any]:
 
 
 def test_vector() -> None:
+    made = json.loads((ROOT / "tests" / "data" / "collectors" / "vector.json").read_text(encoding="utf-8"))
     source = VECTOR["transforms"]["usage"]["source"]
-    window = json.dumps([READING[name] for name in re.findall(r"\.(\w+)", re.search(r"encode_json\((.*)\)", source)[1])], separators=(",", ":"))  # type: ignore[index]
-    id = hashlib.sha256(window.encode()).hexdigest()
-    text = source[source.index(". = {") + 4 :].replace('sha2(window, variant: "SHA-256")', json.dumps(id))
-    made = literal(text, r"(?<=[ :])\.(\w+)")
-    assert made == expected_event("vector/edge", "vector.usage", id)
-    (event,) = read(made)
-    assert (event.account, str(event.quantity), event.time) == ("acme", "12.5", parse_time(START))
+    assert {each["program"] for each in made} == {source}
+    named = re.findall(r"\.(\w+)", re.search(r"encode_json\((.*)\)", source)[1])  # type: ignore[index]
+    for each in made:
+        window = json.dumps([each["input"][name] for name in named], separators=(",", ":"))
+        assert each["output"]["id"] == hashlib.sha256(window.encode()).hexdigest()
+        (event,) = read(each["output"])
+        told = each["input"]
+        assert (event.account, event.sku, event.unit, event.resource) == (told["account"], told["sku"], told["unit"], told["resource"])
+        assert (str(event.quantity), event.time) == (str(told["amount"]), parse_time(START))
+    assert made[0]["input"] == READING
+    assert made[0]["output"] == expected_event("vector/edge", "vector.usage", made[0]["output"]["id"])
 
 
 def test_the_opentelemetry_collector() -> None:
