@@ -113,7 +113,7 @@ def _section(invoice: Invoice) -> str:
     currency = escape(invoice.currency)
     parts = [
         *(_part(getattr(invoice, name), title) for name, title in SECTIONS.items()),
-        f'<tbody class="total"><tr><th scope="row" colspan="3">Total {currency}</th><td>{plain(money(invoice.total))}</td></tr></tbody>',
+        f'<tbody class="total"><tr><th scope="row" colspan="3">Total {currency}</th><td>{money(plain(money(invoice.total))):,f}</td></tr></tbody>',
     ]
     unpriced = f"<p>{invoice.unpriced:,} of {invoice.line_items:,} line items have no price, and cost nothing yet.</p>" if invoice.unpriced else ""
     return f"""<section>

@@ -108,7 +108,7 @@ def test_foreign_names_are_text_in_the_page() -> None:
     seen = Seen(FORMATS["html"](account_invoice(ODD, "2026-10", ITEMS, 7, "")).decode())
     assert "script" not in seen.tags
     assert seen.text.count(ODD) >= 3
-    assert "1234563.5000000000000000005" in seen.text
+    assert "1,234,563.5000000000000000005" in seen.text
     assert "1 of 5 line items have no price" in seen.text
 
 
