@@ -65,6 +65,7 @@ def command() -> None:
 def _report_options(function: Command) -> Command:
     for option in (
         with_config,
+        click.option("--allow-empty", is_flag=True, help="Take also a version without any usage where there was some."),
         click.option("--dry-run", is_flag=True, help="Say what would change, line by line; publish nothing, keep nothing."),
         click.option("--every", type=click.IntRange(min=1), metavar="SECONDS", help="Look again and again.  [default: look once]"),
         delivery_options,
@@ -85,7 +86,7 @@ def _kind(layout: str, what: str, more: str) -> None:
     @_report_options
     def run(
         place: str, report: str, new: bool, since: str | None, state: str, endpoint: str, topic: str | None, api: str, key_file: str,
-        every: int | None, dry_run: bool, path: str | None,
+        every: int | None, dry_run: bool, allow_empty: bool, path: str | None,
     ) -> None:  # fmt: skip
         if _NAME(report) is None:
             raise click.UsageError("--report: the name of a report has letters, digits, `_`, `.`, `-` and blanks")
@@ -97,7 +98,7 @@ def _kind(layout: str, what: str, more: str) -> None:
             opened.belongs_to(f"{layout} {report} at {place.partition('?')[0]}", new=new, keep=not dry_run)
             while True:
                 try:
-                    _look(config, (store, layout, report, opened), (topic, api, key_file), first, dry_run)
+                    _look(config, (store, layout, report, opened), (topic, api, key_file), first, dry_run, allow_empty)
                 except RatemillError as error:
                     if every is None:
                         raise
@@ -136,7 +137,9 @@ _kind(
 )  # fmt: skip
 
 
-def _look(config: Config, what: tuple[Store, str, str, ReportState], where: tuple[str | None, str, str], first: int, dry: bool) -> None:
+def _look(
+    config: Config, what: tuple[Store, str, str, ReportState], where: tuple[str | None, str, str], first: int, dry: bool, empty: bool
+) -> None:  # fmt: skip
     """Look once whether there is anything new, and take it."""
     rating = config.rating
     with ExitStack() as stack:
@@ -144,7 +147,7 @@ def _look(config: Config, what: tuple[Store, str, str, ReportState], where: tupl
         deliver = _nowhere if dry else stack.enter_context(delivering(config, *where))
         collector = Collector(
             *what, deliver, lambda: int(time.time()), since=first, live_s=rating.event_age_s * 6 // 7,
-            remembered_s=rating.dedupe_window_s * 6 // 7, tell=tell,
+            remembered_s=rating.dedupe_window_s * 6 // 7, empty=empty, tell=tell,
         )  # fmt: skip
         collector.run(dry=dry, change=_change_told if dry else lambda _: None, done=lambda told: click.echo(_told(told, dry)))
 

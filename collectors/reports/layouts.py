@@ -20,7 +20,8 @@ class Version(NamedTuple):
     """One publication of a report's period.
 
     id: the provider's name for it, and a hash of the ETags of its files: it is another one as soon as one of them is. start, end: the period,
-    seconds since 1970, end exclusive. files: as they were listed, and as they must still be when they are read. manifest: what names them.
+    seconds since 1970, end exclusive. files: as they were listed, and as they must still be when they are read; none where another period has all of
+    this one's usage, which must then not count here too. manifest: what names them.
     """
 
     report: str
@@ -101,6 +102,16 @@ def _month(text: str) -> tuple[int, int]:
     return int(start.timestamp()), int(end.timestamp())
 
 
+def _pacific_month(text: str) -> tuple[int, int]:
+    """The same of Google's months, which begin at midnight in California: 7 hours after UTC's from April to November, else 8.
+
+    Clocks change after the first of March and of November, so no table of time zones is needed.
+    """
+    start, end = _month(text)
+    return start + _PACIFIC_H[int(text[5:7])] * 3_600, end + _PACIFIC_H[int(text[5:7]) % 12 + 1] * 3_600
+
+
+_PACIFIC_H = {month: 7 if 4 <= month <= 11 else 8 for month in range(1, 13)}
 Make = Callable[[re.Match[str], Stored, dict[str, Any], Mapping[str, str]], Version]
 
 
@@ -140,7 +151,10 @@ def _aws_export(store: Store, report: str) -> Found:
 
 
 def _azure_export(store: Store, report: str) -> Found:
-    """Cost Management exports: `EXPORT/YYYYMMDD-YYYYMMDD/…/manifest.json`, one for each run. Of a period the run submitted last counts."""
+    """Cost Management exports: `EXPORT/YYYYMMDD-YYYYMMDD/…/manifest.json`, one for each run.
+
+    Of a period the longest run counts, and of several the one submitted last: a run that somebody asked for may end before what there is already.
+    """
     submitted: dict[str, str] = {}
 
     def make(match: re.Match[str], found: Stored, said: dict[str, Any], listed: Mapping[str, str]) -> Version:
@@ -163,10 +177,25 @@ def _azure_export(store: Store, report: str) -> Found:
     for one in _versions(store, manifest, make):
         if isinstance(one, RatemillError):
             errors.append(one)
-        elif one.period not in versions or submitted[versions[one.period].id] < submitted[one.id]:
+        elif (known := versions.get(one.period)) is None or (known.end, submitted[known.id]) < (one.end, submitted[one.id]):
             versions[one.period] = one
     # A run that cannot be read may be the newest one, and an older one must not take its place.
-    yield from errors or versions.values()
+    yield from errors or _apart(list(versions.values()))
+
+
+def _apart(versions: list[Version]) -> Found:
+    """Periods of which no day counts twice: runs for chosen days lie in the folder of the export, beside those of whole months."""
+    for one in versions:
+        around = [other for other in versions if other.period != one.period and other.start < one.end and one.start < other.end]
+        if not around:
+            yield one
+        elif within := next((other for other in around if other.start <= one.start and one.end <= other.end), None):
+            yield one._replace(id=f"within {within.period}", files=())
+        elif not all(one.start <= other.start and other.end <= one.end for other in around):
+            names = ", ".join(other.manifest.name for other in around)
+            yield BadInput(f"{one.manifest.name}: its days are in part those of {names}, and would count twice; remove the run that was not meant")
+        else:
+            yield one
 
 
 _GCP_FILE = re.compile(r"\.(csv|json|jsonl|ndjson)(\.gz)?$|\.parquet$", re.IGNORECASE)
@@ -192,7 +221,7 @@ def _gcp_export(store: Store, report: str) -> Found:
         if not files:
             yield BadInput(f"{mark.name}: no file beside it; write the rows of the month as CSV, JSON lines or Parquet")
             continue
-        yield _version(report, month, "export", _month(month), files, files, mark)
+        yield _version(report, month, "export", _pacific_month(month), files, files, mark)
 
 
 LAYOUTS = {

@@ -216,6 +216,17 @@ class ReportState:
                     quantity = plain_quantity(total(parse_quantity(found[0]), line.quantity))
                     self._db.execute("UPDATE staged SET quantity = ? WHERE key = ?", (quantity, key))
 
+    def staged(self) -> int:
+        """How many lines are staged."""
+        with self._told():
+            return int(self._db.execute("SELECT count(*) FROM staged").fetchone()[0])
+
+    def count_lines(self, report: str, period: str) -> int:
+        """How many lines of a period have usage."""
+        with self._told():
+            count = "SELECT count(*) FROM lines WHERE report = ? AND period = ? AND quantity <> '0'"
+            return int(self._db.execute(count, (report, period)).fetchone()[0])
+
     def apply(
         self, version: Version, rows: int, without_usage: int, hours: Iterable[int], now: int, *, dry: bool = False,
         tell: Callable[[Change], None] = lambda _: None,

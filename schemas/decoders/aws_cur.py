@@ -22,6 +22,7 @@ __all__ = ["decode_aws_cur"]
 Headers = Sequence[tuple[str, bytes]]
 # The line item types that meter usage (AWS, "Line item details", lineItem/LineItemType); fees, taxes, credits and
 # negations are money without a reading behind it.
+_TAG_COLUMNS = ("resourceTags/", "resource_tags_")
 _USAGE_TYPES = frozenset({"Usage", "DiscountedUsage", "SavingsPlanCoveredUsage"})
 
 
@@ -71,12 +72,13 @@ def _row(row: Row, limits: Limits) -> UsageEvent:
 
 
 def _tags(row: Row, limits: Limits) -> str:
-    """Version 1 has a column per tag (`resourceTags/user:Name`), version 2 one map (`resource_tags`), as JSON or its text."""
+    """Version 1 has a column per tag (`resourceTags/user:Name`, in Parquet `resource_tags_user_name`), version 2 one map (`resource_tags`), as JSON
+    or its text."""
     found: Any = row.cell("resource_tags")
     if type(found) is str:
         found = parse_json(found.encode("utf-8", "surrogatepass"), limits)
     tags: dict[str, Any] = dict(as_object(found, "resource_tags")) if found is not None else {}
     for column, cell in row.columns.items():
-        if column.startswith("resourceTags/") and cell not in (None, ""):
-            tags[column[13:]] = cell
+        if column.startswith(_TAG_COLUMNS) and cell not in (None, ""):
+            tags[column[len("resourceTags/") :] if column[8] == "T" else column[len("resource_tags_") :]] = cell
     return map_text(tags, "the tags", limits, controls=True) if tags else canonical_map({})

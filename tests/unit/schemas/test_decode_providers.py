@@ -119,6 +119,17 @@ def test_cur_v2() -> None:
     assert e.resource.startswith("arn:aws:bedrock:us-west-2::")
 
 
+def test_cur_tags_that_differ_in_case_alone_are_two() -> None:
+    """Tags of AWS have case, and real reports have a column for each of `Name` and `name`."""
+    row = json.loads(raw("aws_cur_v1_row"))
+    (e,) = events("aws", json.dumps({**row, "resourceTags/user:Name": "a", "resourceTags/user:name": "b"}).encode(), "aws-cur")
+    assert json.loads(e.tags)["user:Name"] == "a"
+    assert json.loads(e.tags)["user:name"] == "b"
+    (e,) = events("aws", json.dumps({**row, "resource_tags_user_name": "b"}).encode(), "aws-cur")
+    assert json.loads(e.tags)["user_name"] == "b", "as Parquet files of version 1 have it"
+    assert "two spellings" in rejection("aws", json.dumps({**row, "lineitem/usageamount": "7.25"}).encode()).detail, "one that counts"
+
+
 def test_cur_amounts_and_tags() -> None:
     row = json.loads(raw("aws_cur_v1_row"))
     for amount in ("", "0", None):
