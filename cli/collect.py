@@ -201,7 +201,7 @@ def status(state: str, as_json: bool) -> None:
         opened = ReportState(folder, reading=True)
         found += [(report, opened.count_waiting()) for report in opened.reports()]
         opened.close()
-    metrics = [one for path in sorted(Path(state).rglob("windows.db")) for one in summary(path)]
+    metrics = [one for path in sorted(Path(state).rglob("windows.db")) for one in summary(path, now)]
     if as_json:
         click.echo(json.dumps({"reports": [_report_json(report, waiting, now) for report, waiting in found], "metrics": metrics}, indent=1))
         return

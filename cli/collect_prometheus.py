@@ -12,6 +12,7 @@ import click
 from ..collectors.prometheus.api import Prometheus
 from ..collectors.prometheus.meters import read_plan
 from ..collectors.prometheus.run import Collected, PrometheusCollector, PrometheusState
+from ..collectors.reports.lines import HOUR_S
 from ..collectors.sdk.publisher import Publisher
 from ..schemas.errors import RatemillError, Unavailable
 from ..schemas.times import NS, format_time
@@ -75,15 +76,22 @@ def command(
             time.sleep(every)
 
 
-def summary(path: Path) -> list[dict[str, Any]]:
-    """How complete each meter of a state is, for `ratemill collect status`. Windows have no gaps between them: what is missing is samples."""
-    state = PrometheusState(path)
+def summary(path: Path, now: int) -> list[dict[str, Any]]:
+    """How complete each meter of a state is, for `ratemill collect status`. now: seconds since 1970.
+
+    Windows have no gaps between them, so what is missing are samples, and the hours since the collector looked last.
+    """
+    state = PrometheusState(path, reading=True)
     found = []
     for name, since, until in state.meters():
         windows = state.windows(name, 0)
+        length = until - windows[-1].start if windows else HOUR_S
+        seen = {hour for w in windows if w.samples for hour in range(w.start - w.start % HOUR_S, w.start + length, HOUR_S)}
+        expected = range(max(since, windows[0].start if windows else since) // HOUR_S * HOUR_S, now - now % HOUR_S, HOUR_S)
         found.append(
             {
                 "meter": name, "from": format_time(since * NS), "to": format_time(until * NS), "windows": len(windows),
+                "hours_expected": len(expected), "hours_seen": len(seen.intersection(expected)),
                 "windows_without_series": sum(not window.series for window in windows), "samples_expected": sum(w.expected for w in windows),
                 "samples_seen": sum(w.samples for w in windows), "counter_resets": sum(w.resets for w in windows),
             }
@@ -94,8 +102,8 @@ def summary(path: Path) -> list[dict[str, Any]]:
 
 def summary_text(one: dict[str, Any]) -> str:
     """The same for a person."""
-    text = f"{one['meter']}, {one['windows']:,} windows from {one['from']} to {one['to']}"
-    text += f": {one['samples_seen']:,} of {one['samples_expected']:,} samples seen; counters began anew {one['counter_resets']:,} times"
+    text = f"{one['meter']}, {one['windows']:,} windows from {one['from']} to {one['to']}: {one['hours_seen']:,} of {one['hours_expected']:,} hours seen"
+    text += f"; {one['samples_seen']:,} of {one['samples_expected']:,} samples seen; counters began anew {one['counter_resets']:,} times"
     return text + (f"; {one['windows_without_series']:,} windows without any series" if one["windows_without_series"] else "")
 
 

@@ -62,7 +62,8 @@ class Queries(Protocol):
 class PrometheusState:
     """How far each meter came, in a SQLite file. Raises BadInput, NewerSchema, Unavailable."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, reading: bool = False) -> None:
+        """reading: only to tell what there is, also beside a collector that works."""
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,8 @@ class PrometheusState:
             (found,) = self.db.execute("PRAGMA user_version").fetchone()
             if found > SCHEMA:
                 raise NewerSchema(str(path), found, SCHEMA)
-            self.db.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {_TABLES} PRAGMA user_version = {SCHEMA};")
+            if not reading:
+                self.db.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {_TABLES} PRAGMA user_version = {SCHEMA};")
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"{path}: {error}; is the folder there, and the disk not full?") from error
 
@@ -101,6 +103,8 @@ class PrometheusState:
             self.db.execute("DELETE FROM windows WHERE start < ?", (window.start - _KEPT_S,))
             self.db.execute("COMMIT")
         except sqlite3.Error as error:
+            if self.db.in_transaction:  # SQLite ends it by itself when the disk is full, and not for every other reason
+                self.db.rollback()
             raise Unavailable(f"{self._path}: {error}; is the disk full?") from error
 
     def meters(self) -> list[tuple[str, int, int]]:
@@ -167,7 +171,9 @@ class PrometheusCollector:
         self._publisher.put_many(events)
         step("put")
         steps = plan.window_s // plan.step_s
-        inside = sum(1 for one in series for point in one.points if start < point.time <= end)
+        # A counter closes its window with the sample at its end; of a gauge that one is the next window's first.
+        first = start if meter.kind == "gauge" else start + 1
+        inside = sum(1 for one in series for point in one.points if 0 <= point.time - first < plan.window_s)
         window = Window(meter.name, start, len(series), inside, steps * len(series), sum(reading.resets for reading in found))
         self._state.done(window, plan.window_s, found)
         step("done")

@@ -230,6 +230,49 @@ def test_gaps_and_resets_are_told(fake: Fake, tmp_path: Path) -> None:
         PrometheusState(tmp_path / "windows.db")
 
 
+def test_samples_of_a_gauge_are_those_that_count(fake: Fake, tmp_path: Path) -> None:
+    """The sample at the end of a window is the next one's: one that is missing at its beginning is missing."""
+    fake.series = [({"tenant": "acme"}, [(T0 + at, "1") for at in range(60, HOUR + 60, 60)])]
+    (told,) = collect(plan(fake, tmp_path, kind="gauge"), tmp_path, Disk(), T0 + HOUR + 300)
+    assert (told.window.samples, told.window.expected) == (59, 60)
+
+
+def test_a_failed_write_does_not_keep_the_next_one_from_being_tried(fake: Fake, tmp_path: Path) -> None:
+    fake.series = [({"tenant": "acme"}, counter(3, T0 - 600, T0 + HOUR + 600))]
+    made, disk, now = plan(fake, tmp_path), Disk(), T0 + HOUR + 300
+    state = PrometheusState(tmp_path / "windows.db")
+    state.db.execute("CREATE TRIGGER broken BEFORE INSERT ON windows BEGIN SELECT RAISE(ABORT, 'no'); END")
+    collector = PrometheusCollector(made, Prometheus(made), state, disk, lambda: now, T0)
+    with pytest.raises(Unavailable):
+        collector.run()
+    state.db.execute("DROP TRIGGER broken")
+    assert collector.run() == 1
+    state.close()
+
+
+def test_hours_that_were_not_looked_at_are_told(fake: Fake, tmp_path: Path) -> None:
+    """Every window that was read may be whole, and the collector dead for two days."""
+    fake.series = [({"tenant": "acme"}, counter(3, T0 - 600, T0 + 2 * HOUR + 600))]
+    collect(plan(fake, tmp_path), tmp_path, Disk(), T0 + 2 * HOUR + 300)
+    for hours in (2, 50):
+        (one,) = collect_prometheus.summary(tmp_path / "windows.db", T0 + hours * HOUR + 600)
+        assert (one["hours_seen"], one["hours_expected"]) == (2, hours)
+        assert f"2 of {hours} hours seen" in collect_prometheus.summary_text(one)
+    fake.series = []
+    collect(plan(fake, tmp_path), tmp_path, Disk(), T0 + 4 * HOUR + 300)
+    (one,) = collect_prometheus.summary(tmp_path / "windows.db", T0 + 4 * HOUR + 600)
+    assert (one["hours_seen"], one["hours_expected"]) == (2, 4), "a window without series is no hour that was seen"
+
+
+def test_status_is_told_beside_a_collector_that_writes(fake: Fake, tmp_path: Path) -> None:
+    fake.series = [({"tenant": "acme"}, counter(3, T0 - 600, T0 + HOUR + 600))]
+    collect(plan(fake, tmp_path), tmp_path, Disk(), T0 + HOUR + 300)
+    state = PrometheusState(tmp_path / "windows.db")
+    state.db.execute("BEGIN IMMEDIATE")
+    assert len(collect_prometheus.summary(tmp_path / "windows.db", T0 + HOUR)) == 1
+    state.close()
+
+
 REFUSALS: dict[str, tuple[Any, type[Exception], str]] = {
     "a query that is none": ((400, said("bad_data", "parse error")), BadInput, "bad_data: parse error"),
     "a query that fails": ((422, said("execution", "many-to-many matching")), BadInput, "many-to-many"),
