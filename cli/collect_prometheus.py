@@ -102,7 +102,8 @@ def summary(path: Path, now: int) -> list[dict[str, Any]]:
 
 def summary_text(one: dict[str, Any]) -> str:
     """The same for a person."""
-    text = f"{one['meter']}, {one['windows']:,} windows from {one['from']} to {one['to']}: {one['hours_seen']:,} of {one['hours_expected']:,} hours seen"
+    text = f"{one['meter']}, {one['windows']:,} windows from {one['from']} to {one['to']}"
+    text += f": {one['hours_seen']:,} of {one['hours_expected']:,} hours seen"
     text += f"; {one['samples_seen']:,} of {one['samples_expected']:,} samples seen; counters began anew {one['counter_resets']:,} times"
     return text + (f"; {one['windows_without_series']:,} windows without any series" if one["windows_without_series"] else "")
 
