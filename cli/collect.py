@@ -14,11 +14,12 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ..collectors.reports.layouts import LAYOUTS
 from ..collectors.reports.lines import HOUR_S
 from ..collectors.reports.run import Collector, Tell, Told
 from ..collectors.reports.state import Change, Report, ReportState
 from ..collectors.reports.stores import Store, open_store
-from ..schemas.errors import RatemillError
+from ..schemas.errors import RatemillError, Unavailable
 from ..schemas.quantity import difference, plain_quantity
 from ..schemas.times import NS, format_time
 from ..schemas.usage_event import UsageEvent
@@ -149,7 +150,10 @@ def _look(
             *what, deliver, lambda: int(time.time()), since=first, live_s=rating.event_age_s * 6 // 7,
             remembered_s=rating.dedupe_window_s * 6 // 7, empty=empty, tell=tell,
         )  # fmt: skip
-        collector.run(dry=dry, change=_change_told if dry else lambda _: None, done=lambda told: click.echo(_told(told, dry)))
+        if not collector.run(dry=dry, change=_change_told if dry else lambda _: None, done=lambda told: click.echo(_told(told, dry))):
+            store, layout, report, _ = what
+            marks, left = LAYOUTS[layout].marks.format(report), ", or all there is began before --since" if first else ""
+            raise Unavailable(f"{store}: nothing to take: no {marks} is there{left}; are the name and the place right, and was it delivered already?")
 
 
 def _nowhere(events: Sequence[UsageEvent], backfill: str) -> None:

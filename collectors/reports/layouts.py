@@ -40,11 +40,12 @@ class Layout(NamedTuple):
     """How a provider lays out its exports. format: of the rows, a name of schemas.decoders.registry.
 
     find: the newest version of each period of a report, by its name, and errors in place of those that cannot be made out.
-    Raises Unavailable, AccessDenied and BadInput where the store cannot be listed.
+    Raises Unavailable, AccessDenied and BadInput where the store cannot be listed. marks: the file that makes a version one, for people.
     """
 
     format: str
     find: Callable[[Store, str], Found]
+    marks: str
 
 
 def _document(store: Store, found: Stored) -> dict[str, Any]:
@@ -225,8 +226,8 @@ def _gcp_export(store: Store, report: str) -> Found:
 
 
 LAYOUTS = {
-    "aws-cur": Layout("aws-cur", _aws_cur),
-    "aws-export": Layout("aws-cur", _aws_export),
-    "azure-export": Layout("azure-cost", _azure_export),
-    "gcp-export": Layout("gcp-billing", _gcp_export),
+    "aws-cur": Layout("aws-cur", _aws_cur, "{0}/YYYYMMDD-YYYYMMDD/{0}-Manifest.json"),
+    "aws-export": Layout("aws-cur", _aws_export, "{0}/metadata/BILLING_PERIOD=YYYY-MM/{0}-Manifest.json"),
+    "azure-export": Layout("azure-cost", _azure_export, "{0}/YYYYMMDD-YYYYMMDD/…/manifest.json"),
+    "gcp-export": Layout("gcp-billing", _gcp_export, "{0}/YYYY-MM/_SUCCESS"),
 }

@@ -23,7 +23,9 @@ from zoneinfo import ZoneInfo
 import pyarrow
 import pyarrow.parquet
 import pytest
+from click.testing import CliRunner
 from harness.reports import AwsReport, Put, Row, added_up, bucket, counted, folder, real_rows
+from ratemill.cli import collect as collect_command
 from ratemill.collectors.reports.layouts import LAYOUTS, Version
 from ratemill.collectors.reports.run import Collector, Told
 from ratemill.collectors.reports.state import ReportState
@@ -247,6 +249,22 @@ def test_what_s3_refuses_is_said_in_one_line(s3: tuple[str, Put], sent: Sent, mo
     for place in ("ftp://host/x", "https://account.blob.core.windows.net/container", "https://account.blob.core.windows.net/?sig=1"):
         with pytest.raises(BadInput):
             open_store(place)
+
+
+def test_a_name_or_a_place_that_is_a_slip_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence would look like a report without anything new."""
+    AwsReport(folder(tmp_path / "b"), name="mine").publish("v0", real_rows()[:20])
+    (tmp_path / "key").write_text("rm_x")
+    monkeypatch.chdir(tmp_path)
+    for layout, name, more, marks in (
+        ("aws-cur", "mien", (), "mien/YYYYMMDD-YYYYMMDD/mien-Manifest.json"), ("aws-cur", "mine", ("--since", "2024-01"), "began before --since"),
+        ("aws-export", "mine", (), "mine/metadata/"), ("azure-export", "mine", (), "manifest.json"), ("gcp-export", "mine", (), "_SUCCESS"),
+    ):  # fmt: skip
+        state = ("--state", f"s-{layout}-{len(more)}", "--api", "http://127.0.0.1:9", "--key-file", "key")
+        done = CliRunner().invoke(collect_command.command, [layout, "b", "--report", name, "--new", *state, *more])
+        assert isinstance(done.exception, Unavailable), done.output
+        assert "b: nothing to take: no " in str(done.exception)
+        assert marks in str(done.exception)
 
 
 # -- Azure ---------------------------------------------------------------------------------------------------------------
