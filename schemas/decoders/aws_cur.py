@@ -35,6 +35,9 @@ def _row(row: Row, limits: Limits) -> UsageEvent:
     kind = row.required("lineitem/lineitemtype", "line_item_line_item_type")
     if kind not in _USAGE_TYPES:
         raise Rejection(Reason.NOT_SUPPORTED, f"a {kind[:40]!r} row is money without usage; metered are {', '.join(sorted(_USAGE_TYPES))}")
+    if row.optional("splitlineitem/parentresourceid", "split_line_item_parent_resource_id"):
+        # Split cost allocation: pods and tasks on an instance. AWS bills the instance, and so do we.
+        raise Rejection(Reason.NOT_SUPPORTED, "the row shares out usage of another resource, whose own row is metered")
     product = row.optional("lineitem/productcode", "line_item_product_code")
     usage_type = row.optional("lineitem/usagetype", "line_item_usage_type")
     operation = row.optional("lineitem/operation", "line_item_operation")
