@@ -49,7 +49,7 @@ class HttpTarget:
         if parts.scheme == "http" and not (is_here(parts.hostname or "") or self.allow_plaintext):
             raise BadInput(f"HTTP target: an http address {CLEAR}; make it https, or set allow_plaintext=True if you mean it")
         if bool(self.key) == bool(self.key_file):
-            raise BadInput("HTTP target: it needs either a key or a key_file; make a key by `ratemill token create --scope events:write`")
+            raise BadInput("HTTP target: it needs either a key or a key_file; make one by `ratemill tokens create --name NAME --scope events:write`")
         sender = HttpSender(self)
         sender.connection()  # what cannot work is said now
         return sender
@@ -108,8 +108,9 @@ class HttpSender:
             return " ".join(f"{type(error).__name__}: {error}".split())[:300], 0
         if status in (202, 422) and answer.results:
             return self._judged(answer.results, rows, lines, done, refused), 0
-        kind = answer.type.rpartition("/")[2]
-        if status not in _UNUSABLE:
+        kind = answer.type.rpartition(":")[2]
+        # A proxy that answers 400 says nothing about the events; one that answers 413 takes no more, whoever it is.
+        if status not in _UNUSABLE or not (kind or status == 413):
             if status in (401, 403):
                 self.close()  # the next connection reads the key anew
             return f"answered {status} {kind}: {answer.detail}"[:300], wait_s
