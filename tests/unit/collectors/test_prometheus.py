@@ -171,6 +171,42 @@ def test_killed_at_any_step_it_counts_once(fake: Fake, tmp_path: Path) -> None:
         assert disk.counted() == whole.counted()
 
 
+@pytest.mark.parametrize("place", ["read", "put", "done"])
+def test_killed_before_late_samples_came_nothing_is_lost_and_no_word_is_taken_back(fake: Fake, tmp_path: Path, place: str) -> None:
+    """What was read first stands, and the next window goes on from there."""
+    samples = counter(3, T0 - 600, T0 + 2 * HOUR + 600)
+    late = [(at, value) for at, value in samples if not T0 + HOUR - 60 < at <= T0 + HOUR]
+    disk, made = Disk(), plan(fake, tmp_path)
+    fake.series = [({"tenant": "acme"}, late)]
+    with pytest.raises(KeyboardInterrupt):
+        collect(made, tmp_path, disk, T0 + HOUR + 300, step=interrupt_at(place))
+    fake.series = [({"tenant": "acme"}, samples)]
+    collect(made, tmp_path, disk, T0 + 2 * HOUR + 300)
+
+    def value(at: int) -> int:
+        return max(int(value) for second, value in samples if second <= at)
+
+    assert sum(disk.counted().values()) == value(T0 + 2 * HOUR) - value(T0)
+
+
+def test_what_a_full_spool_refused_is_put_by_the_next_run(fake: Fake, tmp_path: Path) -> None:
+    class Full(Disk):
+        full = True
+
+        def put_many(self, events: Iterable[Event]) -> None:
+            if self.full:
+                raise Unavailable("full")
+            super().put_many(events)
+
+    fake.series = [({"tenant": "acme"}, counter(3, T0 - 600, T0 + HOUR + 600))]
+    disk, made = Full(), plan(fake, tmp_path)
+    with pytest.raises(Unavailable, match="full"):
+        collect(made, tmp_path, disk, T0 + HOUR + 300)
+    disk.full = False
+    assert collect(made, tmp_path, disk, T0 + HOUR + 300) == []
+    assert len(disk.events) == 1
+
+
 def interrupt_at(place: str) -> Callable[[str], None]:
     def step(reached: str) -> None:
         if reached == place:
