@@ -13,6 +13,7 @@ from ..collectors.prometheus.api import Prometheus
 from ..collectors.prometheus.meters import read_plan
 from ..collectors.prometheus.run import Collected, PrometheusCollector, PrometheusState
 from ..collectors.reports.lines import HOUR_S
+from ..collectors.sdk.http_target import HttpTarget
 from ..collectors.sdk.publisher import Publisher
 from ..schemas.errors import RatemillError, Unavailable
 from ..schemas.times import NS, format_time
@@ -24,6 +25,7 @@ from .dead_letters import printable
 __all__ = ["command", "summary", "summary_text"]
 
 _FLUSH_S = 60.0
+_HEARTBEAT_S = 600.0  # at least once an hour
 _CLOSE_S = 1.0  # what was not delivered by then is in the spool
 
 
@@ -40,7 +42,8 @@ def command(
     """Read metrics of Prometheus, window by window, as usage.
 
     A counter counts the steps between its samples: exactly what the samples say, and never more than was used. A gauge counts value times seconds.
-    Each window of each series has one event, with an id that is made of them, so what is read twice counts once. A plan:
+    Each window of each series has one event, with an id that is made of them, so what is read twice counts once. With --api it says that it lives,
+    so that an hour without usage is told from a collector that died. A plan:
 
     \b
       url = "http://prometheus:9090"
@@ -57,16 +60,21 @@ def command(
     with ExitStack() as stack:
         kept = PrometheusState(Path(state, "windows.db"))
         stack.callback(kept.close)
-        publisher = Publisher(target(config, topic, api, key_file), Path(state, "spool.db"))
+        goal = target(config, topic, api, key_file)
+        publisher = Publisher(goal, Path(state, "spool.db"))
         stack.callback(publisher.close, _CLOSE_S)
         live_s = config.rating.event_age_s * 6 // 7
         collector = PrometheusCollector(plan, Prometheus(plan), kept, publisher, lambda: int(time.time()), begin, live_s)
+        beat = 0.0
         while True:
             try:
                 if not collector.run(_tell):
                     click.echo("no window is over that was not read")
                 if not publisher.flush(_FLUSH_S):
                     raise Unavailable(f"events wait in {state}/spool.db, and leave when this runs again: {publisher.metrics().failure}")
+                if isinstance(goal, HttpTarget) and time.monotonic() >= beat:
+                    goal.heartbeat(plan.source)
+                    beat = time.monotonic() + _HEARTBEAT_S
             except RatemillError as error:
                 if every is None:
                     raise

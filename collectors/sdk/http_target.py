@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from ...schemas.addresses import is_here
-from ...schemas.errors import UNREADABLE, BadInput
+from ...schemas.errors import UNREADABLE, BadInput, Unavailable
 from ...sinks.access import CLEAR, address, tls_context
 from .spool import Refused, Row
 from .targets import Outcome
@@ -55,6 +55,15 @@ class HttpTarget:
         return sender
 
 
+    def heartbeat(self, source: str) -> None:
+        """Say that a source lives: without it, one that has no usage for an hour looks like one that died. Raises BadInput, Unavailable."""
+        sender = self.connect()
+        try:
+            sender.heartbeat(source)
+        finally:
+            sender.close()
+
+
 class _Result(msgspec.Struct):
     pointer: str
     status: str
@@ -91,6 +100,15 @@ class HttpSender:
             if failure:
                 return Outcome(done, refused, f"{self._target.url}: {failure}", wait_s)
         return Outcome(done, refused)
+
+    def heartbeat(self, source: str) -> None:
+        """See `HttpTarget.heartbeat`."""
+        try:
+            status, answer, _ = self._ask("/v1/heartbeats", msgspec.json.encode({"source": source}), {"content-type": "application/json"})
+        except (OSError, http.client.HTTPException, *UNREADABLE) as error:
+            raise Unavailable(f"{self._target.url}: the heartbeat of {source} was not taken: {error}") from None
+        if status != 204:
+            raise Unavailable(f"{self._target.url}: the heartbeat of {source} was answered {status}: {answer.detail}"[:300])
 
     def close(self) -> None:
         """End the connection."""
@@ -149,20 +167,23 @@ class HttpSender:
         return ""
 
     def _post(self, body: bytes, backfill: str) -> tuple[int, _Answer, float]:
-        if self._connection is None:
-            self._connection = self.connection()
-        headers = {"content-type": "application/x-ndjson", "authorization": self._authorization}
+        headers = {"content-type": "application/x-ndjson"}
         if self._target.compression:
             body, headers["content-encoding"] = gzip.compress(body, 1), "gzip"
-        path = f"{self._parts.path.rstrip('/')}/v1/events" + (f"?backfill={quote(backfill, safe='')}" if backfill else "")
-        self._connection.request("POST", path, body, headers)
+        return self._ask("/v1/events" + (f"?backfill={quote(backfill, safe='')}" if backfill else ""), body, headers)
+
+    def _ask(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, _Answer, float]:
+        if self._connection is None:
+            self._connection = self.connection()
+        place = f"{self._parts.path.rstrip('/')}{path}"
+        self._connection.request("POST", place, body, {**headers, "authorization": self._authorization})
         response = self._connection.getresponse()
         said = response.read(_MOST_OF_AN_ANSWER)
         wait = response.headers.get("retry-after", "")
         if not response.headers.get("content-type", "").startswith(("application/json", "application/problem+json")):
             self.close()
             return response.status, _Answer(detail=said[:200].decode("utf-8", "replace")), float(wait) if wait.isdecimal() else 0
-        return response.status, _decode(said), float(wait) if wait.isdecimal() else 0
+        return response.status, _decode(said or b"{}"), float(wait) if wait.isdecimal() else 0
 
     def connection(self) -> http.client.HTTPConnection:
         """A connection that is made when it is first used; key and certificates are read anew. Raises BadInput."""

@@ -420,3 +420,21 @@ def test_the_command_says_what_waits_when_there_is_no_kafka(fake: Fake, tmp_path
     assert (meter["meter"], meter["windows"], meter["samples_expected"], meter["samples_seen"]) == ("net", 1, 60, 60)
     assert "60 of 60" in CliRunner().invoke(collect_command.command, ["status", "--state", str(tmp_path)]).output
     assert "nothing was collected" in CliRunner().invoke(collect_command.command, ["status", "--state", str(tmp_path / "none")]).output
+
+
+def test_with_an_api_it_says_that_it_lives_also_without_usage(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour without usage would otherwise look like one in which the collector was dead."""
+    lived: list[str] = []
+    monkeypatch.setattr(collect_prometheus.HttpTarget, "heartbeat", lambda _, source: lived.append(source))
+    (tmp_path / "key").write_text("rm_x")
+    (tmp_path / "token").write_text(TOKEN)
+    text = PLAN.replace("http://127.0.0.1:9090", fake.url).replace("[[meters]]", f"token_file = '{tmp_path}/token'\n[[meters]]")
+    (tmp_path / "plan.toml").write_text(text)
+    arguments = ["--plan", "plan.toml", "--api", "http://127.0.0.1:9", "--key-file", "key", "--state", "s"]
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(collect_prometheus.command, arguments).exit_code == 0
+    assert lived == ["prometheus/prod"]
+    fake.failing = (503, b"")
+    (tmp_path / "s" / "windows.db").unlink()
+    assert CliRunner().invoke(collect_prometheus.command, arguments).exception is not None
+    assert len(lived) == 1, "who could not look does not know that there was no usage"

@@ -14,6 +14,7 @@ import pytest
 from ratemill.collectors.sdk import BadInput, HttpTarget
 from ratemill.collectors.sdk.http_target import HttpSender
 from ratemill.collectors.sdk.spool import Row
+from ratemill.schemas.errors import Unavailable
 
 
 class Asked(NamedTuple):
@@ -160,6 +161,22 @@ def test_a_half_that_fails_leaves_the_row_waiting(server: Server, sender: HttpSe
     outcome = sender.deliver(rows("1\n2"))
     assert (outcome.done, outcome.refused) == ([], [])
     assert outcome.failure
+
+
+def test_a_heartbeat_says_that_a_source_lives(server: Server) -> None:
+    target = HttpTarget(server.url, key="canary")
+    server.answer = lambda asked: (204, b"", {})
+    target.heartbeat("collector-7")
+    (asked,) = server.asked
+    assert (asked.path, asked.lines, asked.headers["content-type"]) == ("/v1/heartbeats", ['{"source":"collector-7"}'], "application/json")
+    assert asked.headers["authorization"] == "Bearer canary"
+    for answer in (problem(403, "not-allowed"), (200, b"<html>", {"content-type": "text/html"}), (202, {"results": []}, {})):
+        server.answer = lambda asked, answer=answer: answer  # type: ignore[misc]
+        with pytest.raises(Unavailable, match="the heartbeat of collector-7 was answered") as raised:
+            target.heartbeat("collector-7")
+        assert "canary" not in str(raised.value)
+    with pytest.raises(Unavailable, match="was not taken"):
+        HttpTarget("http://127.0.0.1:9", key="canary").heartbeat("collector-7")
 
 
 def test_nobody_there(sender: HttpSender, server: Server) -> None:
