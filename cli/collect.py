@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from ..collectors.reports.layouts import LAYOUTS
+from ..collectors.reports.layouts import LAYOUTS, WITHIN
 from ..collectors.reports.lines import HOUR_S
 from ..collectors.reports.run import Collector, Tell, Told
 from ..collectors.reports.state import Change, Report, ReportState
@@ -203,7 +203,8 @@ def status(state: str, as_json: bool) -> None:
     found: list[tuple[Report, int]] = []
     for folder in sorted({path.parent for path in Path(state).rglob("reports.db")}):
         opened = ReportState(folder, reading=True)
-        found += [(report, opened.count_waiting()) for report in opened.reports()]
+        # A period whose days another one has now is not about any hours.
+        found += [(report, opened.count_waiting()) for report in opened.reports() if not report.version.startswith(WITHIN)]
         opened.close()
     metrics = [one for path in sorted(Path(state).rglob("windows.db")) for one in summary(path, now)]
     if as_json:

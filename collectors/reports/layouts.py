@@ -13,7 +13,9 @@ from ...schemas.errors import BadInput, RatemillError, Rejection
 from ...schemas.times import NS, parse_naive_utc
 from .stores import Store, Stored
 
-__all__ = ["LAYOUTS", "Layout", "Version"]
+__all__ = ["LAYOUTS", "WITHIN", "Layout", "Version"]
+
+WITHIN = "within "  # begins the id of a version without files: a longer period has its days
 
 
 class Version(NamedTuple):
@@ -191,7 +193,7 @@ def _apart(versions: list[Version]) -> Found:
         if not around:
             yield one
         elif within := next((other for other in around if other.start <= one.start and one.end <= other.end), None):
-            yield one._replace(id=f"within {within.period}", files=())
+            yield one._replace(id=f"{WITHIN}{within.period}", files=())
         elif not all(one.start <= other.start and other.end <= one.end for other in around):
             names = ", ".join(other.manifest.name for other in around)
             yield BadInput(f"{one.manifest.name}: its days are in part those of {names}, and would count twice; remove the run that was not meant")

@@ -53,7 +53,7 @@ def event_of(line: UsageEvent, key: bytes, number: int, quantity: Decimal) -> Us
 
 def rows_of(path: str, format: str, name: str) -> Iterator[Piece]:
     """The rows of a file as JSON objects. name: of the file that this one is a copy of, for what is said of it. Raises BadInput."""
-    return _parquet_rows(path, name) if path.endswith(".parquet") else read_pieces(path, format, name=name)
+    return _parquet_rows(path, name) if path.lower().endswith(".parquet") else read_pieces(path, format, name=name)
 
 
 class _AwsTimes(msgspec.Struct):

@@ -404,7 +404,7 @@ def test_month_to_date_exports_of_azure_replace_each_other(sent: Sent, blobs: Bl
     assert sent.run(store, "azure-export", "daily")[0].applied is None
 
 
-def test_days_that_somebody_exported_beside_the_month_count_once(sent: Sent, blobs: Blobs) -> None:
+def test_days_that_somebody_exported_beside_the_month_count_once(sent: Sent, blobs: Blobs, tmp_path: Path) -> None:
     """"Export selected dates" writes into the folder of the export, whenever somebody asks for it."""
     rows = rows_of("azure_ea_actual_2023-09.csv")
     store = open_store(f"{blobs.address}?{SAS}")
@@ -415,6 +415,8 @@ def test_days_that_somebody_exported_beside_the_month_count_once(sent: Sent, blo
     azure_run(blobs.put, "month", "2023-09-10T02:00:00Z", rows, last="2023-09-09")
     sent.run(store, "azure-export", "daily")
     assert by_meter(sent.sums()) == azure_sums(rows)
+    said = json.loads(CliRunner().invoke(collect_command.command, ["status", "--json", "--state", str(tmp_path)]).output)["reports"]
+    assert [one["period"] for one in said] == ["2023-09"]
     azure_run(blobs.put, "later", "2023-09-11T02:00:00Z", some, first="2023-09-02", last="2023-09-03")
     azure_run(blobs.put, "first", "2023-09-12T02:00:00Z", some, last="2023-09-04")
     sent.run(store, "azure-export", "daily")
