@@ -159,8 +159,10 @@ def _azure_export(store: Store, report: str) -> Found:
     Of a period the longest run counts, and of several the one submitted last: a run that somebody asked for may end before what there is already.
     """
     submitted: dict[str, str] = {}
+    folders: set[str] = set()
 
     def make(match: re.Match[str], found: Stored, said: dict[str, Any], listed: Mapping[str, str]) -> Version:
+        folders.add(match[1])
         blobs = _member(said, found, "blobs")
         if not isinstance(blobs, list) or not all(isinstance(blob, dict) and isinstance(blob.get("blobName"), str) for blob in blobs):
             raise BadInput(f"{found.name}: blobs of the manifest is no list of blobs with a blobName")
@@ -175,13 +177,15 @@ def _azure_export(store: Store, report: str) -> Found:
         submitted[version.id] = str(_member(said, found, "runInfo", "submittedTime"))
         return version
 
-    manifest = re.compile(rf"(?:.*/)?{re.escape(report)}/\d{{8}}-\d{{8}}/(?:.*/)?manifest\.json", re.IGNORECASE)
+    manifest = re.compile(rf"((?:.*/)?{re.escape(report)})/\d{{8}}-\d{{8}}/(?:.*/)?manifest\.json", re.IGNORECASE)
     versions, errors = dict[str, Version](), list[RatemillError]()
     for one in _versions(store, manifest, make):
         if isinstance(one, RatemillError):
             errors.append(one)
         elif (known := versions.get(one.period)) is None or (known.end, submitted[known.id]) < (one.end, submitted[one.id]):
             versions[one.period] = one
+    if len(folders) > 1:  # exports of two subscriptions in one container, say: each would take the place of the other
+        errors.append(BadInput(f"{store}: two exports have the name {report}: {' and '.join(sorted(folders))}; let PLACE name the folder of one"))
     # A run that cannot be read may be the newest one, and an older one must not take its place.
     yield from errors or _apart(list(versions.values()))
 
@@ -209,9 +213,9 @@ def _gcp_export(store: Store, report: str) -> Found:
 
     The file `_SUCCESS` is the last one to be written, by whoever runs EXPORT DATA: without it half a version could be read.
     """
-    months: dict[str, list[Stored]] = {}
+    months: dict[str, list[Stored]] = {}  # by their folder
     marks: dict[str, Stored] = {}
-    place = re.compile(rf"(?:.*/)?{re.escape(report)}/(\d{{4}}-(?:0[1-9]|1[0-2]))/([^/]+)")
+    place = re.compile(rf"((?:.*/)?{re.escape(report)}/\d{{4}}-(?:0[1-9]|1[0-2]))/([^/]+)")
     for found in store.list():
         if (match := place.fullmatch(found.name)) is None:
             continue
@@ -219,8 +223,8 @@ def _gcp_export(store: Store, report: str) -> Found:
             marks[match[1]] = found
         elif _GCP_FILE.search(match[2]):
             months.setdefault(match[1], []).append(found)
-    for month, mark in marks.items():
-        files = dict(sorted(months.get(month, [])))
+    for folder, mark in marks.items():
+        month, files = folder[-7:], dict(sorted(months.get(folder, [])))
         if not files:
             yield BadInput(f"{mark.name}: no file beside it; write the rows of the month as CSV, JSON lines or Parquet")
             continue

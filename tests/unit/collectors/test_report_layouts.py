@@ -176,6 +176,16 @@ def test_two_reports_of_one_name_do_not_take_each_others_lines_back(sent: Sent, 
         sent.run(Folder(tmp_path / "b"), "aws-cur", "mine")
     sent.run(Folder(tmp_path / "b" / "two"), "aws-cur", "mine")
     assert sent.sums() == added_up(real_rows()[20:40])
+    count = len(sent.events)
+    rows = rows_of("azure_ea_actual_2023-09.csv")
+    for place in ("one", "two"):
+        azure_run(lambda name, content, place=place: put(f"{place}/{name}", content), place, "2023-09-10T02:00:00Z", rows)
+        put(f"{place}/billing/2020-11/part-000.csv", as_csv(rows_of("gcp_export_2020-11.csv")))
+        put(f"{place}/billing/2020-11/_SUCCESS", b"")
+    for layout, name in (("azure-export", "daily"), ("gcp-export", "billing")):
+        with pytest.raises(BadInput, match=f"have the name {name}: one/.* and two/"):
+            sent.run(Folder(tmp_path / "b"), layout, name)
+    assert len(sent.events) == count
 
 
 def test_other_reports_beside_it_and_old_versions_are_left_alone(s3: tuple[str, Put], sent: Sent) -> None:
