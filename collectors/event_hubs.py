@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaError, SaslAuthenticationFailed
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, SaslAuthenticationFailed
 
 from ..schemas.errors import AccessDenied, BadInput, RatemillError, Unavailable
 from ..sinks.access import servers, tls_context, tls_trouble
@@ -121,7 +121,8 @@ class _Relay:
                 await self._carry(batch)
             if to_end:
                 ends = ends or await self._ends()
-                if ends and all([await self._consumer.position(tp) >= end for tp, end in ends.items()]):
+                ours = self._consumer.assignment()  # the others are somebody else's now
+                if ends and ours and all([await self._consumer.position(tp) >= end for tp, end in ends.items() if tp in ours]):
                     return self._count
 
     async def _look_for_gaps(self) -> None:
@@ -143,10 +144,14 @@ class _Relay:
         sent = [await self._producer.send(self._topic, r.value or b"", headers=self._headers) for r in records]
         await asyncio.gather(*sent)
         self._step("sent")
-        await self._consumer.commit({tp: of_partition[-1].offset + 1 for tp, of_partition in batch.items()})
+        try:
+            await self._consumer.commit({tp: of_partition[-1].offset + 1 for tp, of_partition in batch.items()})
+        except (CommitFailedError, IllegalStateError):
+            pass  # the group shares its partitions out anew: whoever has them carries these records over once more, and they count once
         self._step("committed")
         self._count += len(records)
-        waiting = sum((self._consumer.highwater(tp) or 0) - of_partition[-1].offset - 1 for tp, of_partition in batch.items())
+        ours = self._consumer.assignment()
+        waiting = sum((self._consumer.highwater(tp) or 0) - of_partition[-1].offset - 1 for tp, of_partition in batch.items() if tp in ours)
         self._tell(self._count, max(0, waiting))
 
     async def _ends(self) -> dict[TopicPartition, int]:

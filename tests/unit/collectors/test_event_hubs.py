@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError
 from ratemill.collectors.event_hubs import _Relay
 
 
@@ -69,3 +70,29 @@ def test_records_that_were_removed_before_they_were_read_are_told() -> None:
     assert lost(hub) == [(0, 4)]
     assert lost(hub) == [], "it goes on behind them"
     assert lost(Hub({0: None, 1: 7})) == [], "a group that never read misses nothing, and none is missing where it goes on"
+
+
+class Shared(Hub):
+    """Another process joins the group while a batch is carried over, and is given the first partition."""
+
+    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+        gone = TopicPartition("hub", 0)
+        self._tps.discard(gone)
+        if gone in offsets:
+            raise IllegalStateError(f"Partition {gone} is not assigned")
+        await super().commit(offsets)
+
+    async def position(self, tp: TopicPartition) -> int:
+        if tp not in self._tps:
+            raise IllegalStateError(f"Partition {tp} is not assigned")
+        return await super().position(tp)
+
+    def highwater(self, tp: TopicPartition) -> int:
+        if tp not in self._tps:
+            raise IllegalStateError(f"Partition {tp} is not assigned")
+        return super().highwater(tp)
+
+
+def test_a_process_that_joins_the_group_does_not_end_the_others() -> None:
+    """Its records are carried over once more by whoever has them now, and count once."""
+    assert lost(Shared({0: 7, 1: 7})) == []
