@@ -74,7 +74,10 @@ class GoogleTokens:
         async with self._reading:
             age = self._clock() - self._read_at
             if age > _KEPT_S or (kid not in self._keys and age > _AGAIN_S):
-                found = self._jwt.PyJWKSet.from_dict(await self._read())
+                try:
+                    found = self._jwt.PyJWKSet.from_dict(await self._read())
+                except (self._jwt.PyJWTError, AttributeError, TypeError) as error:
+                    raise Unavailable(f"what stands for the keys of Google is no set of keys: {error}; see api.pubsub_keys_url") from None
                 self._keys = {key.key_id: key for key in found.keys if key.key_id}
                 self._read_at = self._clock()
             return self._keys.get(kid)

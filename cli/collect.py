@@ -14,11 +14,12 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ..collectors.reports.layouts import LAYOUTS, WITHIN
 from ..collectors.reports.lines import HOUR_S
 from ..collectors.reports.run import Collector, Tell, Told
 from ..collectors.reports.state import Change, Report, ReportState
 from ..collectors.reports.stores import Store, open_store
-from ..schemas.errors import RatemillError
+from ..schemas.errors import RatemillError, Unavailable
 from ..schemas.quantity import difference, plain_quantity
 from ..schemas.times import NS, format_time
 from ..schemas.usage_event import UsageEvent
@@ -65,6 +66,7 @@ def command() -> None:
 def _report_options(function: Command) -> Command:
     for option in (
         with_config,
+        click.option("--allow-empty", is_flag=True, help="Take also a version without any usage where there was some."),
         click.option("--dry-run", is_flag=True, help="Say what would change, line by line; publish nothing, keep nothing."),
         click.option("--every", type=click.IntRange(min=1), metavar="SECONDS", help="Look again and again.  [default: look once]"),
         delivery_options,
@@ -85,7 +87,7 @@ def _kind(layout: str, what: str, more: str) -> None:
     @_report_options
     def run(
         place: str, report: str, new: bool, since: str | None, state: str, endpoint: str, topic: str | None, api: str, key_file: str,
-        every: int | None, dry_run: bool, path: str | None,
+        every: int | None, dry_run: bool, allow_empty: bool, path: str | None,
     ) -> None:  # fmt: skip
         if _NAME(report) is None:
             raise click.UsageError("--report: the name of a report has letters, digits, `_`, `.`, `-` and blanks")
@@ -97,7 +99,7 @@ def _kind(layout: str, what: str, more: str) -> None:
             opened.belongs_to(f"{layout} {report} at {place.partition('?')[0]}", new=new, keep=not dry_run)
             while True:
                 try:
-                    _look(config, (store, layout, report, opened), (topic, api, key_file), first, dry_run)
+                    _look(config, (store, layout, report, opened), (topic, api, key_file), first, dry_run, allow_empty)
                 except RatemillError as error:
                     if every is None:
                         raise
@@ -136,7 +138,9 @@ _kind(
 )  # fmt: skip
 
 
-def _look(config: Config, what: tuple[Store, str, str, ReportState], where: tuple[str | None, str, str], first: int, dry: bool) -> None:
+def _look(
+    config: Config, what: tuple[Store, str, str, ReportState], where: tuple[str | None, str, str], first: int, dry: bool, empty: bool
+) -> None:  # fmt: skip
     """Look once whether there is anything new, and take it."""
     rating = config.rating
     with ExitStack() as stack:
@@ -144,9 +148,12 @@ def _look(config: Config, what: tuple[Store, str, str, ReportState], where: tupl
         deliver = _nowhere if dry else stack.enter_context(delivering(config, *where))
         collector = Collector(
             *what, deliver, lambda: int(time.time()), since=first, live_s=rating.event_age_s * 6 // 7,
-            remembered_s=rating.dedupe_window_s * 6 // 7, tell=tell,
+            remembered_s=rating.dedupe_window_s * 6 // 7, empty=empty, tell=tell,
         )  # fmt: skip
-        collector.run(dry=dry, change=_change_told if dry else lambda _: None, done=lambda told: click.echo(_told(told, dry)))
+        if not collector.run(dry=dry, change=_change_told if dry else lambda _: None, done=lambda told: click.echo(_told(told, dry))):
+            store, layout, report, _ = what
+            marks, left = LAYOUTS[layout].marks.format(report), ", or all there is began before --since" if first else ""
+            raise Unavailable(f"{store}: nothing to take: no {marks} is there{left}; are the name and the place right, and was it delivered already?")
 
 
 def _nowhere(events: Sequence[UsageEvent], backfill: str) -> None:
@@ -196,9 +203,10 @@ def status(state: str, as_json: bool) -> None:
     found: list[tuple[Report, int]] = []
     for folder in sorted({path.parent for path in Path(state).rglob("reports.db")}):
         opened = ReportState(folder, reading=True)
-        found += [(report, opened.count_waiting()) for report in opened.reports()]
+        # A period whose days another one has now is not about any hours.
+        found += [(report, opened.count_waiting()) for report in opened.reports() if not report.version.startswith(WITHIN)]
         opened.close()
-    metrics = [one for path in sorted(Path(state).rglob("windows.db")) for one in summary(path)]
+    metrics = [one for path in sorted(Path(state).rglob("windows.db")) for one in summary(path, now)]
     if as_json:
         click.echo(json.dumps({"reports": [_report_json(report, waiting, now) for report, waiting in found], "metrics": metrics}, indent=1))
         return

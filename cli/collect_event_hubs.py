@@ -11,11 +11,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ..collectors.event_hubs import EventHub, relay
 from ..schemas.decoders.registry import FORMATS
-from ..schemas.errors import BadInput
+from ..schemas.errors import BadInput, RatemillError
 from ..streams.config import load_config
 from ..streams.reach import client_settings
 from ..streams.topics import Topics, ensure_topics
 from .corrections import with_config
+from .dead_letters import printable
 from .publish import raw_topic
 
 __all__ = ["command"]
@@ -37,7 +38,8 @@ def command(
     """Carry the records of an Azure event hub to a raw topic, such as platform metrics that a diagnostic setting streams there.
 
     Records go as they are, and what cannot be used lands in the dead letters. Killed anywhere, it goes on where its group committed; what is carried
-    over twice counts once. Several of them with one --group share the partitions of the hub.
+    over twice counts once. Several of them with one --group share the partitions of the hub. Records that the hub removed before they were read are
+    told as an error, and make the exit status 1.
     """
     config = load_config(path)
     try:
@@ -52,13 +54,21 @@ def command(
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as shown:
         task = shown.add_task("connecting", total=None)
+        removed: list[int] = []
+
+        def lost(partition: int, number: int) -> None:
+            removed.append(number)
+            said = f"partition {partition} of {source.hub}: {number:,} records were removed by the hub before they were read; their usage is missing"
+            click.echo(printable(f"error: {said}: let the hub keep records for longer than the longest pause"), err=True)
 
         async def run() -> int:
             await ensure_topics(config, {name})
             return await relay(
                 source, client_settings(config.kafka), name, [("ratemill-format", format.encode())], to_end=once,
-                tell=lambda count, waiting: shown.update(task, description=f"{count:,} records, {waiting:,} wait"),
+                tell=lambda count, waiting: shown.update(task, description=f"{count:,} records, {waiting:,} wait"), lost=lost,
             )  # fmt: skip
 
         count = asyncio.run(run())
     click.echo(f"carried over {count:,} records of {source.hub} to {name}")
+    if removed:
+        raise RatemillError(f"{sum(removed):,} records of {source.hub} are missing for good; what is left was carried over")

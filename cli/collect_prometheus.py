@@ -12,6 +12,8 @@ import click
 from ..collectors.prometheus.api import Prometheus
 from ..collectors.prometheus.meters import read_plan
 from ..collectors.prometheus.run import Collected, PrometheusCollector, PrometheusState
+from ..collectors.reports.lines import HOUR_S
+from ..collectors.sdk.http_target import HttpTarget
 from ..collectors.sdk.publisher import Publisher
 from ..schemas.errors import RatemillError, Unavailable
 from ..schemas.times import NS, format_time
@@ -23,6 +25,7 @@ from .dead_letters import printable
 __all__ = ["command", "summary", "summary_text"]
 
 _FLUSH_S = 60.0
+_HEARTBEAT_S = 600.0  # at least once an hour
 _CLOSE_S = 1.0  # what was not delivered by then is in the spool
 
 
@@ -39,7 +42,8 @@ def command(
     """Read metrics of Prometheus, window by window, as usage.
 
     A counter counts the steps between its samples: exactly what the samples say, and never more than was used. A gauge counts value times seconds.
-    Each window of each series has one event, with an id that is made of them, so what is read twice counts once. A plan:
+    Each window of each series has one event, with an id that is made of them, so what is read twice counts once. With --api it says that it lives,
+    so that an hour without usage is told from a collector that died. A plan:
 
     \b
       url = "http://prometheus:9090"
@@ -56,16 +60,21 @@ def command(
     with ExitStack() as stack:
         kept = PrometheusState(Path(state, "windows.db"))
         stack.callback(kept.close)
-        publisher = Publisher(target(config, topic, api, key_file), Path(state, "spool.db"))
+        goal = target(config, topic, api, key_file)
+        publisher = Publisher(goal, Path(state, "spool.db"))
         stack.callback(publisher.close, _CLOSE_S)
         live_s = config.rating.event_age_s * 6 // 7
         collector = PrometheusCollector(plan, Prometheus(plan), kept, publisher, lambda: int(time.time()), begin, live_s)
+        beat = 0.0
         while True:
             try:
                 if not collector.run(_tell):
                     click.echo("no window is over that was not read")
                 if not publisher.flush(_FLUSH_S):
                     raise Unavailable(f"events wait in {state}/spool.db, and leave when this runs again: {publisher.metrics().failure}")
+                if isinstance(goal, HttpTarget) and time.monotonic() >= beat:
+                    goal.heartbeat(plan.source)
+                    beat = time.monotonic() + _HEARTBEAT_S
             except RatemillError as error:
                 if every is None:
                     raise
@@ -75,15 +84,22 @@ def command(
             time.sleep(every)
 
 
-def summary(path: Path) -> list[dict[str, Any]]:
-    """How complete each meter of a state is, for `ratemill collect status`. Windows have no gaps between them: what is missing is samples."""
-    state = PrometheusState(path)
+def summary(path: Path, now: int) -> list[dict[str, Any]]:
+    """How complete each meter of a state is, for `ratemill collect status`. now: seconds since 1970.
+
+    Windows have no gaps between them, so what is missing are samples, and the hours since the collector looked last.
+    """
+    state = PrometheusState(path, reading=True)
     found = []
     for name, since, until in state.meters():
         windows = state.windows(name, 0)
+        length = until - windows[-1].start if windows else HOUR_S
+        seen = {hour for w in windows if w.samples for hour in range(w.start - w.start % HOUR_S, w.start + length, HOUR_S)}
+        expected = range(max(since, windows[0].start if windows else since) // HOUR_S * HOUR_S, now - now % HOUR_S, HOUR_S)
         found.append(
             {
                 "meter": name, "from": format_time(since * NS), "to": format_time(until * NS), "windows": len(windows),
+                "hours_expected": len(expected), "hours_seen": len(seen.intersection(expected)),
                 "windows_without_series": sum(not window.series for window in windows), "samples_expected": sum(w.expected for w in windows),
                 "samples_seen": sum(w.samples for w in windows), "counter_resets": sum(w.resets for w in windows),
             }
@@ -95,7 +111,8 @@ def summary(path: Path) -> list[dict[str, Any]]:
 def summary_text(one: dict[str, Any]) -> str:
     """The same for a person."""
     text = f"{one['meter']}, {one['windows']:,} windows from {one['from']} to {one['to']}"
-    text += f": {one['samples_seen']:,} of {one['samples_expected']:,} samples seen; counters began anew {one['counter_resets']:,} times"
+    text += f": {one['hours_seen']:,} of {one['hours_expected']:,} hours seen"
+    text += f"; {one['samples_seen']:,} of {one['samples_expected']:,} samples seen; counters began anew {one['counter_resets']:,} times"
     return text + (f"; {one['windows_without_series']:,} windows without any series" if one["windows_without_series"] else "")
 
 

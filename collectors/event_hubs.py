@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaError, SaslAuthenticationFailed
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, SaslAuthenticationFailed
 
 from ..schemas.errors import AccessDenied, BadInput, RatemillError, Unavailable
 from ..sinks.access import servers, tls_context, tls_trouble
@@ -62,11 +62,13 @@ class EventHub:
 
 async def relay(
     hub: EventHub, kafka: Mapping[str, Any], topic: str, headers: list[tuple[str, bytes]], *, to_end: bool,
-    tell: Callable[[int, int], None] = lambda count, behind: None, step: Callable[[str], None] = lambda _: None,
+    tell: Callable[[int, int], None] = lambda count, behind: None, lost: Callable[[int, int], None] = lambda partition, count: None,
+    step: Callable[[str], None] = lambda _: None,
 ) -> int:  # fmt: skip
     """Carry records over, and return how many. kafka: settings of an aiokafka client. to_end: end where the hub ends now; else go on for good.
 
-    tell: called with (records carried over, records that wait in the hub). Raises Unavailable, AccessDenied: it goes on where it was when run again.
+    tell: called with (records carried over, records that wait in the hub). lost: called with (partition, how many of its records the hub
+    removed before they were read). Raises Unavailable, AccessDenied: it goes on where it was when run again.
     """
     consumer = AIOKafkaConsumer(
         hub.hub, **hub.settings(), group_id=hub.group, enable_auto_commit=False, auto_offset_reset="earliest", max_partition_fetch_bytes=_MOST_BYTES,
@@ -77,7 +79,7 @@ async def relay(
         await _let_in(hub)
         await consumer.start()
         await producer.start()
-        return await _Relay(consumer, producer, hub.hub, topic, headers, tell, step).run(to_end)
+        return await _Relay(consumer, producer, hub.hub, topic, headers, tell, lost, step).run(to_end)
     except (KafkaError, OSError) as error:
         raise Unavailable(f"between {hub.hub} and {topic}: {error!r}; run it again: it goes on where it was") from error
     finally:
@@ -104,21 +106,34 @@ async def _let_in(hub: EventHub) -> None:
 class _Relay:
     def __init__(
         self, consumer: Any, producer: Any, hub: str, topic: str, headers: list[tuple[str, bytes]], tell: Callable[[int, int], None],
-        step: Callable[[str], None],
+        lost: Callable[[int, int], None], step: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._consumer, self._producer, self._hub, self._topic, self._headers = consumer, producer, hub, topic, headers
-        self._tell, self._step, self._count = tell, step, 0
+        self._tell, self._lost, self._step, self._count = tell, lost, step, 0
+        self._looked_at: set[TopicPartition] = set()
 
     async def run(self, to_end: bool) -> int:
         ends: dict[TopicPartition, int] = {}
         while True:
             batch = await self._consumer.getmany(timeout_ms=1_000, max_records=_BATCH)
+            await self._look_for_gaps()
             if batch:
                 await self._carry(batch)
             if to_end:
                 ends = ends or await self._ends()
-                if ends and all([await self._consumer.position(tp) >= end for tp, end in ends.items()]):
+                ours = self._consumer.assignment()  # the others are somebody else's now
+                if ends and ours and all([await self._consumer.position(tp) >= end for tp, end in ends.items() if tp in ours]):
                     return self._count
+
+    async def _look_for_gaps(self) -> None:
+        """What the hub removed since the group committed is usage that nobody will ever see: the consumer itself goes on behind it without a word."""
+        if new := self._consumer.assignment() - self._looked_at:
+            begins = await self._consumer.beginning_offsets(list(new))
+            for tp in sorted(new):
+                committed = await self._consumer.committed(tp)
+                if committed is not None and committed < begins[tp]:
+                    self._lost(tp.partition, begins[tp] - committed)
+            self._looked_at |= new
 
     async def _carry(self, batch: Mapping[TopicPartition, Any]) -> None:
         records = [record for of_partition in batch.values() for record in of_partition]
@@ -129,10 +144,14 @@ class _Relay:
         sent = [await self._producer.send(self._topic, r.value or b"", headers=self._headers) for r in records]
         await asyncio.gather(*sent)
         self._step("sent")
-        await self._consumer.commit({tp: of_partition[-1].offset + 1 for tp, of_partition in batch.items()})
+        try:
+            await self._consumer.commit({tp: of_partition[-1].offset + 1 for tp, of_partition in batch.items()})
+        except (CommitFailedError, IllegalStateError):
+            pass  # the group shares its partitions out anew: whoever has them carries these records over once more, and they count once
         self._step("committed")
         self._count += len(records)
-        waiting = sum((self._consumer.highwater(tp) or 0) - of_partition[-1].offset - 1 for tp, of_partition in batch.items())
+        ours = self._consumer.assignment()
+        waiting = sum((self._consumer.highwater(tp) or 0) - of_partition[-1].offset - 1 for tp, of_partition in batch.items() if tp in ours)
         self._tell(self._count, max(0, waiting))
 
     async def _ends(self) -> dict[TopicPartition, int]:

@@ -47,12 +47,13 @@ def size_of(path: str) -> int:
         return 0
 
 
-def read_pieces(path: str, format: str, progress: Callable[[int], None] = lambda _: None) -> Iterator[Piece]:
-    """The records of a file in order. progress: told the position in the stored file now and then.
+def read_pieces(path: str, format: str, progress: Callable[[int], None] = lambda _: None, name: str = "") -> Iterator[Piece]:
+    """The records of a file in order. progress: told the position in the stored file now and then; name: what it is called, if it is a copy.
 
     Raises BadInput when the file cannot be read, or is no file of this format at all.
     """
-    name = "stdin" if path == "-" else path
+    advice = "is it whole? it has to be delivered again" if name else "give the path of a file of usage events, or - for stdin"
+    name = name or ("stdin" if path == "-" else path)
     try:
         with _opened(path) as stored:
             lines = _Lines(gzip.GzipFile(fileobj=stored) if path.endswith(".gz") else stored)
@@ -67,7 +68,7 @@ def read_pieces(path: str, format: str, progress: Callable[[int], None] = lambda
             progress(size_of(path))
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise BadInput(f"{name}: {reason.lower()}; give the path of a file of usage events, or - for stdin") from error
+        raise BadInput(f"{name}: {reason.lower()}; {advice}") from error
 
 
 def _opened(path: str) -> IO[bytes]:

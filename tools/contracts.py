@@ -177,6 +177,11 @@ def _topic_configuration(settings: dict[str, str]) -> Schema:
 # -- what a change breaks --------------------------------------------------------------------------------------------------
 
 _LOWER, _UPPER = ("minLength", "minItems", "minimum", "minProperties"), ("maxLength", "maxItems", "maximum", "maxProperties")
+# What is compared below, and what says nothing about which records are valid. Of anything else nobody knows whether a change of it breaks others.
+_COMPARED = frozenset({
+    *_LOWER, *_UPPER, "pattern", "format", "type", "enum", "const", "properties", "required", "additionalProperties", "items", "prefixItems",
+    "anyOf", "oneOf", "$ref", "$defs", "$schema", "$id", "title", "description", "examples", "default", "$comment", "deprecated",
+})  # fmt: skip
 _TYPES = frozenset({"string", "integer", "number", "boolean", "null", "object", "array"})
 _NAMES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 
@@ -194,6 +199,9 @@ class _Change:
 
     def compare(self, path: str, old: Schema, new: Schema) -> Iterator[str]:
         old, new = _resolved(self._old, old), _resolved(self._new, new)
+        for name in sorted((old.keys() | new.keys()) - _COMPARED):
+            if old.get(name) != new.get(name):
+                yield f"{path}: {name} has changed, and what that breaks is not known"
         olds, news = _alternatives(self._old, old), _alternatives(self._new, new)
         if len(olds) > 1 or len(news) > 1:
             yield from self._compare_alternatives(path, olds, news)
@@ -249,8 +257,12 @@ class _Change:
             yield f"{path}: has {len(after)} places, had {len(before)}"
         for at, (one, other) in enumerate(zip(before, after, strict=False)):
             yield from self.compare(f"{path}[{at}]", one, other)
-        if isinstance(old.get("items"), dict) and isinstance(new.get("items"), dict):
-            yield from self.compare(f"{path}[]", old["items"], new["items"])
+        rest, now = old.get("items", True), new.get("items", True)
+        written, read = (now, rest) if self._ours else (rest, now)
+        if isinstance(rest, dict) and isinstance(now, dict):
+            yield from self.compare(f"{path}[]", rest, now)
+        elif read is not True and written is not False:
+            yield f"{path}: other elements may be written, and are not read"
 
 
 def _resolved(root: Schema, schema: Schema) -> Schema:
@@ -294,8 +306,13 @@ def breaking_topics(old: Schema, new: Schema) -> list[str]:
             found.append(f"channel {name}: cleanup.policy is {after}, was {before}")
     for name, message in old["components"]["messages"].items():
         now = new["components"]["messages"].get(name, {})
-        found += [f"message {name}: another {part}" for part in ("payload", "headers") if message.get(part) != now.get(part)]
+        found += [f"message {name}: another {part}" for part in ("payload", "headers", "contentType") if message.get(part) != now.get(part)]
+        found += [f"message {name}: another key"] if _key_type(message) != _key_type(now) else []
     return found
+
+
+def _key_type(message: Schema) -> Any:
+    return message.get("bindings", {}).get("kafka", {}).get("key", {}).get("type")
 
 
 def written() -> dict[str, str]:

@@ -1,4 +1,9 @@
-"""The loop of a plan: window after window, none left out and none read twice."""
+"""The loop of a plan: window after window, none left out and none read twice.
+
+What a window came to is decided in one transaction: its events, what its counters ended with, and where the next one begins. Then its events are put.
+A window that was read twice could come to something else, with samples that came late: its second word would be a conflict, and the next window
+would go on from it.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +28,7 @@ CREATE TABLE IF NOT EXISTS windows (
   meter TEXT, start INTEGER, series INTEGER NOT NULL, samples INTEGER NOT NULL, expected INTEGER NOT NULL, resets INTEGER NOT NULL,
   PRIMARY KEY (meter, start)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS waiting (number INTEGER PRIMARY KEY, account TEXT NOT NULL, body BLOB NOT NULL, backfill TEXT NOT NULL);
 """
 _KEPT_S = 400 * 86_400
 
@@ -62,7 +68,8 @@ class Queries(Protocol):
 class PrometheusState:
     """How far each meter came, in a SQLite file. Raises BadInput, NewerSchema, Unavailable."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, reading: bool = False) -> None:
+        """reading: only to tell what there is, also beside a collector that works."""
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +77,8 @@ class PrometheusState:
             (found,) = self.db.execute("PRAGMA user_version").fetchone()
             if found > SCHEMA:
                 raise NewerSchema(str(path), found, SCHEMA)
-            self.db.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {_TABLES} PRAGMA user_version = {SCHEMA};")
+            if not reading:
+                self.db.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {_TABLES} PRAGMA user_version = {SCHEMA};")
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"{path}: {error}; is the folder there, and the disk not full?") from error
 
@@ -87,10 +95,12 @@ class PrometheusState:
         """What each counter ended with."""
         return {series: parse_quantity(value) for series, value in self.db.execute("SELECT series, value FROM counters WHERE meter = ?", (meter,))}
 
-    def done(self, window: Window, window_s: int, found: Iterable[Reading]) -> None:
-        """A window is read, and its events are on the disk."""
+    def done(self, window: Window, window_s: int, found: Iterable[Reading], events: Iterable[Event]) -> None:
+        """A window is read, and its events are to be put."""
         try:
             self.db.execute("BEGIN IMMEDIATE")
+            put = [(event.account, event.body, event.backfill) for event in events]
+            self.db.executemany("INSERT INTO waiting (account, body, backfill) VALUES (?, ?, ?)", put)
             self.db.execute(
                 "INSERT INTO meters VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET next = excluded.next",
                 (window.meter, window.start + window_s, window.start),
@@ -100,6 +110,19 @@ class PrometheusState:
             self.db.execute("INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?, ?, ?)", window)
             self.db.execute("DELETE FROM windows WHERE start < ?", (window.start - _KEPT_S,))
             self.db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self.db.in_transaction:  # SQLite ends it by itself when the disk is full, and not for every other reason
+                self.db.rollback()
+            raise Unavailable(f"{self._path}: {error}; is the disk full?") from error
+
+    def waiting(self) -> list[Event]:
+        """Events of windows that are read, and that may not have been put."""
+        return [Event(*row) for row in self.db.execute("SELECT account, body, backfill FROM waiting ORDER BY number")]
+
+    def put(self) -> None:
+        """All of them were put."""
+        try:
+            self.db.execute("DELETE FROM waiting")
         except sqlite3.Error as error:
             raise Unavailable(f"{self._path}: {error}; is the disk full?") from error
 
@@ -133,6 +156,7 @@ class PrometheusCollector:
         count = 0
         wrong: RatemillError | None = None
         plan = self._plan
+        self._put()
         for meter in plan.meters:
             over = (self._now() - plan.delay_s) // plan.window_s * plan.window_s
             known = self._state.next(meter.name)
@@ -164,11 +188,19 @@ class PrometheusCollector:
         backfill = "" if start >= self._now() - self._live_s else "prometheus"
         events = [event for reading in found if (event := event_of(plan, meter, reading, start, end, backfill)) is not None]
         step("read")
-        self._publisher.put_many(events)
-        step("put")
         steps = plan.window_s // plan.step_s
-        inside = sum(1 for one in series for point in one.points if start < point.time <= end)
+        # A counter closes its window with the sample at its end; of a gauge that one is the next window's first.
+        first = start if meter.kind == "gauge" else start + 1
+        inside = sum(1 for one in series for point in one.points if 0 <= point.time - first < plan.window_s)
         window = Window(meter.name, start, len(series), inside, steps * len(series), sum(reading.resets for reading in found))
-        self._state.done(window, plan.window_s, found)
+        self._state.done(window, plan.window_s, found, events)
         step("done")
+        self._put()
+        step("put")
         return Collected(window, len(events))
+
+    def _put(self) -> None:
+        """Put what is decided on. What was put already has the same ids and the same content, and counts once."""
+        if events := self._state.waiting():
+            self._publisher.put_many(events)
+            self._state.put()

@@ -13,14 +13,17 @@ from ...schemas.errors import BadInput, RatemillError, Rejection
 from ...schemas.times import NS, parse_naive_utc
 from .stores import Store, Stored
 
-__all__ = ["LAYOUTS", "Layout", "Version"]
+__all__ = ["LAYOUTS", "WITHIN", "Layout", "Version"]
+
+WITHIN = "within "  # begins the id of a version without files: a longer period has its days
 
 
 class Version(NamedTuple):
     """One publication of a report's period.
 
     id: the provider's name for it, and a hash of the ETags of its files: it is another one as soon as one of them is. start, end: the period,
-    seconds since 1970, end exclusive. files: as they were listed, and as they must still be when they are read. manifest: what names them.
+    seconds since 1970, end exclusive. files: as they were listed, and as they must still be when they are read; none where another period has all of
+    this one's usage, which must then not count here too. manifest: what names them.
     """
 
     report: str
@@ -39,11 +42,12 @@ class Layout(NamedTuple):
     """How a provider lays out its exports. format: of the rows, a name of schemas.decoders.registry.
 
     find: the newest version of each period of a report, by its name, and errors in place of those that cannot be made out.
-    Raises Unavailable, AccessDenied and BadInput where the store cannot be listed.
+    Raises Unavailable, AccessDenied and BadInput where the store cannot be listed. marks: the file that makes a version one, for people.
     """
 
     format: str
     find: Callable[[Store, str], Found]
+    marks: str
 
 
 def _document(store: Store, found: Stored) -> dict[str, Any]:
@@ -101,6 +105,16 @@ def _month(text: str) -> tuple[int, int]:
     return int(start.timestamp()), int(end.timestamp())
 
 
+def _pacific_month(text: str) -> tuple[int, int]:
+    """The same of Google's months, which begin at midnight in California: 7 hours after UTC's from April to November, else 8.
+
+    Clocks change after the first of March and of November, so no table of time zones is needed.
+    """
+    start, end = _month(text)
+    return start + _PACIFIC_H[int(text[5:7])] * 3_600, end + _PACIFIC_H[int(text[5:7]) % 12 + 1] * 3_600
+
+
+_PACIFIC_H = {month: 7 if 4 <= month <= 11 else 8 for month in range(1, 13)}
 Make = Callable[[re.Match[str], Stored, dict[str, Any], Mapping[str, str]], Version]
 
 
@@ -140,10 +154,15 @@ def _aws_export(store: Store, report: str) -> Found:
 
 
 def _azure_export(store: Store, report: str) -> Found:
-    """Cost Management exports: `EXPORT/YYYYMMDD-YYYYMMDD/…/manifest.json`, one for each run. Of a period the run submitted last counts."""
+    """Cost Management exports: `EXPORT/YYYYMMDD-YYYYMMDD/…/manifest.json`, one for each run.
+
+    Of a period the longest run counts, and of several the one submitted last: a run that somebody asked for may end before what there is already.
+    """
     submitted: dict[str, str] = {}
+    folders: set[str] = set()
 
     def make(match: re.Match[str], found: Stored, said: dict[str, Any], listed: Mapping[str, str]) -> Version:
+        folders.add(match[1])
         blobs = _member(said, found, "blobs")
         if not isinstance(blobs, list) or not all(isinstance(blob, dict) and isinstance(blob.get("blobName"), str) for blob in blobs):
             raise BadInput(f"{found.name}: blobs of the manifest is no list of blobs with a blobName")
@@ -158,15 +177,32 @@ def _azure_export(store: Store, report: str) -> Found:
         submitted[version.id] = str(_member(said, found, "runInfo", "submittedTime"))
         return version
 
-    manifest = re.compile(rf"(?:.*/)?{re.escape(report)}/\d{{8}}-\d{{8}}/(?:.*/)?manifest\.json", re.IGNORECASE)
+    manifest = re.compile(rf"((?:.*/)?{re.escape(report)})/\d{{8}}-\d{{8}}/(?:.*/)?manifest\.json", re.IGNORECASE)
     versions, errors = dict[str, Version](), list[RatemillError]()
     for one in _versions(store, manifest, make):
         if isinstance(one, RatemillError):
             errors.append(one)
-        elif one.period not in versions or submitted[versions[one.period].id] < submitted[one.id]:
+        elif (known := versions.get(one.period)) is None or (known.end, submitted[known.id]) < (one.end, submitted[one.id]):
             versions[one.period] = one
+    if len(folders) > 1:  # exports of two subscriptions in one container, say: each would take the place of the other
+        errors.append(BadInput(f"{store}: two exports have the name {report}: {' and '.join(sorted(folders))}; let PLACE name the folder of one"))
     # A run that cannot be read may be the newest one, and an older one must not take its place.
-    yield from errors or versions.values()
+    yield from errors or _apart(list(versions.values()))
+
+
+def _apart(versions: list[Version]) -> Found:
+    """Periods of which no day counts twice: runs for chosen days lie in the folder of the export, beside those of whole months."""
+    for one in versions:
+        around = [other for other in versions if other.period != one.period and other.start < one.end and one.start < other.end]
+        if not around:
+            yield one
+        elif within := next((other for other in around if other.start <= one.start and one.end <= other.end), None):
+            yield one._replace(id=f"{WITHIN}{within.period}", files=())
+        elif not all(one.start <= other.start and other.end <= one.end for other in around):
+            names = ", ".join(other.manifest.name for other in around)
+            yield BadInput(f"{one.manifest.name}: its days are in part those of {names}, and would count twice; remove the run that was not meant")
+        else:
+            yield one
 
 
 _GCP_FILE = re.compile(r"\.(csv|json|jsonl|ndjson)(\.gz)?$|\.parquet$", re.IGNORECASE)
@@ -177,9 +213,9 @@ def _gcp_export(store: Store, report: str) -> Found:
 
     The file `_SUCCESS` is the last one to be written, by whoever runs EXPORT DATA: without it half a version could be read.
     """
-    months: dict[str, list[Stored]] = {}
+    months: dict[str, list[Stored]] = {}  # by their folder
     marks: dict[str, Stored] = {}
-    place = re.compile(rf"(?:.*/)?{re.escape(report)}/(\d{{4}}-(?:0[1-9]|1[0-2]))/([^/]+)")
+    place = re.compile(rf"((?:.*/)?{re.escape(report)}/\d{{4}}-(?:0[1-9]|1[0-2]))/([^/]+)")
     for found in store.list():
         if (match := place.fullmatch(found.name)) is None:
             continue
@@ -187,17 +223,17 @@ def _gcp_export(store: Store, report: str) -> Found:
             marks[match[1]] = found
         elif _GCP_FILE.search(match[2]):
             months.setdefault(match[1], []).append(found)
-    for month, mark in marks.items():
-        files = dict(sorted(months.get(month, [])))
+    for folder, mark in marks.items():
+        month, files = folder[-7:], dict(sorted(months.get(folder, [])))
         if not files:
             yield BadInput(f"{mark.name}: no file beside it; write the rows of the month as CSV, JSON lines or Parquet")
             continue
-        yield _version(report, month, "export", _month(month), files, files, mark)
+        yield _version(report, month, "export", _pacific_month(month), files, files, mark)
 
 
 LAYOUTS = {
-    "aws-cur": Layout("aws-cur", _aws_cur),
-    "aws-export": Layout("aws-cur", _aws_export),
-    "azure-export": Layout("azure-cost", _azure_export),
-    "gcp-export": Layout("gcp-billing", _gcp_export),
+    "aws-cur": Layout("aws-cur", _aws_cur, "{0}/YYYYMMDD-YYYYMMDD/{0}-Manifest.json"),
+    "aws-export": Layout("aws-cur", _aws_export, "{0}/metadata/BILLING_PERIOD=YYYY-MM/{0}-Manifest.json"),
+    "azure-export": Layout("azure-cost", _azure_export, "{0}/YYYYMMDD-YYYYMMDD/…/manifest.json"),
+    "gcp-export": Layout("gcp-billing", _gcp_export, "{0}/YYYY-MM/_SUCCESS"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -39,9 +39,10 @@ def key_of(period: str, event: UsageEvent) -> bytes:
     """16 bytes that stand for everything which decides where usage lands: never a quantity, a row, a file or a version.
 
     The period of the report is part of it: usage of a month's last hours may be in the reports of two months, and then both parts count.
+    So are tags: meters may tell usage apart by them, and reports split rows by them.
     """
     e = event
-    text = f"{period}\0{e.account}\0{e.source}\0{e.sku}\0{e.unit}\0{e.time}\0{e.region}\0{e.resource}\0{e.dimensions}"
+    text = f"{period}\0{e.account}\0{e.source}\0{e.sku}\0{e.unit}\0{e.time}\0{e.region}\0{e.resource}\0{e.dimensions}\0{e.tags}"
     return xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass"))
 
 
@@ -50,9 +51,9 @@ def event_of(line: UsageEvent, key: bytes, number: int, quantity: Decimal) -> Us
     return msgspec.structs.replace(line, id=f"line:{key.hex()}:{number}", quantity=quantity)
 
 
-def rows_of(path: str, format: str) -> Iterator[Piece]:
-    """The rows of a file as JSON objects. Raises BadInput."""
-    return _parquet_rows(path) if path.endswith(".parquet") else read_pieces(path, format)
+def rows_of(path: str, format: str, name: str) -> Iterator[Piece]:
+    """The rows of a file as JSON objects. name: of the file that this one is a copy of, for what is said of it. Raises BadInput."""
+    return _parquet_rows(path, name) if path.lower().endswith(".parquet") else read_pieces(path, format, name=name)
 
 
 class _AwsTimes(msgspec.Struct):
@@ -151,7 +152,7 @@ class Lines:
             self._unreadable.append(f"  {piece.file}:{piece.line}: {why}")
 
 
-def _parquet_rows(path: str) -> Iterator[Piece]:
+def _parquet_rows(path: str, name: str) -> Iterator[Piece]:
     """Rows of a Parquet file. Doubles come as their shortest text: exact for the decimals that AWS writes, up to 15 significant digits."""
     try:
         import pyarrow
@@ -160,28 +161,29 @@ def _parquet_rows(path: str) -> Iterator[Piece]:
         raise BadInput("reading Parquet needs pyarrow: pip install 'ratemill[parquet]'") from None
     try:
         file = pyarrow.parquet.ParquetFile(path)
+        maps = {field.name for field in file.schema_arrow if pyarrow.types.is_map(field.type)}
         number = 0
         for batch in file.iter_batches(batch_size=2_000):
             for row in batch.to_pylist():
                 number += 1
-                yield Piece(path, number, json.dumps(_plain(row), ensure_ascii=False, default=_text).encode("utf-8", "surrogatepass"))
+                yield Piece(name, number, json.dumps(_plain(row, maps), ensure_ascii=False, default=_text).encode("utf-8", "surrogatepass"))
     except (OSError, pyarrow.ArrowException) as error:
-        raise BadInput(f"{path}: no Parquet file that can be read: {' '.join(str(error).split())[:200]}") from None
+        raise BadInput(f"{name}: no Parquet file that can be read: {' '.join(str(error).split())[:200]}") from None
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """Maps come as lists of pairs: as the objects that they are."""
+def _plain(row: dict[str, Any], maps: Set[str]) -> dict[str, Any]:
+    """Maps come as lists of pairs, an empty one as an empty list: as the objects that they are."""
     found = {}
     for name, value in row.items():
-        if isinstance(value, list) and value and all(isinstance(one, tuple) and len(one) == 2 for one in value):
-            value = {key: inner for key, inner in value if inner is not None}
         if value is not None:
-            found[name] = value
+            found[name] = {key: inner for key, inner in value if inner is not None} if name in maps else value
     return found
 
 
 def _text(value: Any) -> str:
-    """What JSON has no type for: decimals keep their digits, times are UTC."""
+    """What JSON has no type for: decimals keep their digits, times are UTC, and what is not marked as a text is one all the same."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
     if isinstance(value, Decimal):
         return format(value, "f")
     text = value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -45,17 +45,18 @@ class Collector:
     """One report of a provider. now: the wall clock, seconds since 1970. since: periods that began before (seconds since 1970) are left alone.
 
     live_s: younger usage is sent as live usage, older as a backfill, which the pipeline takes at any age. remembered_s: how long the
-    pipeline remembers ids; what was tried longer ago may count twice if it is sent again, and is not.
+    pipeline remembers ids; what was tried longer ago may count twice if it is sent again, and is not. empty: take also a version without any
+    usage where there was some.
     """
 
     def __init__(
         self, store: Store, layout: str, report: str, state: ReportState, deliver: Deliver, now: Callable[[], int], *,
-        since: int = 0, live_s: int = 30 * DAY_S, remembered_s: int = 30 * DAY_S, step: Callable[[str], None] = lambda _: None,
-        tell: Tell = lambda what, count: None,
+        since: int = 0, live_s: int = 30 * DAY_S, remembered_s: int = 30 * DAY_S, empty: bool = False,
+        step: Callable[[str], None] = lambda _: None, tell: Tell = lambda what, count: None,
     ) -> None:  # fmt: skip
         self._store, self._report, self._state, self._deliver, self._now = store, report, state, deliver, now
         self._layout: Layout = LAYOUTS[layout]
-        self._since = since
+        self._since, self._empty = since, empty
         self._live_s, self._remembered_s, self._step, self._tell = live_s, remembered_s, step, tell
 
     def run(
@@ -71,11 +72,14 @@ class Collector:
         told: list[Told] = []
         found = list(self._layout.find(self._store, self._report))
         wrong = next((one for one in found if isinstance(one, RatemillError)), None)
-        for version in sorted((one for one in found if isinstance(one, Version)), key=lambda one: one.start):
-            if version.start < self._since:
+        versions = [one for one in found if isinstance(one, Version)]
+        self._check_places(versions)
+        for version in sorted(versions, key=lambda one: one.start):
+            standing = self._state.standing(version.report, version.period)
+            if version.start < self._since or not (version.files or (standing and wrong is None)):
                 continue
             self._step("found")
-            if self._state.standing(version.report, version.period) == version.id:
+            if standing == version.id:
                 told.append(Told(version, None))
                 done(told[-1])
                 continue
@@ -92,6 +96,14 @@ class Collector:
             raise wrong
         return told
 
+    def _check_places(self, versions: Sequence[Version]) -> None:
+        """Two reports of one name would take each other's lines back, again and again. Raises BadInput."""
+        places: dict[str, str] = {}
+        for version in versions:
+            if (other := places.setdefault(version.period, version.manifest.name)) != version.manifest.name:
+                both = f"{other} and {version.manifest.name}"
+                raise BadInput(f"{self._store}: two reports have the name {self._report}: {both}; let PLACE name the folder of one of them")
+
     def _take(self, version: Version, dry: bool, change: Callable[[Change], None]) -> Told:
         for left in reversed(range(_TRIES)):
             try:
@@ -103,6 +115,11 @@ class Collector:
                 if not left:
                     raise
         self._step("read")
+        if version.files and not self._empty and not self._state.staged() and (left := self._state.count_lines(version.report, version.period)):
+            raise BadInput(
+                f"{version.report} {version.period}: the version {version.id.partition('@')[0]} has no usage at all, and {left:,} lines of usage "
+                "stand, so it is not taken: an export that went wrong looks like that; if it is right, give --allow-empty"
+            )
         applied = self._state.apply(version, lines.rows, lines.without_usage, lines.hours(), self._now(), dry=dry, tell=change)
         self._step("applied")
         return Told(version, applied, lines.rows)
@@ -116,7 +133,7 @@ class Collector:
             if name.lower().endswith(".zip"):
                 raise BadInput(f"{name}: ZIP is not read; let the report be delivered as GZIP or Parquet")
             with self._fetched(file) as path:
-                for rows in lines.add(rows_of(path, self._layout.format)):
+                for rows in lines.add(rows_of(path, self._layout.format, f"{self._store}/{name}")):
                     self._tell("rows read", rows)
                     if len(lines) >= _STAGED_AT_ONCE:
                         self._state.stage(lines.taken())

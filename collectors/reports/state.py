@@ -149,15 +149,16 @@ class ReportState:
             raise Unavailable(f"{self._folder}: {error.strerror}; the state of the collector must be on a disk that can be written") from error
 
     def belongs_to(self, origin: str, *, new: bool, keep: bool = True) -> None:
-        """Check what this state is about. new: it has none yet, and if `keep` is about `origin` from now on. Raises BadInput otherwise.
+        """Check what this state is about. new: it is about nothing yet, and if `keep` is about `origin` from now on. Raises BadInput otherwise.
 
         A state that was lost must not be taken for one that never was: what was published would be published once more. And with the state of
         another report its lines would be taken back.
         """
         with self._told():
-            found = self._db.execute("SELECT origin FROM origin").fetchone()
+            # As long as nothing was taken, the place or the report may have been a slip.
+            found = self._db.execute(f"SELECT origin FROM origin{' WHERE EXISTS (SELECT 1 FROM reports)' if new else ''}").fetchone()
             if found is None and new and keep:
-                self._db.execute("INSERT INTO origin VALUES (1, ?)", (origin,))
+                self._db.execute("INSERT OR REPLACE INTO origin VALUES (1, ?)", (origin,))
         if found is None and not new:
             raise BadInput(f"{self._folder}: nothing is known of {origin}; say --new if it was never collected, or bring the state back if it was")
         if found is not None and new:
@@ -215,6 +216,17 @@ class ReportState:
                 else:
                     quantity = plain_quantity(total(parse_quantity(found[0]), line.quantity))
                     self._db.execute("UPDATE staged SET quantity = ? WHERE key = ?", (quantity, key))
+
+    def staged(self) -> int:
+        """How many lines are staged."""
+        with self._told():
+            return int(self._db.execute("SELECT count(*) FROM staged").fetchone()[0])
+
+    def count_lines(self, report: str, period: str) -> int:
+        """How many lines of a period have usage."""
+        with self._told():
+            count = "SELECT count(*) FROM lines WHERE report = ? AND period = ? AND quantity <> '0'"
+            return int(self._db.execute(count, (report, period)).fetchone()[0])
 
     def apply(
         self, version: Version, rows: int, without_usage: int, hours: Iterable[int], now: int, *, dry: bool = False,

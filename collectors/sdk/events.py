@@ -64,7 +64,9 @@ def usage(
     """
     if start is not None and end is not None and not id and time is None:
         checked = _map("dimensions", dimensions or {})
-        time = _time("start", start)
+        time, end = _time("start", start), _time("end", end)
+        if end <= time:
+            raise BadInput(f"the window ends at {_text(end)}, and begins at {_text(time)}: its end, which is excluded, comes after its start")
         id = event_id(source, resource, time, end, sku, unit, provider, region, _encode(checked).decode() if checked else "")
     elif not id or time is None or start is not None or end is not None:
         raise BadInput("a usage event has either an id and a time, or the start and the end of its window; give one of the two pairs")

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from ...schemas.addresses import is_here
-from ...schemas.errors import UNREADABLE, BadInput
+from ...schemas.errors import UNREADABLE, BadInput, Unavailable
 from ...sinks.access import CLEAR, address, tls_context
 from .spool import Refused, Row
 from .targets import Outcome
@@ -49,10 +49,19 @@ class HttpTarget:
         if parts.scheme == "http" and not (is_here(parts.hostname or "") or self.allow_plaintext):
             raise BadInput(f"HTTP target: an http address {CLEAR}; make it https, or set allow_plaintext=True if you mean it")
         if bool(self.key) == bool(self.key_file):
-            raise BadInput("HTTP target: it needs either a key or a key_file; make a key by `ratemill token create --scope events:write`")
+            raise BadInput("HTTP target: it needs either a key or a key_file; make one by `ratemill tokens create --name NAME --scope events:write`")
         sender = HttpSender(self)
         sender.connection()  # what cannot work is said now
         return sender
+
+
+    def heartbeat(self, source: str) -> None:
+        """Say that a source lives: without it, one that has no usage for an hour looks like one that died. Raises BadInput, Unavailable."""
+        sender = self.connect()
+        try:
+            sender.heartbeat(source)
+        finally:
+            sender.close()
 
 
 class _Result(msgspec.Struct):
@@ -92,6 +101,15 @@ class HttpSender:
                 return Outcome(done, refused, f"{self._target.url}: {failure}", wait_s)
         return Outcome(done, refused)
 
+    def heartbeat(self, source: str) -> None:
+        """See `HttpTarget.heartbeat`."""
+        try:
+            status, answer, _ = self._ask("/v1/heartbeats", msgspec.json.encode({"source": source}), {"content-type": "application/json"})
+        except (OSError, http.client.HTTPException, *UNREADABLE) as error:
+            raise Unavailable(f"{self._target.url}: the heartbeat of {source} was not taken: {error}") from None
+        if status != 204:
+            raise Unavailable(f"{self._target.url}: the heartbeat of {source} was answered {status}: {answer.detail}"[:300])
+
     def close(self) -> None:
         """End the connection."""
         connection, self._connection = self._connection, None
@@ -108,8 +126,9 @@ class HttpSender:
             return " ".join(f"{type(error).__name__}: {error}".split())[:300], 0
         if status in (202, 422) and answer.results:
             return self._judged(answer.results, rows, lines, done, refused), 0
-        kind = answer.type.rpartition("/")[2]
-        if status not in _UNUSABLE:
+        kind = answer.type.rpartition(":")[2]
+        # A proxy that answers 400 says nothing about the events; one that answers 413 takes no more, whoever it is.
+        if status not in _UNUSABLE or not (kind or status == 413):
             if status in (401, 403):
                 self.close()  # the next connection reads the key anew
             return f"answered {status} {kind}: {answer.detail}"[:300], wait_s
@@ -148,20 +167,23 @@ class HttpSender:
         return ""
 
     def _post(self, body: bytes, backfill: str) -> tuple[int, _Answer, float]:
-        if self._connection is None:
-            self._connection = self.connection()
-        headers = {"content-type": "application/x-ndjson", "authorization": self._authorization}
+        headers = {"content-type": "application/x-ndjson"}
         if self._target.compression:
             body, headers["content-encoding"] = gzip.compress(body, 1), "gzip"
-        path = f"{self._parts.path.rstrip('/')}/v1/events" + (f"?backfill={quote(backfill, safe='')}" if backfill else "")
-        self._connection.request("POST", path, body, headers)
+        return self._ask("/v1/events" + (f"?backfill={quote(backfill, safe='')}" if backfill else ""), body, headers)
+
+    def _ask(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, _Answer, float]:
+        if self._connection is None:
+            self._connection = self.connection()
+        place = f"{self._parts.path.rstrip('/')}{path}"
+        self._connection.request("POST", place, body, {**headers, "authorization": self._authorization})
         response = self._connection.getresponse()
         said = response.read(_MOST_OF_AN_ANSWER)
         wait = response.headers.get("retry-after", "")
         if not response.headers.get("content-type", "").startswith(("application/json", "application/problem+json")):
             self.close()
             return response.status, _Answer(detail=said[:200].decode("utf-8", "replace")), float(wait) if wait.isdecimal() else 0
-        return response.status, _decode(said), float(wait) if wait.isdecimal() else 0
+        return response.status, _decode(said or b"{}"), float(wait) if wait.isdecimal() else 0
 
     def connection(self) -> http.client.HTTPConnection:
         """A connection that is made when it is first used; key and certificates are read anew. Raises BadInput."""

@@ -3,6 +3,9 @@
 SQLite in WAL mode with `synchronous = FULL`: `append` returns when the rows are on the disk (fsync), a torn end is cut off when it is opened again,
 and a transaction that the disk has no room for leaves nothing behind. Rows are removed after they were acknowledged, never before; what was refused
 for good moves to a table of its own in the same transaction. One process has the file at a time, by SQLite's own lock.
+
+A disk without any room has none for removals either. What is acknowledged then is remembered here, so that all the rest still leaves; when nothing
+waits any more, the file is begun anew, which needs no room. A process that dies before delivers once more, and that counts once.
 """
 
 from __future__ import annotations
@@ -94,9 +97,11 @@ class Spool:
 
     def __init__(self, path: Path | str, *, max_bytes: int = 1 << 30, fsync: bool = True) -> None:
         self.path = Path(path)
-        self._max_bytes, self._pid = max_bytes, os.getpid()
+        self._max_bytes, self._fsync, self._pid = max_bytes, fsync, os.getpid()
         self._lock = threading.Lock()
         self._failed = self._closed = False
+        self._settled: set[int] = set()  # rows behind `_passed` that were acknowledged and are still in the file, as are all up to it
+        self._passed = 0
         self.last = self.waiting_events = self.waiting_bytes = self.refused_events = self.refused_bytes = 0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,9 +127,10 @@ class Spool:
             if mode != "wal":
                 raise BadInput(f"spool {self.path}: the file system has no write-ahead log of SQLite; put the spool on a local disk")
             self._db.execute("BEGIN IMMEDIATE")  # takes the lock, which is held until the end
-            for statement in _TABLES.split(";"):
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {VERSION}")
+            if found != VERSION:  # nothing is written otherwise: what waits must be delivered from a full disk, too
+                for statement in _TABLES.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {VERSION}")
             self._db.execute("COMMIT")
             count = "SELECT coalesce(sum(events), 0), coalesce(sum(length(body)), 0), coalesce(max(seq), 0) FROM waiting"
             self.waiting_events, self.waiting_bytes, self.last = self._db.execute(count).fetchone()
@@ -162,7 +168,9 @@ class Spool:
         size = 0
         with self._lock:
             self._check()
-            for row in self._db.execute("SELECT seq, account, backfill, events, body FROM waiting ORDER BY seq"):
+            for row in self._db.execute("SELECT seq, account, backfill, events, body FROM waiting WHERE seq > ? ORDER BY seq", (self._passed,)):
+                if row[0] in self._settled:
+                    continue
                 found.append(Row(*row))
                 size += len(row[-1])
                 if size >= most_bytes:
@@ -172,22 +180,60 @@ class Spool:
     def settle(self, rows: Sequence[Row], refused: Sequence[Refused] = ()) -> None:
         """Forget rows that were acknowledged, and keep those of their events that were refused for good. Raises SpoolFull and SpoolFailed."""
         now = int(time.time())
+        numbers = {row.seq for row in rows}
         with self._lock:
-            with self._transaction():
-                self._db.executemany("DELETE FROM waiting WHERE seq = ?", [(row.seq,) for row in rows])
-                kept = [(each.account, each.backfill, each.reason, each.detail, now, each.body) for each in refused]
-                self._db.executemany("INSERT INTO refused (account, backfill, reason, detail, at, body) VALUES (?, ?, ?, ?, ?, ?)", kept)
+            try:
+                with self._transaction():
+                    self._db.execute("DELETE FROM waiting WHERE seq <= ?", (self._passed,))
+                    self._db.executemany("DELETE FROM waiting WHERE seq = ?", [(seq,) for seq in numbers | self._settled])
+                    kept = [(each.account, each.backfill, each.reason, each.detail, now, each.body) for each in refused]
+                    self._db.executemany("INSERT INTO refused (account, backfill, reason, detail, at, body) VALUES (?, ?, ?, ?, ?, ?)", kept)
+                self._settled.clear()
+            except SpoolFull:
+                if refused:
+                    raise
+                self._settled |= numbers
+                while (first := self._first()) is not None and first[0] in self._settled:
+                    self._passed = first[0]
+                self._settled = {seq for seq in self._settled if seq > self._passed}
             self.waiting_events -= sum(row.events for row in rows)
             self.waiting_bytes -= sum(len(row.body) for row in rows)
             self.refused_events += len(refused)
             self.refused_bytes += sum(len(each.body) for each in refused)
+            if self._passed and not (self.waiting_events or self.refused_events) and self._first(0) is not None:
+                self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """A file without anything in it, in place of one in which nothing waits and from which nothing can be removed."""
+        with self._in_other_words():
+            self._db.close()
+            # In this order: SQLite removes a log that lies there without its file, and a file without its log may be damaged.
+            self.path.unlink()
+            self.path.with_name(f"{self.path.name}-wal").unlink(missing_ok=True)
+            self._db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
+        last, self._failed = self.last, True  # until it is open: nothing waits, so nothing is lost with it
+        self._open(self._fsync)
+        self.last, self._failed = last, False  # who flushes waits for a number
+
+    @contextmanager
+    def _in_other_words(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            self._failed = True
+            raise SpoolFailed(f"spool {self.path}: {error}; look at the disk, then open another publisher") from error
 
     def first(self) -> tuple[int, int] | None:
         """Number of the row that waits longest, and when it was accepted, in seconds since 1970; None when none waits."""
         with self._lock:
             self._check()
-            found: tuple[int, int] | None = self._db.execute("SELECT seq, accepted FROM waiting ORDER BY seq LIMIT 1").fetchone()
-            return found
+            return self._first()
+
+    def _first(self, behind: int | None = None) -> tuple[int, int] | None:
+        behind = self._passed if behind is None else behind
+        found: tuple[int, int] | None
+        found = self._db.execute("SELECT seq, accepted FROM waiting WHERE seq > ? ORDER BY seq LIMIT 1", (behind,)).fetchone()
+        return found
 
     def refused(self, most: int = 100) -> list[Refused]:
         """Events that were refused for good, the oldest first."""

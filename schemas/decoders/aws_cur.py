@@ -22,6 +22,7 @@ __all__ = ["decode_aws_cur"]
 Headers = Sequence[tuple[str, bytes]]
 # The line item types that meter usage (AWS, "Line item details", lineItem/LineItemType); fees, taxes, credits and
 # negations are money without a reading behind it.
+_TAG_COLUMNS = ("resourceTags/", "resource_tags_")
 _USAGE_TYPES = frozenset({"Usage", "DiscountedUsage", "SavingsPlanCoveredUsage"})
 
 
@@ -34,6 +35,9 @@ def _row(row: Row, limits: Limits) -> UsageEvent:
     kind = row.required("lineitem/lineitemtype", "line_item_line_item_type")
     if kind not in _USAGE_TYPES:
         raise Rejection(Reason.NOT_SUPPORTED, f"a {kind[:40]!r} row is money without usage; metered are {', '.join(sorted(_USAGE_TYPES))}")
+    if row.optional("splitlineitem/parentresourceid", "split_line_item_parent_resource_id"):
+        # Split cost allocation: pods and tasks on an instance. AWS bills the instance, and so do we.
+        raise Rejection(Reason.NOT_SUPPORTED, "the row shares out usage of another resource, whose own row is metered")
     product = row.optional("lineitem/productcode", "line_item_product_code")
     usage_type = row.optional("lineitem/usagetype", "line_item_usage_type")
     operation = row.optional("lineitem/operation", "line_item_operation")
@@ -71,12 +75,13 @@ def _row(row: Row, limits: Limits) -> UsageEvent:
 
 
 def _tags(row: Row, limits: Limits) -> str:
-    """Version 1 has a column per tag (`resourceTags/user:Name`), version 2 one map (`resource_tags`), as JSON or its text."""
+    """Version 1 has a column per tag (`resourceTags/user:Name`, in Parquet `resource_tags_user_name`), version 2 one map (`resource_tags`), as JSON
+    or its text."""
     found: Any = row.cell("resource_tags")
     if type(found) is str:
         found = parse_json(found.encode("utf-8", "surrogatepass"), limits)
     tags: dict[str, Any] = dict(as_object(found, "resource_tags")) if found is not None else {}
     for column, cell in row.columns.items():
-        if column.startswith("resourceTags/") and cell not in (None, ""):
-            tags[column[13:]] = cell
+        if column.startswith(_TAG_COLUMNS) and cell not in (None, ""):
+            tags[column[len("resourceTags/") :] if column[8] == "T" else column[len("resource_tags_") :]] = cell
     return map_text(tags, "the tags", limits, controls=True) if tags else canonical_map({})

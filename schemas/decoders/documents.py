@@ -103,21 +103,24 @@ class Row:
     def __init__(self, obj: Any, limits: Limits) -> None:
         row = as_object(obj, "the row")
         self._cells: dict[str, Any] = {}
+        self._ambiguous: set[str] = set()  # keys of tags may differ in case alone, and are two then: wrong is only to ask for one of them
         for key, value in row.items():
             if value is None or value == "":
                 continue
             name = key.lower()
             if name in self._cells and self._cells[name] != value:
-                raise Rejection(Reason.BAD_FIELD, f"the row holds the column {name[:60]!r} twice, in two spellings")
+                self._ambiguous.add(name)
             self._cells[name] = value
         self.columns: Mapping[str, Any] = row
         self.limits = limits
 
     def cell(self, *names: str) -> Any:
-        """The first cell present under one of the column names (lower case), or None."""
+        """The first cell present under one of the column names (lower case), or None. Raises Rejection(BAD_FIELD)."""
         for name in names:
             found = self._cells.get(name)
             if found is not None:
+                if name in self._ambiguous:
+                    raise Rejection(Reason.BAD_FIELD, f"the row holds the column {name[:60]!r} twice, in two spellings")
                 return found
         return None
 

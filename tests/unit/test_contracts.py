@@ -156,6 +156,11 @@ BREAKING: list[tuple[str, Callable[[Any], None], str]] = [
     ("usage-event", change("oneOf", to=[{"$ref": "#/$defs/UsageEvent"}]), "is gone"),
     ("usage-event", change("oneOf", 1, "minItems", to=2), "minItems 2"),
     ("raw-headers", change("properties", "ratemill-format", "enum", to=["cloudevents"]), "values outside"),
+    ("usage-event", change(*DATA, "allOf", to=[{"required": ["region"]}]), "allOf has changed"),
+    ("usage-event", change(*DATA, "propertyNames", to={"maxLength": 3}), "propertyNames has changed"),
+    ("usage-event", change(*DATA, "properties", "quantity", "multipleOf", to=1), "multipleOf has changed"),
+    ("line-item", change("patternProperties", to={"^x_": {"type": "string"}}), "patternProperties has changed"),
+    ("dead-letter-headers", change("patternProperties", remove=True), "patternProperties has changed"),
 ]
 HARMLESS: list[tuple[str, Callable[[Any], None]]] = [
     ("line-item", change("properties", "x_New", to={"type": "string"})),
@@ -179,6 +184,12 @@ def test_a_change_that_breaks_is_refused(name: str, apply: Callable[[Any], None]
     assert any(said in line for line in found), found
 
 
+def test_elements_of_arrays_are_compared_also_where_they_were_free() -> None:
+    free, texts = {"type": "array"}, {"type": "array", "items": {"type": "string"}}
+    assert [bool(contracts.breaking(old, new, "others")) for old, new in ((free, texts), (texts, free), (free, free))] == [True, False, False]
+    assert [bool(contracts.breaking(old, new, "us")) for old, new in ((free, texts), (texts, free), (texts, texts))] == [False, True, False]
+
+
 @pytest.mark.parametrize(("name", "apply"), HARMLESS)
 def test_a_change_that_breaks_nothing_passes(name: str, apply: Callable[[Any], None]) -> None:
     changed = copy.deepcopy(SCHEMAS[name])
@@ -191,6 +202,8 @@ def test_a_change_that_breaks_nothing_passes(name: str, apply: Callable[[Any], N
     change("channels", "rated", remove=True), change("channels", "rated", "address", to="rated"),
     change("channels", "rawAws", "messages", "usage", remove=True),
     change("channels", "rated", "bindings", "kafka", "topicConfiguration", to={}), change("components", "messages", "lineItem", "payload", to={}),
+    change("components", "messages", "lineItem", "bindings", "kafka", "key", to={"type": "integer"}),
+    change("components", "messages", "deadLetter", "contentType", to="application/json"),
 ])  # fmt: skip
 def test_a_topic_that_changes_is_refused(apply: Callable[[Any], None]) -> None:
     broken = copy.deepcopy(ASYNCAPI)

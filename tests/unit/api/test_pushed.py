@@ -130,6 +130,7 @@ async def client(kafka: Kafka, google: Google) -> AsyncIterator[httpx.AsyncClien
     )  # fmt: skip
     transport = httpx.ASGITransport(make_app(parts), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://ratemill.test") as made:
+        made.google = parts.google  # type: ignore[attr-defined]
         yield made
 
 
@@ -288,6 +289,17 @@ async def test_a_token_that_is_not_googles_for_us_is_refused(client: httpx.Async
     assert answer.status_code == 401, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert kafka.sent == []
+
+
+async def test_keys_that_are_none_are_no_reason_to_call_a_token_invalid(client: httpx.AsyncClient, google: Google, monkeypatch: Any) -> None:
+    for said in ({}, {"keys": []}, [], {"keys": [{"kty": "none"}]}):
+
+        async def read(said: Any = said) -> Any:
+            return said
+
+        monkeypatch.setattr(client.google, "_read", read)  # type: ignore[attr-defined]
+        answer = await pushed(client, google.token(), message(CALLS))
+        assert answer.status_code == 503, answer.text
 
 
 async def test_new_keys_are_found_and_strangers_do_not_make_us_ask(client: httpx.AsyncClient, google: Google) -> None:

@@ -171,6 +171,42 @@ def test_killed_at_any_step_it_counts_once(fake: Fake, tmp_path: Path) -> None:
         assert disk.counted() == whole.counted()
 
 
+@pytest.mark.parametrize("place", ["read", "put", "done"])
+def test_killed_before_late_samples_came_nothing_is_lost_and_no_word_is_taken_back(fake: Fake, tmp_path: Path, place: str) -> None:
+    """What was read first stands, and the next window goes on from there."""
+    samples = counter(3, T0 - 600, T0 + 2 * HOUR + 600)
+    late = [(at, value) for at, value in samples if not T0 + HOUR - 60 < at <= T0 + HOUR]
+    disk, made = Disk(), plan(fake, tmp_path)
+    fake.series = [({"tenant": "acme"}, late)]
+    with pytest.raises(KeyboardInterrupt):
+        collect(made, tmp_path, disk, T0 + HOUR + 300, step=interrupt_at(place))
+    fake.series = [({"tenant": "acme"}, samples)]
+    collect(made, tmp_path, disk, T0 + 2 * HOUR + 300)
+
+    def value(at: int) -> int:
+        return max(int(value) for second, value in samples if second <= at)
+
+    assert sum(disk.counted().values()) == value(T0 + 2 * HOUR) - value(T0)
+
+
+def test_what_a_full_spool_refused_is_put_by_the_next_run(fake: Fake, tmp_path: Path) -> None:
+    class Full(Disk):
+        full = True
+
+        def put_many(self, events: Iterable[Event]) -> None:
+            if self.full:
+                raise Unavailable("full")
+            super().put_many(events)
+
+    fake.series = [({"tenant": "acme"}, counter(3, T0 - 600, T0 + HOUR + 600))]
+    disk, made = Full(), plan(fake, tmp_path)
+    with pytest.raises(Unavailable, match="full"):
+        collect(made, tmp_path, disk, T0 + HOUR + 300)
+    disk.full = False
+    assert collect(made, tmp_path, disk, T0 + HOUR + 300) == []
+    assert len(disk.events) == 1
+
+
 def interrupt_at(place: str) -> Callable[[str], None]:
     def step(reached: str) -> None:
         if reached == place:
@@ -228,6 +264,49 @@ def test_gaps_and_resets_are_told(fake: Fake, tmp_path: Path) -> None:
     state.close()
     with pytest.raises(NewerSchema):
         PrometheusState(tmp_path / "windows.db")
+
+
+def test_samples_of_a_gauge_are_those_that_count(fake: Fake, tmp_path: Path) -> None:
+    """The sample at the end of a window is the next one's: one that is missing at its beginning is missing."""
+    fake.series = [({"tenant": "acme"}, [(T0 + at, "1") for at in range(60, HOUR + 60, 60)])]
+    (told,) = collect(plan(fake, tmp_path, kind="gauge"), tmp_path, Disk(), T0 + HOUR + 300)
+    assert (told.window.samples, told.window.expected) == (59, 60)
+
+
+def test_a_failed_write_does_not_keep_the_next_one_from_being_tried(fake: Fake, tmp_path: Path) -> None:
+    fake.series = [({"tenant": "acme"}, counter(3, T0 - 600, T0 + HOUR + 600))]
+    made, disk, now = plan(fake, tmp_path), Disk(), T0 + HOUR + 300
+    state = PrometheusState(tmp_path / "windows.db")
+    state.db.execute("CREATE TRIGGER broken BEFORE INSERT ON windows BEGIN SELECT RAISE(ABORT, 'no'); END")
+    collector = PrometheusCollector(made, Prometheus(made), state, disk, lambda: now, T0)
+    with pytest.raises(Unavailable):
+        collector.run()
+    state.db.execute("DROP TRIGGER broken")
+    assert collector.run() == 1
+    state.close()
+
+
+def test_hours_that_were_not_looked_at_are_told(fake: Fake, tmp_path: Path) -> None:
+    """Every window that was read may be whole, and the collector dead for two days."""
+    fake.series = [({"tenant": "acme"}, counter(3, T0 - 600, T0 + 2 * HOUR + 600))]
+    collect(plan(fake, tmp_path), tmp_path, Disk(), T0 + 2 * HOUR + 300)
+    for hours in (2, 50):
+        (one,) = collect_prometheus.summary(tmp_path / "windows.db", T0 + hours * HOUR + 600)
+        assert (one["hours_seen"], one["hours_expected"]) == (2, hours)
+        assert f"2 of {hours} hours seen" in collect_prometheus.summary_text(one)
+    fake.series = []
+    collect(plan(fake, tmp_path), tmp_path, Disk(), T0 + 4 * HOUR + 300)
+    (one,) = collect_prometheus.summary(tmp_path / "windows.db", T0 + 4 * HOUR + 600)
+    assert (one["hours_seen"], one["hours_expected"]) == (2, 4), "a window without series is no hour that was seen"
+
+
+def test_status_is_told_beside_a_collector_that_writes(fake: Fake, tmp_path: Path) -> None:
+    fake.series = [({"tenant": "acme"}, counter(3, T0 - 600, T0 + HOUR + 600))]
+    collect(plan(fake, tmp_path), tmp_path, Disk(), T0 + HOUR + 300)
+    state = PrometheusState(tmp_path / "windows.db")
+    state.db.execute("BEGIN IMMEDIATE")
+    assert len(collect_prometheus.summary(tmp_path / "windows.db", T0 + HOUR)) == 1
+    state.close()
 
 
 REFUSALS: dict[str, tuple[Any, type[Exception], str]] = {
@@ -341,3 +420,21 @@ def test_the_command_says_what_waits_when_there_is_no_kafka(fake: Fake, tmp_path
     assert (meter["meter"], meter["windows"], meter["samples_expected"], meter["samples_seen"]) == ("net", 1, 60, 60)
     assert "60 of 60" in CliRunner().invoke(collect_command.command, ["status", "--state", str(tmp_path)]).output
     assert "nothing was collected" in CliRunner().invoke(collect_command.command, ["status", "--state", str(tmp_path / "none")]).output
+
+
+def test_with_an_api_it_says_that_it_lives_also_without_usage(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour without usage would otherwise look like one in which the collector was dead."""
+    lived: list[str] = []
+    monkeypatch.setattr(collect_prometheus.HttpTarget, "heartbeat", lambda _, source: lived.append(source))
+    (tmp_path / "key").write_text("rm_x")
+    (tmp_path / "token").write_text(TOKEN)
+    text = PLAN.replace("http://127.0.0.1:9090", fake.url).replace("[[meters]]", f"token_file = '{tmp_path}/token'\n[[meters]]")
+    (tmp_path / "plan.toml").write_text(text)
+    arguments = ["--plan", "plan.toml", "--api", "http://127.0.0.1:9", "--key-file", "key", "--state", "s"]
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(collect_prometheus.command, arguments).exit_code == 0
+    assert lived == ["prometheus/prod"]
+    fake.failing = (503, b"")
+    (tmp_path / "s" / "windows.db").unlink()
+    assert CliRunner().invoke(collect_prometheus.command, arguments).exception is not None
+    assert len(lived) == 1, "who could not look does not know that there was no usage"

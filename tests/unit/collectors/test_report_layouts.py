@@ -10,6 +10,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,16 +18,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+from zoneinfo import ZoneInfo
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+from click.testing import CliRunner
 from harness.reports import AwsReport, Put, Row, added_up, bucket, counted, folder, real_rows
+from ratemill.cli import collect as collect_command
+from ratemill.collectors.reports.layouts import LAYOUTS, Version
 from ratemill.collectors.reports.run import Collector, Told
 from ratemill.collectors.reports.state import ReportState
 from ratemill.collectors.reports.stores import S3, Changed, Folder, Store, open_store
 from ratemill.schemas.errors import AccessDenied, BadInput, Unavailable
-from ratemill.schemas.times import format_time
+from ratemill.schemas.times import NS, format_time
 from ratemill.schemas.usage_event import UsageEvent
 
 DATA = Path(__file__).parents[3] / "demo" / "data"
@@ -137,6 +142,52 @@ def test_data_exports_in_s3(s3: tuple[str, Put], sent: Sent, kind: str) -> None:
     assert told.applied is None
 
 
+def parquet(columns: dict[str, Any]) -> bytes:
+    out = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns), out)
+    return out.getvalue()
+
+
+def test_parquet_of_every_kind_is_read(sent: Sent, tmp_path: Path) -> None:
+    """A row without tags has an empty map; version 1 has a column for each tag; texts may be mere bytes; amounts may be decimals."""
+    texts, number = pyarrow.string(), len(rows := [row for row in real_rows() if row["lineItem/LineItemType"] == "Usage"][:4])
+    columns = {snake(column): pyarrow.array([row[column] or None for row in rows], texts) for column in rows[0]}
+    columns["line_item_usage_amount"] = pyarrow.array([Decimal("0.1234567891")] * number, pyarrow.decimal128(38, 10))
+    columns["line_item_usage_account_id"] = pyarrow.array([b"000123"] * number, pyarrow.binary())
+    columns["resource_tags"] = pyarrow.array([[], None, [("user_a", "b")], []], pyarrow.map_(texts, texts))
+    columns["product"] = pyarrow.array([[]] * number, pyarrow.map_(texts, texts))
+    columns["resource_tags_user_team"] = pyarrow.array([None, None, None, "search"], texts)
+    put = folder(tmp_path / "b")
+    put("cur2/data/BILLING_PERIOD=2023-11/cur2-00001.snappy.parquet", parquet(columns))
+    manifest = {"executionId": "x", "dataFiles": ["s3://reports/cur2/data/BILLING_PERIOD=2023-11/cur2-00001.snappy.parquet"]}
+    put("cur2/metadata/BILLING_PERIOD=2023-11/cur2-Manifest.json", json.dumps(manifest).encode())
+    (told,) = sent.run(Folder(tmp_path / "b"), "aws-export", "cur2")
+    assert told.rows == number
+    assert {event.account for event in sent.events} == {"000123"}
+    assert {event.tags for event in sent.events} == {"", '{"user_a":"b"}', '{"user_team":"search"}'}
+    assert sum(event.quantity for event in sent.events) == number * Decimal("0.1234567891")
+
+
+def test_two_reports_of_one_name_do_not_take_each_others_lines_back(sent: Sent, tmp_path: Path) -> None:
+    put = folder(tmp_path / "b")
+    AwsReport(lambda name, content: put(f"one/{name}", content), name="mine").publish("v0", real_rows()[:20])
+    AwsReport(lambda name, content: put(f"two/{name}", content), name="mine").publish("v0", real_rows()[20:40])
+    with pytest.raises(BadInput, match=r"one/cur/mine/.* and two/cur/mine/"):
+        sent.run(Folder(tmp_path / "b"), "aws-cur", "mine")
+    sent.run(Folder(tmp_path / "b" / "two"), "aws-cur", "mine")
+    assert sent.sums() == added_up(real_rows()[20:40])
+    count = len(sent.events)
+    rows = rows_of("azure_ea_actual_2023-09.csv")
+    for place in ("one", "two"):
+        azure_run(lambda name, content, place=place: put(f"{place}/{name}", content), place, "2023-09-10T02:00:00Z", rows)
+        put(f"{place}/billing/2020-11/part-000.csv", as_csv(rows_of("gcp_export_2020-11.csv")))
+        put(f"{place}/billing/2020-11/_SUCCESS", b"")
+    for layout, name in (("azure-export", "daily"), ("gcp-export", "billing")):
+        with pytest.raises(BadInput, match=f"have the name {name}: one/.* and two/"):
+            sent.run(Folder(tmp_path / "b"), layout, name)
+    assert len(sent.events) == count
+
+
 def test_other_reports_beside_it_and_old_versions_are_left_alone(s3: tuple[str, Put], sent: Sent) -> None:
     address, put = s3
     rows = real_rows()[:40]
@@ -210,12 +261,27 @@ def test_what_s3_refuses_is_said_in_one_line(s3: tuple[str, Put], sent: Sent, mo
             open_store(place)
 
 
+def test_a_name_or_a_place_that_is_a_slip_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence would look like a report without anything new."""
+    AwsReport(folder(tmp_path / "b"), name="mine").publish("v0", real_rows()[:20])
+    (tmp_path / "key").write_text("rm_x")
+    monkeypatch.chdir(tmp_path)
+    for layout, name, more, marks in (
+        ("aws-cur", "mien", (), "mien/YYYYMMDD-YYYYMMDD/mien-Manifest.json"), ("aws-cur", "mine", ("--since", "2024-01"), "began before --since"),
+        ("aws-export", "mine", (), "mine/metadata/"), ("azure-export", "mine", (), "manifest.json"), ("gcp-export", "mine", (), "_SUCCESS"),
+    ):  # fmt: skip
+        state = ("--state", f"s-{layout}-{len(more)}", "--api", "http://127.0.0.1:9", "--key-file", "key")
+        done = CliRunner().invoke(collect_command.command, [layout, "b", "--report", name, "--new", *state, *more])
+        assert isinstance(done.exception, Unavailable), done.output
+        assert "b: nothing to take: no " in str(done.exception)
+        assert marks in str(done.exception)
+
+
 # -- Azure ---------------------------------------------------------------------------------------------------------------
 
 
-def azure_run(put: Put, run: str, submitted: str, rows: Sequence[Row], last: str = "2023-09-30") -> None:
+def azure_run(put: Put, run: str, submitted: str, rows: Sequence[Row], last: str = "2023-09-30", first: str = "2023-09-01") -> None:
     """A run of a month-to-date export, with file partitioning and gzip, in a folder of its own."""
-    first = "2023-09-01"
     place = f"exports/daily/{first.replace('-', '')}-{last.replace('-', '')}/{run}"
     put(f"{place}/part_0_0001.csv.gz", gzip.compress(b"\xef\xbb\xbf" + as_csv(rows)))
     manifest = {
@@ -348,6 +414,29 @@ def test_month_to_date_exports_of_azure_replace_each_other(sent: Sent, blobs: Bl
     assert sent.run(store, "azure-export", "daily")[0].applied is None
 
 
+def test_days_that_somebody_exported_beside_the_month_count_once(sent: Sent, blobs: Blobs, tmp_path: Path) -> None:
+    """"Export selected dates" writes into the folder of the export, whenever somebody asks for it."""
+    rows = rows_of("azure_ea_actual_2023-09.csv")
+    store = open_store(f"{blobs.address}?{SAS}")
+    some = changed(rows, "Quantity")[:4]
+    azure_run(blobs.put, "days", "2023-09-08T02:00:00Z", some, first="2023-09-05", last="2023-09-07")
+    sent.run(store, "azure-export", "daily")
+    assert by_meter(sent.sums()) == azure_sums(some) != {}, "all there is so far"
+    azure_run(blobs.put, "month", "2023-09-10T02:00:00Z", rows, last="2023-09-09")
+    sent.run(store, "azure-export", "daily")
+    assert by_meter(sent.sums()) == azure_sums(rows)
+    said = json.loads(CliRunner().invoke(collect_command.command, ["status", "--json", "--state", str(tmp_path)]).output)["reports"]
+    assert [one["period"] for one in said] == ["2023-09"]
+    azure_run(blobs.put, "later", "2023-09-11T02:00:00Z", some, first="2023-09-02", last="2023-09-03")
+    azure_run(blobs.put, "first", "2023-09-12T02:00:00Z", some, last="2023-09-04")
+    sent.run(store, "azure-export", "daily")
+    assert by_meter(sent.sums()) == azure_sums(rows), "neither beside the month nor in its place"
+    azure_run(blobs.put, "across", "2023-10-10T02:00:00Z", some, first="2023-09-08", last="2023-10-02")
+    with pytest.raises(BadInput, match="count twice"):
+        sent.run(store, "azure-export", "daily")
+    assert by_meter(sent.sums()) == azure_sums(rows)
+
+
 def test_an_azure_export_that_was_copied_to_a_folder(sent: Sent, tmp_path: Path) -> None:
     rows = rows_of("azure_ea_actual_2023-09.csv")
     put = folder(tmp_path / "copy")
@@ -401,6 +490,47 @@ def test_a_month_of_a_bigquery_export_counts_once_it_is_whole(sent: Sent, tmp_pa
     put("billing/2020-12/_SUCCESS", b"")
     with pytest.raises(BadInput, match="no file beside it"):
         sent.run(store, "gcp-export", "billing")
+
+
+@pytest.mark.parametrize(
+    ("month", "start", "end"),
+    [("2026-03", "2026-03-01T08:00:00Z", "2026-04-01T07:00:00Z"), ("2026-10", "2026-10-01T07:00:00Z", "2026-11-01T07:00:00Z"),
+     ("2026-11", "2026-11-01T07:00:00Z", "2026-12-01T08:00:00Z"), ("2026-12", "2026-12-01T08:00:00Z", "2027-01-01T08:00:00Z")],
+)  # fmt: skip
+def test_months_of_google_begin_in_california(tmp_path: Path, month: str, start: str, end: str) -> None:
+    """Otherwise the first hours of each month would be told as missing, and its last ones would not be expected."""
+    put = folder(tmp_path / "b")
+    put(f"billing/{month}/part-000.csv", as_csv(rows_of("gcp_export_2020-11.csv")))
+    put(f"billing/{month}/_SUCCESS", b"")
+    (version,) = LAYOUTS["gcp-export"].find(Folder(tmp_path / "b"), "billing")
+    assert isinstance(version, Version)
+    assert [format_time(at * NS) for at in (version.start, version.end)] == [start, end]
+    year, number = int(month[:4]), int(month[5:])
+    for at, (its_year, its_month) in ((version.start, (year, number)), (version.end, (year + number // 12, number % 12 + 1))):
+        assert datetime(its_year, its_month, 1, tzinfo=ZoneInfo("America/Los_Angeles")).timestamp() == at
+
+
+def test_labels_of_one_resource_stay_apart(sent: Sent, tmp_path: Path) -> None:
+    """A meter may tell usage apart by tags; what a newer version says of one label must not land on another."""
+    (row, *_) = rows_of("gcp_export_2020-11.csv")
+    put, store = folder(tmp_path / "b"), Folder(tmp_path / "b")
+
+    def labelled(amounts: dict[str, str]) -> None:
+        rows = [{**row, "labels": json.dumps([{"key": "team", "value": team}]), "usage.amount_in_pricing_units": n} for team, n in amounts.items()]
+        put("billing/2020-11/part-000.csv", as_csv(rows))
+        put("billing/2020-11/_SUCCESS", b"")
+        sent.run(store, "gcp-export", "billing")
+
+    def by_team() -> dict[str, Decimal]:
+        found: dict[str, Decimal] = {}
+        for event in sent.events:
+            found[event.tags] = found.get(event.tags, Decimal(0)) + event.quantity
+        return {tags: amount for tags, amount in found.items() if amount}
+
+    labelled({"a": "2", "b": "3"})
+    assert by_team() == {'{"team":"a"}': 2, '{"team":"b"}': 3}
+    labelled({"b": "4", "c": "1"})
+    assert by_team() == {'{"team":"b"}': 4, '{"team":"c"}': 1}
 
 
 def test_usage_that_two_months_invoice_counts_in_both_parts(sent: Sent, tmp_path: Path) -> None:

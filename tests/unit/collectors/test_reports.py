@@ -6,6 +6,7 @@ What was delivered is added up as a pipeline does that counts each id once (`cou
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import re
@@ -248,6 +249,29 @@ def test_a_version_that_cannot_be_read_in_full_is_not_taken(bench: tuple[Path, A
     assert log.sums() == added_up(ROWS)
 
 
+def test_a_version_without_any_usage_takes_nothing_back_unless_it_is_meant(bench: tuple[Path, AwsReport, Log]) -> None:
+    """An export that went wrong has a header and no rows; or only rows that are money without usage."""
+    root, report, log = bench
+    report.publish("v0", ROWS)
+    run(root, log)
+    empty = folder(root / "b")
+    empty("cur/hourly/20231101-20231201/v1/hourly-1.csv.gz", gzip.compress(",".join(ROWS[0]).encode() + b"\n"))
+    report.announce("v1", ["cur/hourly/20231101-20231201/v1/hourly-1.csv.gz"])
+    with pytest.raises(BadInput, match=r"v1 has no usage at all, and [0-9]+ lines of usage stand"):
+        run(root, log)
+    report.publish("v2", [{**row, "lineItem/LineItemType": "Fee"} for row in ROWS])
+    with pytest.raises(BadInput, match="v2 has no usage at all"):
+        run(root, log)
+    assert log.sums() == added_up(ROWS)
+    run(root, log, empty=True)
+    assert log.sums() == {}
+    report.publish("v3", ROWS[:20])
+    run(root, log)
+    assert log.sums() == added_up(ROWS[:20])
+    AwsReport(folder(root / "b"), "2023-12").publish("v0", [{**row, "lineItem/LineItemType": "Fee"} for row in ROWS])
+    assert len(run(root, log)) == 2, "the first version of a month may be empty"
+
+
 NO_TIME = b'{"assemblyId": "x", "billingPeriod": {"start": "now", "end": "20231201T000000.000Z"}, "reportKeys": ["x"]}'
 
 
@@ -263,6 +287,7 @@ def test_a_missing_file_and_a_broken_archive_are_one_line(bench: tuple[Path, Aws
     with pytest.raises(BadInput) as raised:
         run(root, log)
     assert "\n" not in str(raised.value)
+    assert str(raised.value).startswith(f"{root}/b/{names[0]}: "), "the file of the report, not the copy that was read"
     for wrong in (b"[]", b"{", b'{"assemblyId": "x"}', NO_TIME, NO_TIME.replace(b"now", b"20231301T000000.000Z")):
         (root / "b" / report.folder / "hourly-Manifest.json").write_bytes(wrong)
         with pytest.raises(BadInput, match=r"hourly-Manifest\.json"):
@@ -344,12 +369,18 @@ def test_a_full_disk_is_said_and_nothing_is_lost(bench: tuple[Path, AwsReport, L
     assert log.sums() == added_up(newer)
 
 
-def test_a_state_is_of_one_report(tmp_path: Path) -> None:
-    state = ReportState(tmp_path / "s")
+def test_a_state_is_of_one_report(bench: tuple[Path, AwsReport, Log]) -> None:
+    root, report, log = bench
+    state = ReportState(root / "state")
     with pytest.raises(BadInput, match="say --new if it was never collected"):
         state.belongs_to("aws-cur hourly at s3://a/cur", new=False)
-    state.belongs_to("aws-cur hourly at s3://a/cur", new=True)
+    state.belongs_to("aws-cur hourly at s3://a/slip", new=True)
+    state.belongs_to("aws-cur hourly at s3://a/cur", new=True)  # nothing was taken from there: it may have been a slip
     state.belongs_to("aws-cur hourly at s3://a/cur", new=False)
+    state.close()
+    report.publish("v0", ROWS[:9])
+    run(root, log)
+    state = ReportState(root / "state")
     with pytest.raises(BadInput, match="leave --new out"):
         state.belongs_to("aws-cur hourly at s3://a/cur", new=True)
     for other in ("aws-cur hourly at s3://b/cur", "azure-export hourly at s3://a/cur"):

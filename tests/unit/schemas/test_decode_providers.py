@@ -119,6 +119,26 @@ def test_cur_v2() -> None:
     assert e.resource.startswith("arn:aws:bedrock:us-west-2::")
 
 
+def test_cur_tags_that_differ_in_case_alone_are_two() -> None:
+    """Tags of AWS have case, and real reports have a column for each of `Name` and `name`."""
+    row = json.loads(raw("aws_cur_v1_row"))
+    (e,) = events("aws", json.dumps({**row, "resourceTags/user:Name": "a", "resourceTags/user:name": "b"}).encode(), "aws-cur")
+    assert json.loads(e.tags)["user:Name"] == "a"
+    assert json.loads(e.tags)["user:name"] == "b"
+    (e,) = events("aws", json.dumps({**row, "resource_tags_user_name": "b"}).encode(), "aws-cur")
+    assert json.loads(e.tags)["user_name"] == "b", "as Parquet files of version 1 have it"
+    assert "two spellings" in rejection("aws", json.dumps({**row, "lineitem/usageamount": "7.25"}).encode()).detail, "one that counts"
+
+
+def test_cur_shares_of_another_resource_are_not_metered_beside_it() -> None:
+    """Split cost allocation adds rows for pods and tasks; the instance that they ran on has its row as before."""
+    row = json.loads(raw("aws_cur_v1_row"))
+    for column in ("splitLineItem/ParentResourceId", "split_line_item_parent_resource_id"):
+        found = rejection("aws", json.dumps({**row, column: "i-0123", "pricing/unit": ""}).encode())
+        assert (found.reason, "shares out" in found.detail) == (Reason.NOT_SUPPORTED, True)
+        assert len(events("aws", json.dumps({**row, column: ""}).encode(), "aws-cur")) == 1
+
+
 def test_cur_amounts_and_tags() -> None:
     row = json.loads(raw("aws_cur_v1_row"))
     for amount in ("", "0", None):

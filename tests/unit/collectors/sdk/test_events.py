@@ -84,6 +84,12 @@ def test_what_is_made_is_read_as_it_was_meant(fields: dict[str, Any]) -> None:
     assert found.time == (fields["time"] - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1_000
 
 
+@pytest.mark.parametrize("end", ["2026-11-27T10:00:00Z", "2026-11-27T09:59:59Z", "2026-11-27T11:00:00+01:00"])
+def test_a_window_that_does_not_end_after_its_start_is_a_slip(end: str) -> None:
+    with pytest.raises(BadInput, match="comes after its start"):
+        usage(account="a", source="s", sku="k", quantity="1", unit="u", start="2026-11-27T10:00:00Z", end=end)
+
+
 def test_usual_events_are_made() -> None:
     """The test above is not about refusals only."""
     event = read(account="acme", source="s", id="1", time=datetime(2026, 11, 27, 10, 0, 0, 5, UTC), sku="k", quantity=Decimal("1E+3"), unit="u",

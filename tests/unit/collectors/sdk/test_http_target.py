@@ -14,6 +14,7 @@ import pytest
 from ratemill.collectors.sdk import BadInput, HttpTarget
 from ratemill.collectors.sdk.http_target import HttpSender
 from ratemill.collectors.sdk.spool import Row
+from ratemill.schemas.errors import Unavailable
 
 
 class Asked(NamedTuple):
@@ -123,7 +124,8 @@ def test_when_all_are_refused_all_are_told(server: Server, sender: HttpSender) -
     (problem(429, "overloaded", retry_after="7"), 7), (problem(503, "not-stored", retry_after="1"), 1), (problem(401, "bad-token"), 0),
     (problem(403, "not-allowed"), 0), (problem(500, "internal"), 0), ((404, b"<html>", {"content-type": "text/html"}), 0),
     ((202, b"{", {}), 0), ((202, {"results": [{"pointer": "/7", "status": "accepted"}]}, {}), 0), ((202, {}, {}), 0),
-    ((302, b"", {"location": "http://elsewhere/"}), 0),
+    ((302, b"", {"location": "http://elsewhere/"}), 0), ((400, b"<html>plain HTTP to an HTTPS port", {"content-type": "text/html"}), 0),
+    ((415, b"", {}), 0),
 ])  # fmt: skip
 def test_what_may_go_over_is_tried_again(server: Server, sender: HttpSender, answer: Any, wait_s: float) -> None:
     server.answer = lambda asked: answer
@@ -148,7 +150,7 @@ def test_a_request_that_is_too_much_is_halved_down_to_the_event(server: Server, 
     sent = rows("1\n2\nbad\n4", "5", "6\n7")
     outcome = sender.deliver(sent)
     assert (sorted(row.seq for row in outcome.done), outcome.failure) == ([1, 2, 3], "")
-    assert [(each.reason.rpartition(":")[2], each.body) for each in outcome.refused] == [(kind, b"bad")]
+    assert [(each.reason, each.body) for each in outcome.refused] == [(kind, b"bad")]
     taken = [line for asked in server.asked if "bad" not in asked.lines for line in asked.lines]
     assert sorted(taken) == ["1", "2", "4", "5", "6", "7"]
 
@@ -159,6 +161,22 @@ def test_a_half_that_fails_leaves_the_row_waiting(server: Server, sender: HttpSe
     outcome = sender.deliver(rows("1\n2"))
     assert (outcome.done, outcome.refused) == ([], [])
     assert outcome.failure
+
+
+def test_a_heartbeat_says_that_a_source_lives(server: Server) -> None:
+    target = HttpTarget(server.url, key="canary")
+    server.answer = lambda asked: (204, b"", {})
+    target.heartbeat("collector-7")
+    (asked,) = server.asked
+    assert (asked.path, asked.lines, asked.headers["content-type"]) == ("/v1/heartbeats", ['{"source":"collector-7"}'], "application/json")
+    assert asked.headers["authorization"] == "Bearer canary"
+    for answer in (problem(403, "not-allowed"), (200, b"<html>", {"content-type": "text/html"}), (202, {"results": []}, {})):
+        server.answer = lambda asked, answer=answer: answer  # type: ignore[misc]
+        with pytest.raises(Unavailable, match="the heartbeat of collector-7 was answered") as raised:
+            target.heartbeat("collector-7")
+        assert "canary" not in str(raised.value)
+    with pytest.raises(Unavailable, match="was not taken"):
+        HttpTarget("http://127.0.0.1:9", key="canary").heartbeat("collector-7")
 
 
 def test_nobody_there(sender: HttpSender, server: Server) -> None:

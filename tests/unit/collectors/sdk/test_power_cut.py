@@ -166,3 +166,43 @@ def test_a_disk_that_is_full_or_fails_refuses_and_nothing_is_there_by_half(libra
     spool.close()
     # A failed sync leaves unknown whether the append is there; a full disk does not.
     assert found in ([0, 1, 4, 5], [0, 1, 2, 3, 4, 5]) if what == "broken" else found == [0, 1, 4, 5]
+
+
+DELIVER = """
+import os, sys
+from ratemill.collectors.sdk.events import Event
+from ratemill.collectors.sdk.spool import Spool, SpoolFull
+folder = sys.argv[1]
+spool = Spool(folder + "/spool")
+for n in range(6):
+    spool.append([Event("a", f"{n}:{'x' * 3000}".encode())])
+def ids():
+    return [int(row.body.partition(b":")[0]) for row in spool.read(1 << 30)]
+flag = os.open(f"{folder}/full", os.O_CREAT)
+try:
+    spool.append([Event("a", b"6:")])
+    raise AssertionError("there is room")
+except SpoolFull:
+    pass
+rows = spool.read(1 << 30)
+spool.settle([rows[0], rows[2]])
+assert (ids(), spool.waiting_events, spool.first()[0]) == ([1, 3, 4, 5], 4, 2), "the rest can leave"
+spool.settle([rows[1]])
+assert ids() == [3, 4, 5]
+spool.close()
+spool = Spool(folder + "/spool")  # which needs no room
+assert ids() == [0, 1, 2, 3, 4, 5], "delivered once more, which counts once"
+spool.settle(spool.read(1 << 30)[:2])
+os.unlink(f"{folder}/full")
+spool.settle(spool.read(1)[:1])
+assert (ids(), spool.waiting_events) == ([3, 4, 5], 3)
+spool.append([Event("a", b"7:")])
+spool.close()
+"""
+
+
+def test_from_a_disk_that_is_full_everything_is_delivered(library: Path, tmp_path: Path) -> None:
+    run(library, DELIVER, tmp_path / "run")
+    spool = Spool(tmp_path / "run" / "spool")
+    assert ids_of([row.body for row in spool.read(1 << 30)]) == [3, 4, 5, 7], "what was acknowledged was removed as soon as there was room"
+    spool.close()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -204,3 +205,34 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "file" / "spool", tmp_path):
         with pytest.raises((BadInput, SpoolFailed)):
             Spool(path)
+
+
+def test_a_spool_that_filled_its_disk_is_begun_anew_once_all_has_left(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removing takes room too, and on a disk that the spool has for itself nobody else makes any."""
+    spool = Spool(path)
+    spool.append([Event("a", b"{}")])
+    last = spool.append([Event("b", b"{}")])
+
+    @contextmanager
+    def no_room() -> Iterator[None]:
+        raise SpoolFull("no room")
+        yield
+
+    with monkeypatch.context() as patched:
+        patched.setattr(spool, "_transaction", no_room)
+        first, second = spool.read(1 << 20)
+        with pytest.raises(SpoolFull):
+            spool.settle([first], [Refused("a", "", "why", "", b"{}")])
+        assert len(spool.read(1 << 20)) == 2, "an event that was refused must not be forgotten"
+        spool.settle([second])
+        assert spool._first(0) is not None, "it is still in the file"
+        spool.settle([first])
+        assert spool._first(0) is None
+        assert (spool.first(), spool.waiting_events, spool.last) == (None, 0, last)
+    assert spool.append([Event("c", b"{}")]) == last + 1
+    with pytest.raises(SpoolInUse):
+        Spool(path)
+    spool.close()
+    again = Spool(path)
+    assert [row.account for row in again.read(1 << 20)] == ["c"]
+    again.close()
