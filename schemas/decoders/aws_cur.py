@@ -20,9 +20,9 @@ from .reading import as_object, composed_id, map_text, parse_json, text_of
 __all__ = ["decode_aws_cur"]
 
 Headers = Sequence[tuple[str, bytes]]
+_TAG_COLUMNS = ("resourceTags/", "resource_tags_")
 # The line item types that meter usage (AWS, "Line item details", lineItem/LineItemType); fees, taxes, credits and
 # negations are money without a reading behind it.
-_TAG_COLUMNS = ("resourceTags/", "resource_tags_")
 _USAGE_TYPES = frozenset({"Usage", "DiscountedUsage", "SavingsPlanCoveredUsage"})
 
 
@@ -83,5 +83,5 @@ def _tags(row: Row, limits: Limits) -> str:
     tags: dict[str, Any] = dict(as_object(found, "resource_tags")) if found is not None else {}
     for column, cell in row.columns.items():
         if column.startswith(_TAG_COLUMNS) and cell not in (None, ""):
-            tags[column[len("resourceTags/") :] if column[8] == "T" else column[len("resource_tags_") :]] = cell
+            tags[column.removeprefix(_TAG_COLUMNS[0]).removeprefix(_TAG_COLUMNS[1])] = cell
     return map_text(tags, "the tags", limits, controls=True) if tags else canonical_map({})
