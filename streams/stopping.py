@@ -3,10 +3,13 @@
     signal        lanes take no more and commit what they have taken
     COMMITTED_S   what has not committed by then is dropped: the next owner reads it again
     LEFT_S        by now the group is left, so that others take over at once, and all connections are closed
-    END_S         the process ends as it is, with status 0 as ever
+    END_S         the process ends as it is, with the status that it would have had
     SHUTDOWN_S    what is promised; the rest is slack for a machine under load
 
 A second signal ends the process at once; within AGAIN_S it is the same one (`timeout` and shells tell the process and its group).
+
+The bound is the same when a worker ends because of an error: a client that was stopped while it joined its group may leave a thread behind, for which
+Python would wait for ever, and a supervisor with it.
 """
 
 from __future__ import annotations
@@ -39,11 +42,14 @@ class Stop:
 
     def __init__(self) -> None:
         self.event = asyncio.Event()
+        self._status, self._reason = 0, ""  # of a process that ends unfinished
         self._loop = asyncio.get_running_loop()
         self._began = 0.0  # monotonic seconds; 0: not asked yet
+        self._listens = False
 
     def listen(self) -> None:
-        """Take SIGTERM and SIGINT from now on, in the main thread."""
+        """Take SIGTERM and SIGINT from now on, in the main thread, and hold this process to its bound."""
+        self._listens = True
         # Not through the loop: it may be busy, and the time counts from the signal.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
@@ -54,14 +60,14 @@ class Stop:
                 return
             os._exit(128 + number)
         self.begin()
-        threading.Thread(target=self._guard, name="shutdown", daemon=True).start()
         self._loop.call_soon_threadsafe(self.event.set)
 
     def _guard(self) -> None:
         time.sleep(END_S)
-        structlog.get_logger("ratemill.worker").warning("worker_ends_unfinished", seconds=END_S, detail="something does not answer; nothing is lost")
+        log = structlog.get_logger("ratemill.worker").bind(**({"error": self._reason} if self._reason else {}))
+        log.warning("worker_ends_unfinished", seconds=END_S, detail="something does not answer; nothing is lost")
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(self._status)
 
     @property
     def asked(self) -> bool:
@@ -70,7 +76,15 @@ class Stop:
 
     def begin(self) -> None:
         """The time counts from now, unless it does already."""
-        self._began = self._began or time.monotonic()
+        if self._began:
+            return
+        self._began = time.monotonic()
+        if self._listens:
+            threading.Thread(target=self._guard, name="shutdown", daemon=True).start()
+
+    def failed(self, status: int, reason: str) -> None:
+        """The process ends because of an error: with which exit status, and what a person should know."""
+        self._status, self._reason = status, reason
 
     def seconds(self) -> float:
         """Seconds since the request."""

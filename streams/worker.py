@@ -22,6 +22,7 @@ from .topics import ensure_topics
 __all__ = ["run_worker"]
 
 COLLECT_EVERY_S = 60.0
+CRASHED = 70  # exit status; EX_SOFTWARE of sysexits.h
 
 
 def run_worker(config: Config) -> int:
@@ -36,7 +37,7 @@ def run_worker(config: Config) -> int:
         structlog.get_logger("ratemill.worker").critical("worker_crashed", detail=repr(error), exc_info=True)
         # Threads of the Kafka client may be stuck with what broke; the supervisor's restart is the retry.
         sys.stderr.flush()
-        os._exit(70)
+        os._exit(CRASHED)
 
 
 async def _main(config: Config) -> int:
@@ -63,6 +64,9 @@ async def _main(config: Config) -> int:
     worker.log.info("worker_starts", name=worker.name, agents=config.worker.agents, kafka=config.kafka.bootstrap)
     try:
         await worker.run(stop)
+    except Exception as error:
+        stop.failed(error.exit_status if isinstance(error, RatemillError) else CRASHED, str(error) or repr(error))
+        raise
     finally:
         collecting.cancel()
     worker.log.info("worker_stopped", seconds=round(stop.seconds(), 2))
