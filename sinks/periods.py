@@ -6,6 +6,7 @@ take a close back, and any worker may write it at any time.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -18,6 +19,8 @@ from .templates import Names
 __all__ = ["ClosedPeriods", "read_closed", "write_closed"]
 
 _ID = "closed"
+_NO_SHARD = "no_shard_available_action_exception"
+_TRIES, _AGAIN_S = 10, 0.1
 
 
 class ClosedPeriods(msgspec.Struct, frozen=True):
@@ -49,10 +52,16 @@ async def write_closed(client: AsyncElasticsearch, prefix: str, closed: ClosedPe
 async def read_closed(client: AsyncElasticsearch, prefix: str = "ratemill") -> ClosedPeriods:
     """The closed months as Elasticsearch knows them. Raises Unavailable."""
     index = _index(Names(prefix))
-    try:
-        found: Any = await client.get(index=index, id=_ID)
-    except NotFoundError:
-        return ClosedPeriods()
-    except (ApiError, TransportError) as error:
-        raise Unavailable(f"Elasticsearch, index {index}: {describe(error)[1]}") from error
+    for left in reversed(range(_TRIES)):
+        try:
+            found: Any = await client.get(index=index, id=_ID)
+        except NotFoundError:
+            return ClosedPeriods()
+        except (ApiError, TransportError) as error:
+            # The first month to be closed makes the index, whose shard then takes a moment to start.
+            if left and isinstance(error, ApiError) and error.error == _NO_SHARD:
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            raise Unavailable(f"Elasticsearch, index {index}: {describe(error)[1]}") from error
+        break
     return msgspec.convert(found["_source"], ClosedPeriods)
