@@ -18,6 +18,7 @@ from ..streams.config import Config, load_config
 from ..streams.reach import client_settings, not_allowed
 from ..streams.topics import Topics, existing_topics
 from .corrections import bar
+from .counting import counted
 from .dead_letter_topic import on_kafka
 from .rate import printable
 
@@ -106,7 +107,7 @@ def write_invoices(run: Run) -> None:
 def _told(run: Run, folder: Path, count: int, kind: str) -> str:
     if not count:
         return f"{run.period}: no {kind} invoices"
-    return f"{run.period}: {count:,} {kind} invoice{'' if count == 1 else 's'} in {folder}: {', '.join(run.formats)}"
+    return f"{run.period}: {counted(count, f'{kind} invoice')} in {folder}: {', '.join(run.formats)}"
 
 
 def _write(folder: Path, invoice: AccountInvoice, formats: Iterable[str]) -> None:

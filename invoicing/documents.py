@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from ..pricing.money import money, plain, round_to
+from ..pricing.money import money, round_to
 from .invoice import AccountInvoice, Invoice, Line, Part
 
 __all__ = ["ESTIMATE", "FORMATS", "SECTIONS", "file_name", "line_name", "shown"]
@@ -113,7 +113,7 @@ def _section(invoice: Invoice) -> str:
     currency = escape(invoice.currency)
     parts = [
         *(_part(getattr(invoice, name), title) for name, title in SECTIONS.items()),
-        f'<tbody class="total"><tr><th scope="row" colspan="3">Total {currency}</th><td>{money(plain(money(invoice.total))):,f}</td></tr></tbody>',
+        f'<tbody class="total"><tr><th scope="row" colspan="3">Total {currency}</th><td>{money(invoice.total):,f}</td></tr></tbody>',
     ]
     unpriced = f"<p>{invoice.unpriced:,} of {invoice.line_items:,} line items have no price, and cost nothing yet.</p>" if invoice.unpriced else ""
     return f"""<section>

@@ -243,11 +243,7 @@ class _Change:
         else:
             yield from (f"{path}.{name}: now required" for name in sorted(still - required))
         rest, now = old.get("additionalProperties", True), new.get("additionalProperties", True)
-        written, read = (now, rest) if self._ours else (rest, now)
-        if isinstance(written, dict) and isinstance(read, dict):
-            yield from self.compare(f"{path}.*", rest, now)
-        elif read is not True and written is not False:
-            yield f"{path}: other members may be written, and are not read"
+        yield from self._compare_others(path, ".*", "members", rest, now)
         for name in before.keys() & after.keys():
             yield from self.compare(f"{path}.{name}", before[name], after[name])
 
@@ -257,12 +253,15 @@ class _Change:
             yield f"{path}: has {len(after)} places, had {len(before)}"
         for at, (one, other) in enumerate(zip(before, after, strict=False)):
             yield from self.compare(f"{path}[{at}]", one, other)
-        rest, now = old.get("items", True), new.get("items", True)
-        written, read = (now, rest) if self._ours else (rest, now)
-        if isinstance(rest, dict) and isinstance(now, dict):
-            yield from self.compare(f"{path}[]", rest, now)
+        yield from self._compare_others(path, "[]", "elements", old.get("items", True), new.get("items", True))
+
+    def _compare_others(self, path: str, suffix: str, what: str, old: Any, new: Any) -> Iterator[str]:
+        """Members or elements beyond those that have a schema of their own: true, false, or the schema of all of them."""
+        written, read = (new, old) if self._ours else (old, new)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from self.compare(f"{path}{suffix}", old, new)
         elif read is not True and written is not False:
-            yield f"{path}: other elements may be written, and are not read"
+            yield f"{path}: other {what} may be written, and are not read"
 
 
 def _resolved(root: Schema, schema: Schema) -> Schema:

@@ -18,6 +18,7 @@ from ...pricing.price import Component, Price, Quantities
 from ...pricing.selection import ANY, Band, dimension_values, minute_of_week
 from ...schemas.explanation import Arithmetic, Part, Step, Value
 from ...schemas.times import NS, format_time
+from .. import counting
 
 __all__ = ["Entry", "by_window", "of_period", "quantities_of", "unpriced"]
 
@@ -56,7 +57,7 @@ def by_window(price: Price, entries: Sequence[Entry], key: bytes, component: str
     shares = walk(bounds, [(b"", before), (key, entry.quantity)])[key]
     values = [Value("this window", plain(entry.quantity), "a reversal" if entry.quantity < ZERO else "")]
     if bounds:
-        counts = f"{at:,} window{'' if at == 1 else 's'} since {_time(since)}, in the order of time"
+        counts = f"{counting.counted(at, 'window')} since {_time(since)}, in the order of time"
         values = [Value("before this window", plain(before), counts), *values, Value("through this window", plain(through))]
     low, high = sorted((before, through))
     return Arithmetic(
@@ -209,7 +210,7 @@ def of_period(price: Price, entries: Sequence[Entry], charges: Sequence[Componen
     """
     quantities = quantities_of(price, entries)
     total = sum((entry.quantity for entry in entries), ZERO)
-    counts = f"{len(entries):,} window{'' if len(entries) == 1 else 's'} since {_time(since)}"
+    counts = f"{counting.counted(len(entries), 'window')} since {_time(since)}"
     values = [Value("quantity of the period", plain(total), counts), *_percentage(price)]
     if price.free_quantity and not price.by_window:
         values.append(Value("free", plain(price.free_quantity), f"charged: {plain(max(total - price.free_quantity, ZERO))}"))

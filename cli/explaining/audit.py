@@ -15,6 +15,7 @@ import msgspec
 from ...pricing.money import money, plain
 from ...schemas.explanation import DIFFERS, EQUAL, UNKNOWN, Arithmetic, Check, Difference, Events
 from ...schemas.line_item import PROVENANCE_FIELDS, RatedLineItem, encode_line_item
+from ..counting import counted
 from .facts import Facts, Written, period_of
 from .recompute import Rerated
 from .words import held_by
@@ -52,7 +53,7 @@ def recomputed(item: RatedLineItem, made: RatedLineItem | None, usage: Rerated |
     name = "recomputed"
     if impossible:
         return unknown(name, f"not recomputed: {impossible}")
-    source = "the usage of the account" if usage is None else f"{len(usage.entries):,} window{'' if len(usage.entries) == 1 else 's'}"
+    source = "the usage of the account" if usage is None else counted(len(usage.entries), "window")
     if item.x_withdrawn:
         wrong = [] if made is None else [Difference("x_Withdrawn", "true", None), Difference("BilledCost", item.billed_cost, made.billed_cost)]
         says = "by the state there is no such line item: it is rightly withdrawn" if made is None else "withdrawn, but by the state it is there"

@@ -54,7 +54,6 @@ class HttpTarget:
         sender.connection()  # what cannot work is said now
         return sender
 
-
     def heartbeat(self, source: str) -> None:
         """Say that a source lives: without it, one that has no usage for an hour looks like one that died. Raises BadInput, Unavailable."""
         sender = self.connect()
